@@ -4,7 +4,7 @@
 
 // Ground: the one place where names become paths, and where news are told.
 pub mod notice;
-// pub mod volume;
+pub mod volume;
 
 // Parts: who is here, who has what, and moving it.
 // pub mod membership;
