@@ -2,7 +2,9 @@
 //!
 //! A module imports only from the layers above it, so this list is the map.
 
-// Ground: the one place where names become paths, and where news are told.
+// Ground: what the node was told, the one place where names become paths, and
+// where news are told.
+pub mod config;
 pub mod notice;
 pub mod volume;
 
