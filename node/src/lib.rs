@@ -9,7 +9,7 @@ pub mod notice;
 pub mod volume;
 
 // Parts: who is here, who has what, and moving it.
-// pub mod membership;
+pub mod membership;
 
 pub mod catalog;
 
