@@ -30,12 +30,14 @@ misuse() { printf 'error: %s\n\n' "$*" >&2; usage >&2; exit 64; }
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+now() { echo "${EPOCHREALTIME/[.,]/}"; }      # in microseconds
+
 # await SECONDS COMMAND…: runs it until it succeeds; fails when the time is over.
 await() {
-  local end=$((SECONDS + $1)); shift
+  local end=$(($(now) + $1 * 1000000)); shift
   until "$@"; do
-    [ "$SECONDS" -lt "$end" ] || return 1
-    sleep 0.2
+    [ "$(now)" -lt "$end" ] || return 1
+    sleep 0.1
   done
 }
 
