@@ -1,1 +1,29 @@
-//! stub
+//! What a person runs: share a folder, search, fetch.
+//!
+//! A module imports only from the layers above it, so this list is the map.
+
+// Ground: what the node was told, the one place where names become paths, and
+// where news are told.
+pub mod config;
+pub mod notice;
+pub mod volume;
+
+// Parts: who is here, who has what, and moving it.
+// pub mod membership;
+
+pub mod catalog;
+
+pub mod transfer;
+
+// The face: every verb on one handle. Terminals, `ctl` and tests are equal
+// users of it.
+// pub mod app;
+
+// Ways in: a socket that carries the verbs, and terminals that speak over it.
+// pub mod control;
+
+// pub mod terminal;
+
+// The program.
+// pub mod cli;
+// pub mod run;

@@ -1,0 +1,87 @@
+//! The calling side of every conversation, once.
+
+use std::fmt;
+use std::io;
+
+use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::time::timeout;
+
+use crate::connection::{Connection, ConnectionError};
+use crate::limits::{CONNECT_DEADLINE, HELLO_DEADLINE, MAX_REQUEST_FRAME};
+use crate::protocol::greeting::{Greeting, Hello};
+use crate::protocol::refusal::Refusal;
+
+/// Why somebody could not be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No connection: nobody listens there, or the network does not get there.
+    #[error("`{address}` can't be reached: {cause}")]
+    Unreachable {
+        /// Who was called.
+        address: String,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// No connection within the time for it.
+    #[error("`{address}` does not answer within {} s", CONNECT_DEADLINE.as_secs())]
+    NoAnswer {
+        /// Who was called.
+        address: String,
+    },
+    /// It won't talk to us.
+    #[error("`{address}` refuses to talk: {refusal}")]
+    Refused {
+        /// Who was called.
+        address: String,
+        /// Why it won't.
+        refusal: Refusal,
+    },
+    /// The greeting went wrong: perhaps another program listens there.
+    #[error("`{address}` does not greet like a part of Shoal: {cause}")]
+    Greeting {
+        /// Who was called.
+        address: String,
+        /// What went wrong.
+        cause: ConnectionError,
+    },
+}
+
+/// Opens a connection and greets. Returns it with the greeting of the other
+/// side.
+///
+/// # Errors
+/// See [`CallError`]. Takes at most [`CONNECT_DEADLINE`] and [`HELLO_DEADLINE`]
+/// together, and the time to resolve a name.
+pub async fn call<A>(address: A, us: &Hello) -> Result<(Connection<TcpStream>, Hello), CallError>
+where
+    A: ToSocketAddrs + fmt::Display,
+{
+    let called = || address.to_string();
+    let stream = match timeout(CONNECT_DEADLINE, TcpStream::connect(&address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(cause)) => {
+            return Err(CallError::Unreachable { address: called(), cause });
+        }
+        Err(_) => return Err(CallError::NoAnswer { address: called() }),
+    };
+    // Small requests must not wait for each other (Nagle). If the system
+    // refuses, they are merely slower.
+    stream.set_nodelay(true).ok();
+    let mut connection = Connection::new(stream);
+    match greet(&mut connection, us).await {
+        Ok(Greeting::Hello(hello)) => match us.check(&hello) {
+            Ok(()) => Ok((connection, hello)),
+            Err(refusal) => Err(CallError::Refused { address: called(), refusal }),
+        },
+        Ok(Greeting::Refused { refusal }) => Err(CallError::Refused { address: called(), refusal }),
+        Err(cause) => Err(CallError::Greeting { address: called(), cause }),
+    }
+}
+
+async fn greet(
+    connection: &mut Connection<TcpStream>,
+    us: &Hello,
+) -> Result<Greeting, ConnectionError> {
+    connection.send(&Greeting::Hello(us.clone()), MAX_REQUEST_FRAME).await?;
+    connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE).await
+}

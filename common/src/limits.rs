@@ -1,0 +1,142 @@
+//! Every bound of the system, with its unit and its reason.
+//!
+//! A bound exists so that a stranger, a bug or a crowd cannot make a process
+//! grow, wait or work without end. Where two ends must agree on one, both
+//! import it from here.
+
+use std::time::Duration;
+
+/// Bytes in a kibibyte, a mebibyte, a gibibyte: the units of the bounds below.
+pub const KIB: u64 = 1 << 10;
+/// Bytes in a mebibyte.
+pub const MIB: u64 = 1 << 20;
+/// Bytes in a gibibyte.
+pub const GIB: u64 = 1 << 30;
+
+// Content ------------------------------------------------------------------
+
+/// Smallest chunk, in bytes. A power of two of at least 1 KiB, so that a chunk
+/// is a whole subtree of BLAKE3; large enough that a request costs little
+/// beside its bytes, small enough that a lost one is cheap.
+pub const MIN_CHUNK: u64 = MIB;
+
+/// Most chunks of a file. Bounds a manifest to 512 KiB of hashes.
+pub const MAX_CHUNKS: u32 = 1 << 14;
+
+/// Largest chunk, in bytes. A downloader holds one chunk in memory for each
+/// owner until the chunk is verified, so this bounds its memory.
+pub const MAX_CHUNK: u64 = 64 * MIB;
+
+/// Largest file that is shared, in bytes: what [`MAX_CHUNKS`] of
+/// [`MAX_CHUNK`] cover (1 TiB).
+pub const MAX_FILE: u64 = (MAX_CHUNKS as u64) * MAX_CHUNK;
+
+// Names --------------------------------------------------------------------
+
+/// Longest component of a shared name, in bytes: `NAME_MAX` of Linux and the
+/// usual file systems.
+pub const MAX_COMPONENT: usize = 255;
+
+/// Longest shared name, in bytes: well below `PATH_MAX` (4096), so that the
+/// folder in front of it always fits too.
+pub const MAX_NAME: usize = 1024;
+
+/// Deepest shared name, in components: bounds recursion over folders.
+pub const MAX_DEPTH: usize = 32;
+
+/// Longest node name, in characters: that of a DNS label, so that a host name
+/// always fits.
+pub const MAX_NODE_NAME: usize = 63;
+
+/// Longest search pattern, in bytes: a shared name and a few wildcards.
+pub const MAX_PATTERN: usize = MAX_NAME + 64;
+
+// Frames -------------------------------------------------------------------
+
+/// Largest frame of a request or a greeting, in bytes. The largest request is
+/// a list of ranges, some 30 bytes each.
+pub const MAX_REQUEST_FRAME: usize = 16 * 1024;
+
+/// Largest frame of a reply, in bytes: a list of [`MAX_NODES`] nodes at some
+/// 150 bytes each is the largest of them.
+pub const MAX_REPLY_FRAME: usize = 2 * 1024 * 1024;
+
+/// Most ranges in one request for chunks.
+pub const MAX_RANGES: usize = 64;
+
+/// Most matches in one answer to a search; the answer says that it was cut.
+pub const MAX_MATCHES: usize = 1000;
+
+/// Most nodes that a tracker keeps.
+pub const MAX_NODES: usize = 10_000;
+
+// Time ---------------------------------------------------------------------
+
+/// Interval of heartbeats unless the tracker is told another.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// From the start of a TCP connection to its being open.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// From the acceptance of a connection to the end of its greeting. Short: it
+/// is what an idle stranger can hold a slot for.
+pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+
+/// From the first byte of a frame to its last, either way. A byte a second
+/// does not pass.
+pub const FRAME_DEADLINE: Duration = Duration::from_secs(10);
+
+/// From a request to the start of its reply.
+pub const REPLY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a greeted connection to a node may rest between two requests.
+pub const IDLE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a search waits for silent peers.
+pub const SEARCH_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long a bulk transfer may stand still in either direction.
+pub const STALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Least mean rate of a bulk transfer, bytes a second, over one
+/// [`STALL_DEADLINE`]. Slower is not told apart from a stall: it would hold
+/// its slot for days.
+pub const MIN_RATE: u64 = KIB;
+
+/// How long running transfers are waited for on leaving, unless told another.
+pub const GRACE: Duration = Duration::from_secs(30);
+
+/// First and longest pause between two attempts to reach the tracker. The
+/// longest is below half of the default heartbeat, so that a restarted tracker
+/// has its network again within one heartbeat.
+pub const RECONNECT_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(4));
+
+// Counts -------------------------------------------------------------------
+
+/// Most connections that one port of a node serves at once. Further ones wait
+/// in the kernel's queue. Above the thousands of idle strangers a port must
+/// withstand, below the usual limit of descriptors.
+pub const MAX_NODE_CONNECTIONS: usize = 4096;
+
+/// Most connections of a tracker: one for each node, and room for newcomers.
+pub const MAX_TRACKER_CONNECTIONS: usize = MAX_NODES + 4096;
+
+/// Most requests for bytes that a node serves at once; beyond it a request is
+/// refused as busy and the peer tries again.
+pub const MAX_UPLOADS: usize = 64;
+
+/// Most owners that one download fetches from at once. Two to four connections
+/// fill a link; more only help when most of them are slow.
+pub const MAX_OWNERS: usize = 32;
+
+/// Most downloads under way at once in a node.
+pub const MAX_DOWNLOADS: usize = 64;
+
+/// Chunks requested ahead on one connection, so that the owner never waits for
+/// the next request.
+pub const PIPELINE: usize = 4;
+
+/// Size of one log file, in bytes, and number of files kept, the current one
+/// included.
+pub const LOG_FILES: (u64, usize) = (8 * MIB, 5);

@@ -1,0 +1,177 @@
+//! Logs: one rolling file per process, bounded in size and number.
+//!
+//! `tracing-appender` writes it from a thread of its own, so that a slow disk
+//! never holds up a task. It rotates by time only, which bounds neither size
+//! nor number under load; so the file behind it is [`RollingFile`].
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tracing::Subscriber;
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+use crate::limits::LOG_FILES;
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Readable lines.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("`{text}` is no log format: `text` or `json`")),
+        }
+    }
+}
+
+/// Why logging can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The folder or the file can't be made.
+    #[error("cannot write logs to `{path}`: {cause}")]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Another logger is in place.
+    #[error(transparent)]
+    Taken(#[from] TryInitError),
+}
+
+/// Logs this process to `dir/<program>.log` until the guard is dropped.
+///
+/// `RUST_LOG` chooses what is logged; without it, `info`.
+///
+/// # Errors
+/// The folder can't be written, or logging has started already.
+pub fn start(dir: &Path, program: &str, format: LogFormat) -> Result<WorkerGuard, LogError> {
+    let path = dir.join(format!("{program}.log"));
+    let file =
+        RollingFile::open(&path, LOG_FILES).map_err(|cause| LogError::File { path, cause })?;
+    let (writer, guard) = tracing_appender::non_blocking(file);
+    tracing_subscriber::registry().with(layer(writer, format)).try_init()?;
+    Ok(guard)
+}
+
+fn layer<S>(writer: NonBlocking, format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let filter =
+        EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
+    match format {
+        LogFormat::Text => {
+            fmt::layer().with_ansi(false).with_writer(writer).with_filter(filter).boxed()
+        }
+        LogFormat::Json => fmt::layer().json().with_writer(writer).with_filter(filter).boxed(),
+    }
+}
+
+/// A file that is put aside as `<name>.1` when it reaches its size; `.1`
+/// becomes `.2` and so on, and the oldest goes.
+#[derive(Debug)]
+struct RollingFile {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    max_size: u64,
+    max_files: usize,
+}
+
+impl RollingFile {
+    fn open(path: &Path, (max_size, max_files): (u64, usize)) -> io::Result<Self> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        let file = append(path)?;
+        let size = file.metadata()?.len();
+        Ok(Self { path: path.to_owned(), file, size, max_size, max_files })
+    }
+
+    fn numbered(&self, number: usize) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        name.into()
+    }
+
+    fn roll(&mut self) -> io::Result<()> {
+        for number in (1..self.max_files.saturating_sub(1)).rev() {
+            match fs::rename(self.numbered(number), self.numbered(number + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::rename(&self.path, self.numbered(1))?;
+        self.file = append(&self.path)?;
+        self.size = 0;
+        Ok(())
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+impl Write for RollingFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.size > 0 && self.size + line.len() as u64 > self.max_size {
+            self.roll()?;
+        }
+        self.file.write_all(line)?;
+        self.size += line.len() as u64;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_bounded_in_size_and_number_and_the_newest_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/shoal.log");
+        let mut file = RollingFile::open(&path, (100, 3)).unwrap();
+        for number in 0..50 {
+            writeln!(file, "line {number:02} ..........").unwrap();
+        }
+        drop(file);
+        let mut file = RollingFile::open(&path, (100, 3)).unwrap();
+        writeln!(file, "the last line").unwrap();
+
+        let mut names: Vec<_> = fs::read_dir(dir.path().join("sub"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["shoal.log", "shoal.log.1", "shoal.log.2"]);
+        for name in &names {
+            assert!(fs::metadata(dir.path().join("sub").join(name)).unwrap().len() <= 100);
+        }
+        let before = fs::read_to_string(dir.path().join("sub/shoal.log.1")).unwrap();
+        assert!(before.ends_with("line 49 ..........\n"), "{before}");
+        let newest = fs::read_to_string(&path).unwrap();
+        assert!(newest.ends_with("the last line\n"), "{newest}");
+    }
+}

@@ -1,0 +1,24 @@
+//! What is said, one conversation a module.
+//!
+//! Every connection begins with a [`greeting`] each way. Then the side that
+//! connected asks and the other answers:
+//!
+//! | port | conversation |
+//! |---|---|
+//! | tracker | [`tracking`]: register, then heartbeats and pushed changes |
+//! | node, search | [`search`]: patterns in, matches out |
+//! | node, download | [`transfer`]: sizes, manifests, ranges of bytes |
+//!
+//! Messages are MessagePack maps whose `type` says which they are. Unknown
+//! fields are ignored and an unknown `type` is answered with
+//! [`refusal::Refusal::Unsupported`], so old and new programs can talk.
+
+pub mod refusal;
+
+pub mod greeting;
+pub mod search;
+pub mod tracking;
+pub mod transfer;
+
+#[cfg(test)]
+mod golden;

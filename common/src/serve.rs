@@ -1,0 +1,207 @@
+//! The accept loop and the answering side of every greeting, once.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, info_span, warn};
+
+use crate::connection::{Connection, ConnectionError};
+use crate::limits::{HELLO_DEADLINE, MAX_REQUEST_FRAME};
+use crate::protocol::greeting::{Greeting, Hello};
+use crate::task::Tasks;
+
+/// Somebody who connected and greeted.
+#[derive(Debug)]
+pub struct Guest {
+    /// The connection, after the greetings.
+    pub connection: Connection<TcpStream>,
+    /// Who it is.
+    pub hello: Hello,
+    /// Where it calls from.
+    pub address: SocketAddr,
+}
+
+/// Accepts connections until the tasks are cancelled, greets, and runs `handle`
+/// for each in a task of its own.
+///
+/// At most `bound` connections are open at once; further ones wait in the
+/// kernel's queue. A connection that does not greet within [`HELLO_DEADLINE`]
+/// is closed. An error of one connection is logged once and touches no other.
+pub async fn serve<H, F>(listener: TcpListener, us: Hello, bound: usize, tasks: Tasks, handle: H)
+where
+    H: Fn(Guest) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
+{
+    let slots = Arc::new(Semaphore::new(bound));
+    loop {
+        // The slot comes before the connection: what can't be served yet stays
+        // in the kernel's queue instead of taking a descriptor.
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
+        let (stream, address) = accept(&listener).await;
+        let (us, handle) = (us.clone(), handle.clone());
+        tasks.spawn(info_span!("from", %address), async move {
+            let _slot = slot;
+            let outcome = match welcome(stream, address, us).await {
+                Ok(Some(guest)) => handle(guest).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(()) => debug!("connection ends"),
+                Err(error) if error.is_usual() => debug!("connection ends: {error}"),
+                Err(error) => info!("connection closed: {error}"),
+            }
+        });
+    }
+}
+
+/// The next connection. An error of `accept` (no descriptors left, say) would
+/// repeat at once, so each is followed by a growing pause.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut pauses = accept_pauses();
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            // The caller hung up while it waited in the queue.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                let pause = pauses.next().unwrap_or(LONGEST_ACCEPT_PAUSE);
+                warn!("cannot accept a connection, next try in {} ms: {error}", pause.as_millis());
+                sleep(pause).await;
+            }
+        }
+    }
+}
+
+const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+fn accept_pauses() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(5))
+        .with_max_delay(LONGEST_ACCEPT_PAUSE)
+        .without_max_times()
+        .build()
+}
+
+/// Exchanges greetings; `None` if the other was told that we won't talk.
+async fn welcome(
+    stream: TcpStream,
+    address: SocketAddr,
+    us: Hello,
+) -> Result<Option<Guest>, ConnectionError> {
+    stream.set_nodelay(true).ok();
+    let mut connection = Connection::new(stream);
+    let greeting = timeout(HELLO_DEADLINE, connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE));
+    let hello = match greeting.await {
+        Ok(Ok(Greeting::Hello(hello))) => hello,
+        Ok(Ok(Greeting::Refused { .. })) => return Ok(None),
+        Ok(Err(error)) => return Err(error),
+        Err(_) => return Err(ConnectionError::Silent(HELLO_DEADLINE)),
+    };
+    if let Err(refusal) = us.check(&hello) {
+        debug!("refused: {refusal}");
+        connection.send(&Greeting::Refused { refusal }, MAX_REQUEST_FRAME).await?;
+        return Ok(None);
+    }
+    connection.send(&Greeting::Hello(us), MAX_REQUEST_FRAME).await?;
+    Ok(Some(Guest { connection, hello, address }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::call::{CallError, call};
+    use crate::ident::NodeId;
+    use crate::protocol::refusal::Refusal;
+
+    /// A server that sends back each text, at most `bound` at once.
+    async fn echo(bound: usize) -> (SocketAddr, Tasks) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tasks = Tasks::new(Handle::current());
+        let us = Hello::new("test", NodeId::random());
+        tasks.spawn(
+            tracing::Span::none(),
+            serve(listener, us, bound, tasks.clone(), |mut guest| async move {
+                loop {
+                    let text: String = guest.connection.receive(100, HELLO_DEADLINE).await?;
+                    guest.connection.send(&text, 100).await?;
+                }
+            }),
+        );
+        (address, tasks)
+    }
+
+    async fn answers(address: SocketAddr) -> bool {
+        let us = Hello::new("test", NodeId::random());
+        let Ok((mut connection, _)) = call(address, &us).await else {
+            return false;
+        };
+        connection.ask::<_, String>(&"hello").await.is_ok_and(|text| text == "hello")
+    }
+
+    #[tokio::test]
+    async fn greets_and_serves_and_leaves_nothing_behind() {
+        let (address, tasks) = echo(10).await;
+        assert!(answers(address).await);
+        assert_eq!(tasks.stop(Duration::from_secs(1)).await, Ok(()));
+        assert!(!answers(address).await);
+    }
+
+    #[tokio::test]
+    async fn another_network_is_refused_in_words() {
+        let (address, _tasks) = echo(10).await;
+        let stranger = Hello::new("elsewhere", NodeId::random());
+        let error = call(address, &stranger).await.unwrap_err();
+        assert!(
+            matches!(error, CallError::Refused { refusal: Refusal::WrongNetwork, .. }),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn garbage_is_closed_and_the_next_one_served() {
+        let (address, _tasks) = echo(10).await;
+        for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\xff\xff\xff\xff", b"\0\0\0\x01\xc1"] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(garbage).await.unwrap();
+            let end = timeout(HELLO_DEADLINE / 2, stream.read_to_end(&mut Vec::new())).await;
+            assert!(end.is_ok(), "{garbage:?} holds its connection");
+        }
+        assert!(answers(address).await);
+    }
+
+    #[tokio::test]
+    async fn idle_strangers_are_closed_and_then_the_next_one_is_served() {
+        let (address, _tasks) = echo(2).await;
+        let idle = [
+            TcpStream::connect(address).await.unwrap(),
+            TcpStream::connect(address).await.unwrap(),
+        ];
+        // Both slots are taken until the strangers' time to greet is over.
+        let start = tokio::time::Instant::now();
+        let us = Hello::new("test", NodeId::random());
+        let mut served = false;
+        for _ in 0..3 {
+            if call(address, &us).await.is_ok() {
+                served = true;
+                break;
+            }
+        }
+        assert!(served, "not served after {:?}", start.elapsed());
+        assert!(start.elapsed() > HELLO_DEADLINE / 2, "the bound was not kept");
+        drop(idle);
+    }
+}

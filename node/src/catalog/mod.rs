@@ -1,0 +1,3 @@
+//! Who has what: this node's own files, and those of the others.
+
+pub mod found;

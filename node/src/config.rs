@@ -1,0 +1,60 @@
+//! What a node is told at its start.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shoal_common::ident::NodeName;
+use shoal_common::limits::GRACE;
+use shoal_common::protocol::greeting::DEFAULT_NETWORK;
+
+/// Where the tracker is unless another place is given: its fixed address on the
+/// bridge network of the containers.
+pub const DEFAULT_TRACKER: &str = "172.20.0.2:12345";
+
+/// The folder that is shared unless another is given.
+pub const DEFAULT_FILES: &str = "node_files";
+
+/// The folder for logs unless another is given.
+pub const DEFAULT_LOGS: &str = "logs";
+
+/// What a node is told at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The tracker, `"host:port"`.
+    pub tracker: String,
+    /// The local address on which others are served.
+    pub listen: IpAddr,
+    /// The address told to the others; without it, the local address of the
+    /// connection to the tracker.
+    pub advertise: Option<IpAddr>,
+    /// Port for searches; 0 for a random one.
+    pub search_port: u16,
+    /// Port for content; 0 for a random one.
+    pub download_port: u16,
+    /// The folder that is shared.
+    pub files: PathBuf,
+    /// The name it asks for; without it, the host name, with a number behind
+    /// it where that is taken.
+    pub name: Option<NodeName>,
+    /// The network it belongs to.
+    pub network: String,
+    /// How long running transfers are waited for on leaving.
+    pub grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            tracker: DEFAULT_TRACKER.to_owned(),
+            listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            advertise: None,
+            search_port: 0,
+            download_port: 0,
+            files: DEFAULT_FILES.into(),
+            name: None,
+            network: DEFAULT_NETWORK.to_owned(),
+            grace: GRACE,
+        }
+    }
+}

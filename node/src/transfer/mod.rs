@@ -1,0 +1,3 @@
+//! Moving content: a manifest, then chunks, every one verified.
+
+pub mod job;
