@@ -102,15 +102,18 @@ build_programs() {
 
 # The image carries the hash of its programs, so that it is known when it is old.
 build_image() {
-  local hash output
+  local hash output old
   hash=$(cd "$bin" && sha256sum "${programs[@]}" | sha256sum | cut -d' ' -f1)
   if [ -z "$force" ] && [ "$(docker image inspect -f '{{index .Config.Labels "shoal.programs"}}' "$image" 2>/dev/null)" = "$hash" ]; then
     return
   fi
   note "building the image $image"
+  old=$(docker image ls -q --no-trunc "$image")
   output=$(docker build -f "$root/docker/Dockerfile" --target prebuilt -t "$image" \
     --label "shoal.programs=$hash" "$root" 2>&1) ||
     fail "\`docker build --target prebuilt\` failed: $output"
+  # Where a container still uses the old one, it stays.
+  [ -z "$old" ] || docker image rm "$old" >/dev/null 2>&1 || true
 }
 
 mkdir -p "$bin"
