@@ -6,10 +6,10 @@
 // where news are told.
 pub mod config;
 pub mod notice;
-// pub mod volume;
+pub mod volume;
 
 // Parts: who is here, who has what, and moving it.
-// pub mod membership;
+pub mod membership;
 
 pub mod catalog;
 

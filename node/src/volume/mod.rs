@@ -1,0 +1,312 @@
+//! A node's folder: the one place where names become paths.
+//!
+//! Everything is opened beneath one directory handle; a link that leaves the
+//! folder leads nowhere (`openat2` with `RESOLVE_BENEATH` where the kernel has
+//! it, the same walk by hand elsewhere: what `cap-std` is for).
+//!
+//! ```text
+//! <files>/…              what is shared: plain files, sub-folders too
+//! <files>/.shoal/id      the node id
+//! <files>/.shoal/lock    held while a node runs on this folder
+//! <files>/.shoal/index   what has been hashed
+//! <files>/.shoal/control the socket of the running node
+//! <files>/.shoal/partial/<file id>/   a download in progress
+//! ```
+
+mod partial;
+mod walk;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use serde::{Deserialize, Serialize};
+use shoal_common::ident::NodeId;
+use shoal_common::name::SharedName;
+
+pub use partial::PartialDir;
+pub use walk::{Listed, Listing};
+
+/// Folder of the node's own state, within its volume.
+const STATE: &str = ".shoal";
+
+/// Why a folder can't be a node's volume.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// It can't be made, read or written.
+    #[error("cannot use the folder `{path}`: {cause}")]
+    Unusable {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Another node runs on it.
+    #[error("another node is running on the folder `{path}`")]
+    InUse {
+        /// Which folder.
+        path: PathBuf,
+    },
+}
+
+/// By what a file is recognised as unchanged without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of the last change of content, nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Number of the file in its file system.
+    pub inode: u64,
+}
+
+impl Stamp {
+    /// The stamp of an open file.
+    ///
+    /// # Errors
+    /// The system can't tell.
+    pub fn of(file: &File) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = file.metadata()?;
+        Ok(Self::new(meta.len(), (meta.mtime(), meta.mtime_nsec()), meta.ino()))
+    }
+
+    fn new(size: u64, (seconds, nanos): (i64, i64), inode: u64) -> Self {
+        Self { size, mtime_ns: seconds.saturating_mul(1_000_000_000).saturating_add(nanos), inode }
+    }
+}
+
+/// A folder that a node shares and keeps its state in. Clones are the same
+/// folder.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    path: Arc<Path>,
+    root: Arc<Dir>,
+    state: Arc<Dir>,
+    _lock: Arc<File>,
+}
+
+impl Volume {
+    /// Opens the folder, makes it if it is not there, and keeps others out of
+    /// it until the last clone is dropped.
+    ///
+    /// # Errors
+    /// The folder can't be used, or another node runs on it.
+    pub fn open(path: &Path) -> Result<Self, VolumeError> {
+        Self::try_open(path)
+            .map_err(|cause| VolumeError::Unusable { path: path.to_owned(), cause })?
+            .ok_or_else(|| VolumeError::InUse { path: path.to_owned() })
+    }
+
+    fn try_open(path: &Path) -> io::Result<Option<Self>> {
+        std::fs::create_dir_all(path)?;
+        let root = Dir::open_ambient_dir(path, ambient_authority())?;
+        make_private_dir(&root, STATE)?;
+        let state = root.open_dir(STATE)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = state.open_with("lock", &options)?.into_std();
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Some(Self {
+            path: path.into(),
+            root: Arc::new(root),
+            state: Arc::new(state),
+            _lock: Arc::new(lock),
+        }))
+    }
+
+    /// Where the folder is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The node id of this folder; drawn at the first time.
+    ///
+    /// # Errors
+    /// The id can't be read or written, or what is there is no id.
+    pub fn node_id(&self) -> io::Result<NodeId> {
+        match self.read_state("id") {
+            Ok(text) => std::str::from_utf8(&text)
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
+                .ok_or_else(|| {
+                    io::Error::other("the node id in `.shoal/id` is damaged; delete it")
+                }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let id = NodeId::random();
+                self.write_state("id", format!("{id}\n").as_bytes())?;
+                Ok(id)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a shared file for reading.
+    ///
+    /// # Errors
+    /// It is not there, not a regular file, or behind a link that leaves the
+    /// folder.
+    pub fn open_shared(&self, name: &SharedName) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        // Without O_NONBLOCK, opening a named pipe waits for its other end.
+        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
+        options.read(true).custom_flags(flags.bits().cast_signed());
+        let file = self.root.open_with(name.as_str(), &options)?.into_std();
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        Ok(file)
+    }
+
+    /// Every file that can be shared, and what can't be, with the reason.
+    ///
+    /// # Errors
+    /// The folder itself can't be read; one that can't be read within it is
+    /// among the reasons.
+    pub fn list(&self) -> io::Result<Listing> {
+        walk::list(&self.root)
+    }
+
+    /// A piece of the node's state, as it was last written.
+    ///
+    /// # Errors
+    /// It is not there, or can't be read.
+    pub fn read_state(&self, name: &str) -> io::Result<Vec<u8>> {
+        read(&self.state, name)
+    }
+
+    /// Writes a piece of the node's state, whole or not at all.
+    ///
+    /// # Errors
+    /// It can't be written; what was there before stays.
+    pub fn write_state(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        write_whole(&self.state, name, content)
+    }
+
+    /// Where the node's own state is: for the socket of the running node and
+    /// the history of its terminal.
+    pub fn state_path(&self) -> PathBuf {
+        Self::state_path_of(&self.path)
+    }
+
+    /// The same for a folder that is not opened here.
+    pub fn state_path_of(path: &Path) -> PathBuf {
+        path.join(STATE)
+    }
+
+    /// Removes the node's state if nothing in it is worth keeping: no partial
+    /// download. For a folder that was used only to fetch into.
+    ///
+    /// # Errors
+    /// Something can't be removed.
+    pub fn forget(&self) -> io::Result<()> {
+        match self.state.remove_dir("partial") {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.root.remove_dir_all(STATE),
+        }
+    }
+}
+
+fn make_private_dir(parent: &Dir, name: &str) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    match parent.create_dir_with(name, &builder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn read(dir: &Dir, name: &str) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    dir.open(name)?.read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// Writes beside the old file and renames over it, so that a reader, or a
+/// crash at any moment, finds the old content or the new one.
+fn write_whole(dir: &Dir, name: &str, content: &[u8]) -> io::Result<()> {
+    let beside = format!("{name}.new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = dir.open_with(&beside, &options)?;
+    file.write_all(content)?;
+    file.sync_data()?;
+    dir.rename(&beside, dir, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn name(text: &str) -> SharedName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_id_is_drawn_once_and_the_folder_is_for_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(&dir.path().join("a/b")).unwrap();
+        let id = volume.node_id().unwrap();
+        assert_eq!(volume.node_id().unwrap(), id);
+        let second = Volume::open(&dir.path().join("a/b"));
+        assert!(matches!(second, Err(VolumeError::InUse { .. })));
+        drop(volume);
+        assert_eq!(Volume::open(&dir.path().join("a/b")).unwrap().node_id().unwrap(), id);
+    }
+
+    #[test]
+    fn a_link_that_leaves_the_folder_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = dir.path().join("files");
+        let volume = Volume::open(&files).unwrap();
+        std::fs::write(dir.path().join("secret"), "secret").unwrap();
+        std::fs::create_dir(dir.path().join("outside")).unwrap();
+        std::fs::write(dir.path().join("outside/secret"), "secret").unwrap();
+        std::fs::write(files.join("plain"), "plain").unwrap();
+        symlink(dir.path().join("secret"), files.join("absolute")).unwrap();
+        symlink("../secret", files.join("relative")).unwrap();
+        symlink("../outside", files.join("folder")).unwrap();
+        symlink("plain", files.join("inside")).unwrap();
+        assert!(volume.open_shared(&name("plain")).is_ok());
+        for link in ["absolute", "relative", "folder/secret", "inside"] {
+            assert!(volume.open_shared(&name(link)).is_err(), "{link}");
+        }
+        let listing = volume.list().unwrap();
+        let names: Vec<_> = listing.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["plain"]);
+        assert_eq!(listing.unshared.len(), 4);
+    }
+
+    #[test]
+    fn a_pipe_or_a_folder_is_no_file_and_does_not_block() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(dir.path()).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("pipe"), mode).unwrap();
+        std::fs::create_dir(dir.path().join("folder")).unwrap();
+        assert!(volume.open_shared(&name("pipe")).is_err());
+        assert!(volume.open_shared(&name("folder")).is_err());
+    }
+
+    #[test]
+    fn state_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(dir.path()).unwrap();
+        volume.write_state("index", b"one").unwrap();
+        volume.write_state("index", b"two").unwrap();
+        assert_eq!(volume.read_state("index").unwrap(), b"two");
+        volume.forget().unwrap();
+        assert!(!dir.path().join(STATE).exists());
+    }
+}

@@ -1,0 +1,120 @@
+//! Looks through a volume for what can be shared.
+
+use std::io;
+
+use cap_std::fs::{Dir, MetadataExt};
+use shoal_common::limits::MAX_DEPTH;
+use shoal_common::name::SharedName;
+
+use super::Stamp;
+
+/// A file that can be shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: SharedName,
+    /// By which a change is seen.
+    pub stamp: Stamp,
+}
+
+/// What a volume contains.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Files that can be shared, in order of their names.
+    pub files: Vec<Listed>,
+    /// Folders below the root that are not hidden, as relative paths.
+    pub folders: Vec<String>,
+    /// Path, safe to print, and reason of what can't be. The reason is empty
+    /// for what went while we looked.
+    pub unshared: Vec<(String, String)>,
+}
+
+/// Everything below `root` but what is hidden.
+pub(super) fn list(root: &Dir) -> io::Result<Listing> {
+    let mut listing = Listing::default();
+    listing.enter(root, "", 1)?;
+    listing.files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(listing)
+}
+
+impl Listing {
+    fn enter(&mut self, dir: &Dir, prefix: &str, depth: usize) -> io::Result<()> {
+        for entry in dir.entries()? {
+            let entry = entry?;
+            let file_name = entry.file_name();
+            if file_name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let path = format!("{prefix}{}", file_name.to_string_lossy());
+            let outcome = match file_name.to_str() {
+                Some(_) => self.look(&entry, &path, depth),
+                None => Err("its name is not UTF-8".to_owned()),
+            };
+            if let Err(reason) = outcome {
+                self.unshared.push((path.escape_debug().to_string(), reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn look(
+        &mut self,
+        entry: &cap_std::fs::DirEntry,
+        path: &str,
+        depth: usize,
+    ) -> Result<(), String> {
+        let readable = |error: io::Error| match error.kind() {
+            // It went while we looked.
+            io::ErrorKind::NotFound => String::new(),
+            _ => format!("it can't be read: {error}"),
+        };
+        let name: SharedName = path.parse().map_err(|error| format!("{error}"))?;
+        let meta = entry.metadata().map_err(readable)?;
+        if meta.is_dir() {
+            if depth >= MAX_DEPTH {
+                return Err("it is too deep".to_owned());
+            }
+            let dir = entry.open_dir().map_err(readable)?;
+            self.folders.push(path.to_owned());
+            return self.enter(&dir, &format!("{path}/"), depth + 1).map_err(readable);
+        }
+        if meta.is_symlink() {
+            return Err("it is a link".to_owned());
+        }
+        if !meta.is_file() {
+            return Err("it is not a regular file".to_owned());
+        }
+        let stamp = Stamp::new(meta.len(), (meta.mtime(), meta.mtime_nsec()), meta.ino());
+        self.files.push(Listed { name, stamp });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+
+    use crate::volume::{Stamp, Volume};
+
+    #[test]
+    fn shares_plain_files_and_says_why_not_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(dir.path()).unwrap();
+        fs::create_dir_all(dir.path().join("sub/deep")).unwrap();
+        fs::create_dir_all(dir.path().join(".hidden")).unwrap();
+        for file in ["b.txt", "sub/deep/été.txt", ".secret", ".hidden/x", "bad\nname"] {
+            fs::write(dir.path().join(file), file).unwrap();
+        }
+        fs::write(dir.path().join(OsStr::from_bytes(b"latin\xe9")), "x").unwrap();
+        let listing = volume.list().unwrap();
+        let names: Vec<_> = listing.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["b.txt", "sub/deep/été.txt"]);
+        let mut unshared: Vec<_> = listing.unshared.iter().map(|(path, _)| path.as_str()).collect();
+        unshared.sort_unstable();
+        assert_eq!(unshared, ["bad\\nname", "latin\u{fffd}"]);
+        let opened = volume.open_shared(&listing.files[0].name).unwrap();
+        assert_eq!(Stamp::of(&opened).unwrap(), listing.files[0].stamp);
+    }
+}
