@@ -215,7 +215,7 @@ async fn answer(app: &App, request: Request) -> Reply {
         },
         Request::Jobs => Reply::Jobs { jobs: app.jobs() },
         Request::Uploads => Reply::Uploads { uploads: app.uploads() },
-        Request::Cancel { job } => match app.cancel(job) {
+        Request::Cancel { job } => match app.cancel(job).await {
             Ok(job) => Reply::Job(job),
             Err(error) => refused(error),
         },

@@ -30,4 +30,6 @@ pub enum Answer {
     Cancelled(JobInfo),
     /// The node begins to leave.
     Leaving,
+    /// The node has left and ended.
+    Left,
 }

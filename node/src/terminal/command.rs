@@ -335,8 +335,7 @@ impl Args {
 
     fn job(&mut self) -> Result<JobId, CommandError> {
         let word = self.required("the number of a JOB")?;
-        word.trim_start_matches('#')
-            .parse()
+        word.parse()
             .map_err(|_| self.wrong(format!("`{}` is no number", super::text::escape(&word))))
     }
 

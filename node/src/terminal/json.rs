@@ -17,7 +17,8 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Found(findings) => found(findings),
         Answer::Jobs(jobs, _) => json!(jobs),
         Answer::Started(job) | Answer::Over(job) | Answer::Cancelled(job) => json!(job),
-        Answer::Leaving => json!({ "leaving": true }),
+        Answer::Leaving => json!({ "left": false }),
+        Answer::Left => json!({ "left": true }),
     }
 }
 
@@ -85,7 +86,7 @@ mod tests {
             value(&Answer::Found(Findings { found: vec![found], silent, more: true })),
             json!([{ "name": "a b", "size": 7, "id": id(), "owners": ["node1"] }])
         );
-        assert_eq!(value(&Answer::Leaving), json!({ "leaving": true }));
+        assert_eq!(value(&Answer::Left), json!({ "left": true }));
         assert_eq!(error("why"), json!({ "error": "why" }));
         let Value::Array(help) = value(&Answer::Help(None)) else { panic!("no list") };
         assert_eq!(help.len(), VERBS.len());
@@ -133,14 +134,14 @@ mod tests {
             search,
             download,
             tracker: "172.20.0.2:12345".into(),
-            tracker_state: "registered".into(),
+            link: crate::membership::Link::Registered,
         };
         assert_eq!(
             value(&Answer::Identity(identity)),
             json!({
                 "id": "ab".repeat(32), "name": "node1", "network": "shoal",
                 "search": "172.20.0.3:40001", "download": "172.20.0.3:40002",
-                "tracker": "172.20.0.2:12345", "tracker_state": "registered",
+                "tracker": "172.20.0.2:12345", "link": "registered",
             })
         );
     }

@@ -4,6 +4,7 @@ use shoal_common::ident::NodeName;
 
 use crate::app::Identity;
 use crate::catalog::found::{FileInfo, Findings};
+use crate::membership::Link;
 use crate::terminal::answer::Answer;
 use crate::terminal::choose;
 use crate::terminal::command::{VERBS, Verb};
@@ -23,6 +24,7 @@ pub fn lines(answer: &Answer, look: Look) -> Vec<String> {
         Answer::Started(job) => vec![started(job)],
         Answer::Over(job) | Answer::Cancelled(job) => vec![over(job)],
         Answer::Leaving => vec!["leaving the network".to_owned()],
+        Answer::Left => vec!["the node has left".to_owned()],
     }
 }
 
@@ -53,12 +55,20 @@ fn identity(identity: &Identity, look: Look) -> Vec<String> {
         ("network", escape(&identity.network)),
         ("search", identity.search.to_string()),
         ("download", identity.download.to_string()),
-        ("tracker", escape(&format!("{} ({})", identity.tracker, identity.tracker_state))),
+        ("tracker", escape(&format!("{} ({})", identity.tracker, link(identity.link)))),
         ("node id", identity.id.to_string()),
     ];
     rows.iter()
         .map(|(what, value)| format!("{}  {value}", look.bold(&format!("{what:8}"))))
         .collect()
+}
+
+fn link(link: Link) -> &'static str {
+    match link {
+        Link::Searching => "does not answer; trying again",
+        Link::Registered => "registered",
+        Link::Left => "left",
+    }
 }
 
 fn files(files: &[FileInfo], look: Look) -> Vec<String> {
@@ -300,4 +310,4 @@ fn done(job: &JobInfo, name: &str) -> String {
 
 #[cfg(test)]
 #[path = "render_tests.rs"]
-mod tests;
+pub(crate) mod tests;

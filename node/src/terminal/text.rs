@@ -93,8 +93,10 @@ pub fn size(bytes: u64) -> String {
 
 /// A rate in a readable unit.
 pub fn rate(bytes_a_second: f64) -> String {
+    // `max` also turns what is no number into 0.
+    let bytes_a_second = bytes_a_second.max(0.0);
     if bytes_a_second < 1000.0 {
-        return format!("{:.0} B/s", bytes_a_second.max(0.0));
+        return format!("{bytes_a_second:.0} B/s");
     }
     format!("{}/s", scaled(bytes_a_second))
 }
