@@ -17,7 +17,7 @@ pub mod transfer;
 
 // The face: every verb on one handle. Terminals, `ctl` and tests are equal
 // users of it.
-// pub mod app;
+pub mod app;
 
 // Ways in: a socket that carries the verbs, and terminals that speak over it.
 // pub mod control;
