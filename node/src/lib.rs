@@ -20,10 +20,9 @@ pub mod transfer;
 pub mod app;
 
 // Ways in: a socket that carries the verbs, and terminals that speak over it.
-// pub mod control;
+pub mod control;
 
-// pub mod terminal;
+pub mod terminal;
 
 // The program.
-// pub mod cli;
-// pub mod run;
+pub mod cli;
