@@ -68,8 +68,8 @@ build_in_docker() {
   local container
   note "building ${programs[*]} inside Docker"
   docker build -f "$root/docker/Dockerfile" --target online -t "$image" "$root" >&2 ||
-    fail "there is no usable Rust here ($no_rust), and the build inside Docker failed (messages above):" \
-         "install Rust (rustup.rs), or give Docker a registry that has the \`rust\` image"
+    fail "$no_rust, and the build inside Docker failed (its messages stand above):" \
+         "install what is missing (Rust comes from rustup.rs), or give Docker a registry that has the \`rust\` image"
   container=$(docker create "$image")
   for program in "${programs[@]}"; do
     docker cp "$container:/$program" "$scratch/$program" >/dev/null
@@ -88,11 +88,12 @@ put_program() {
 build_programs() {
   local kind=static started=$scratch/started
   touch "$started"
-  if [ -z "$no_rust" ] && links_statically; then build_with_cargo static
-  elif [ -z "$no_docker" ]; then
-    [ -n "$no_rust" ] || no_rust="it cannot link statically: the static C library is missing, in Fedora \`glibc-static\`"
-    build_in_docker
-  elif [ -z "$no_rust" ] && [ -n "$local_only" ]; then kind=dynamic; build_with_cargo dynamic
+  if [ -z "$no_rust" ] && ! links_statically; then
+    if [ -n "$local_only" ]; then kind=dynamic
+    else no_rust="Rust cannot link statically here (the static C library is missing: \`glibc-static\` in Fedora)"; fi
+  fi
+  if [ -z "$no_rust" ]; then build_with_cargo "$kind"
+  elif [ -z "$no_docker" ]; then build_in_docker
   else fail "cannot build Shoal: $no_rust, and $no_docker. Install Rust (rustup.rs) or Docker"
   fi
   echo "$kind" >"$started.kind"

@@ -82,7 +82,7 @@ ctl() {
 
 # reply NODE COMMAND… prints one JSON value; `query EXPRESSION` computes with it, `v` is the value.
 reply() { local node=$1; shift; ctl "$node" --json "$@"; }
-query() { python3 -c 'import json, sys; v = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
+query() { python3 -c 'import json, sys; sys.tracebacklimit = 0; v = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 
 # holds EXPRESSION NODE COMMAND…: whether the expression is true of the reply.
 holds() {

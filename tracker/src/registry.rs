@@ -41,7 +41,7 @@ pub(crate) struct Speaker {
 pub(crate) enum Standing {
     /// The node lives and this is its session.
     Current,
-    /// The node lives and another session is newer.
+    /// The node lives, but not by this session: another one is newer.
     Superseded,
     /// No such node lives.
     Gone,

@@ -10,6 +10,7 @@ use shoal_common::serve::Guest;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use tracing::info;
 
 use crate::hub::Hub;
 use crate::registry::Registry;
@@ -87,7 +88,7 @@ async fn ring(bell: &mut watch::Receiver<()>, earliest: Instant) {
     sleep_until(earliest).await;
     if bell.changed().await.is_err() {
         // The hub is gone, and with it soon this session.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -95,9 +96,65 @@ async fn say(
     connection: &mut Connection<TcpStream>,
     message: FromTracker,
 ) -> Result<(), ConnectionError> {
+    if let FromTracker::Refused { refusal } = &message {
+        info!("refused: {refusal}");
+    }
     connection.send(&message, MAX_REPLY_FRAME).await
 }
 
 fn refused(refusal: Refusal) -> FromTracker {
     FromTracker::Refused { refusal }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shoal_common::call::call;
+    use shoal_common::ident::NodeId;
+    use shoal_common::limits::MAX_LISTS;
+    use shoal_common::protocol::greeting::Hello;
+    use shoal_common::protocol::tracking::Registration;
+    use shoal_common::serve::serve;
+    use shoal_common::task::Tasks;
+    use tokio::net::TcpListener;
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::screen::Screen;
+
+    #[tokio::test]
+    async fn a_list_waits_for_room_and_small_answers_do_not() {
+        let hub = Arc::new(Hub::new(Duration::from_secs(60), 0, Screen::none()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tasks = Tasks::new(Handle::current());
+        let us = Hello::new("test", NodeId::random());
+        let sessions = Arc::clone(&hub);
+        let handle = move |guest| session(guest, Arc::clone(&sessions));
+        tasks.spawn(tracing::Span::none(), serve(listener, us.clone(), 10, tasks.clone(), handle));
+
+        let mut room = Vec::new();
+        for _ in 0..MAX_LISTS {
+            room.push(hub.room().await.unwrap());
+        }
+        let (mut node, _) = call(address, &us).await.unwrap();
+        let early: FromTracker = node.ask(&ToTracker::Exit).await.unwrap();
+        assert_eq!(early, refused(Refusal::NotAllowed));
+
+        let register = ToTracker::Register(Registration {
+            name: "one".parse().unwrap(),
+            exact: true,
+            search: "127.0.0.1:4000".parse().unwrap(),
+            download: "127.0.0.1:4001".parse().unwrap(),
+        });
+        node.send(&register, MAX_REQUEST_FRAME).await.unwrap();
+        let moment = Duration::from_millis(300);
+        let waiting = node.receive::<FromTracker>(MAX_REPLY_FRAME, moment).await;
+        assert!(matches!(waiting, Err(ConnectionError::Silent(_))), "{waiting:?}");
+        drop(room);
+        let answer: FromTracker = node.receive(MAX_REPLY_FRAME, HELLO_DEADLINE).await.unwrap();
+        assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");
+        assert_eq!(tasks.stop(Duration::from_secs(5)).await, Ok(()));
+    }
 }

@@ -25,7 +25,7 @@ use crate::membership::{Link, Membership};
 use crate::notice::Notices;
 use crate::transfer::job::{JobId, JobInfo, UploadInfo, Wanted};
 use crate::transfer::{CancelError, Downloads, StartError, Uploads};
-use known::KnownNames;
+use known::Known;
 
 /// Who and where this node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,12 +58,17 @@ pub struct BadName {
 }
 
 /// A running node. Clones are the same node.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct App {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("App").field(&self.identity()).finish()
+    }
+}
+
 struct Inner {
     hello: Hello,
     tracker: String,
@@ -73,7 +78,7 @@ struct Inner {
     catalog: Catalog,
     downloads: Downloads,
     uploads: Uploads,
-    known: KnownNames,
+    known: Known,
     exit: watch::Sender<bool>,
 }
 
@@ -132,7 +137,7 @@ impl App {
 
     async fn ask(&self, pattern: Pattern) -> Findings {
         let findings = ask(self.peers(), &self.inner.hello, &pattern).await;
-        self.inner.known.learn(findings.found.iter().map(|found| found.name.as_str()));
+        self.inner.known.learn(&findings);
         findings
     }
 
@@ -148,7 +153,8 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub fn download(&self, wanted: Wanted) -> Result<JobId, StartError> {
-        self.inner.downloads.start(wanted)
+        let owners = self.inner.known.owners(&wanted.file);
+        self.inner.downloads.start(wanted, owners)
     }
 
     /// Downloads of this node's life, the oldest first.
@@ -166,7 +172,8 @@ impl App {
     /// # Errors
     /// There is no such download, or it is over.
     pub async fn cancel(&self, job: JobId) -> Result<JobInfo, CancelError> {
-        self.inner.downloads.cancel(job).await
+        self.inner.downloads.cancel(job)?;
+        self.finished(job).await.ok_or(CancelError::NoSuchJob(job))
     }
 
     /// Uploads under way.

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, info_span, warn};
 
-use super::known::KnownNames;
+use super::known::Known;
 use super::{App, Inner};
 use crate::catalog::Catalog;
 use crate::catalog::ask::ask;
@@ -71,6 +71,7 @@ pub struct Node {
     tasks: Tasks,
     goodbye: Goodbye,
     first: Option<FirstAnswer>,
+    sharing: Sharing,
     _bulk: BulkRuntime,
 }
 
@@ -119,7 +120,7 @@ impl Node {
         let downloads = Downloads::new(Environment {
             volume: volume.clone(),
             catalog: catalog.clone(),
-            hello: hello.clone(),
+            us: hello.clone(),
             seek: seek(&membership, &hello),
             notices: notices.clone(),
             tasks: bulk_tasks,
@@ -133,11 +134,11 @@ impl Node {
             catalog,
             downloads,
             uploads,
-            known: KnownNames::default(),
+            known: Known::default(),
             exit: watch::Sender::new(false),
         };
         let app = App { inner: Arc::new(inner) };
-        Ok(Self { app, volume, doors, tasks, goodbye, first: Some(first), _bulk: bulk })
+        Ok(Self { app, volume, doors, tasks, goodbye, first: Some(first), sharing, _bulk: bulk })
     }
 
     /// The verbs.
@@ -175,20 +176,26 @@ impl Node {
         inner.uploads.drain();
         let orderly = async {
             self.goodbye.say().await;
-            timeout(grace, async { tokio::join!(inner.uploads.idle(), inner.downloads.idle()) }).await
+            let uploads = async { timeout(grace, inner.uploads.idle()).await.is_ok() };
+            let (ended, left) = tokio::join!(uploads, inner.downloads.drain(grace));
+            ended && left.is_empty()
         };
         tokio::select! {
-            drained = orderly => if drained.is_err() {
-                self.app.say(format_args!("{} s are over: leaving what is still under way", grace.as_secs()));
+            all = orderly => if !all {
+                self.app.say(format_args!("leaving what is still under way after {} s", grace.as_secs()));
             },
             () = hurry => info!("leaving at once"),
         }
-        inner.downloads.suspend().await;
+        for left in inner.downloads.drain(Duration::ZERO).await {
+            self.app.say(format_args!("`{}` goes on the next time", left.name));
+        }
         if let Err(left) = self.tasks.stop(STOP_PATIENCE).await {
             warn!("{left} tasks did not stop within {} s", STOP_PATIENCE.as_secs());
         }
-        let catalog = inner.catalog.clone();
-        tokio::task::spawn_blocking(move || catalog.save()).await.ok();
+        if self.sharing == Sharing::Folder {
+            let catalog = inner.catalog.clone();
+            tokio::task::spawn_blocking(move || catalog.save()).await.ok();
+        }
         info!("stopped");
     }
 }
@@ -226,7 +233,11 @@ impl Drop for BulkRuntime {
 }
 
 /// Listens on a port whose events go to the threads of `runtime`.
-fn listen(runtime: &Handle, ip: IpAddr, port: u16) -> Result<(TcpListener, SocketAddr), StartError> {
+fn listen(
+    runtime: &Handle,
+    ip: IpAddr,
+    port: u16,
+) -> Result<(TcpListener, SocketAddr), StartError> {
     /// Connections that may wait in the kernel to be accepted.
     const BACKLOG: u32 = 1024;
     let address = SocketAddr::new(ip, port);
@@ -265,11 +276,11 @@ fn host_name() -> NodeName {
 /// Owners of a content: all peers are asked.
 fn seek(membership: &Membership, hello: &Hello) -> Seek {
     let (membership, hello) = (membership.clone(), hello.clone());
-    Seek::new(move |file| {
+    Box::new(move |file| {
         let (peers, hello) = (membership.peers(), hello.clone());
-        async move {
+        Box::pin(async move {
             let findings = ask(peers, &hello, &Pattern::Content(file)).await;
             findings.found.into_iter().flat_map(|found| found.owners).collect()
-        }
+        })
     })
 }

@@ -99,10 +99,11 @@ async fn live(mut node: Node, config: &Config, mut signals: StopSignals) -> Exit
     exit
 }
 
-/// The refusal of the first registration; never ends if there is none.
+/// The refusal that can't pass: somebody else has the name that was insisted
+/// on. Never ends if there is none; any other is told and tried again.
 async fn refused(first: Option<crate::membership::FirstAnswer>) -> Refusal {
     if let Some(first) = first
-        && let Ok(Err(refusal)) = first.await
+        && let Ok(Err(refusal @ Refusal::NameTaken)) = first.await
     {
         return refusal;
     }
