@@ -40,14 +40,21 @@ pub(super) async fn run(args: NodeArgs) -> Exit {
         Ok(node) => node,
         Err(error) => return failed(&error),
     };
-    let socket = match ControlSocket::bind(&config.files) {
-        Ok(socket) => socket,
-        Err(error) => return failed(&format!("cannot open the control socket: {error}")),
-    };
-    let serving = serve::serve(socket, node.app().clone(), node.tasks().clone());
-    node.tasks().spawn(info_span!("control socket"), serving);
+    open_control(&node, &config.files);
     node.resume();
     live(node, &config, signals).await
+}
+
+/// Without the socket a node still does its work; only `ctl` and `attach` can't
+/// reach it (on a file system that has no sockets, say).
+fn open_control(node: &Node, files: &Path) {
+    match ControlSocket::bind(files) {
+        Ok(socket) => {
+            let serving = serve::serve(socket, node.app().clone(), node.tasks().clone());
+            node.tasks().spawn(info_span!("control socket"), serving);
+        }
+        Err(error) => node.app().say(format_args!("`ctl` can't reach this node: {error}")),
+    }
 }
 
 fn failed(error: &impl ToString) -> Exit {
