@@ -39,7 +39,9 @@ const SAVE: Duration = Duration::from_secs(5);
 /// A file that takes longer to hash than this at a few GB/s is announced.
 const LARGE: u64 = 4 * shoal_common::limits::GIB;
 
-pub(super) fn start(catalog: Catalog, notices: Notices, tasks: &Tasks) {
+/// Loads what was known and keeps `catalog` up with its folder until the tasks
+/// are cancelled.
+pub fn keep_up(catalog: Catalog, notices: Notices, tasks: &Tasks) {
     let watch = watch(&catalog);
     let stop = tasks.cancelled().clone();
     let scan = Scan {
@@ -90,6 +92,8 @@ struct Scan {
 
 impl Scan {
     async fn run(mut self, blocking: Tasks) {
+        let known = self.catalog.clone();
+        blocking.spawn_blocking(move || known.load()).await.ok();
         let wanted = self.catalog.wanted();
         loop {
             let Ok((scan, settled)) = blocking.spawn_blocking(move || self.look()).await else {
