@@ -57,9 +57,10 @@ pub const MAX_PATTERN: usize = MAX_NAME + 64;
 /// a list of ranges, some 30 bytes each.
 pub const MAX_REQUEST_FRAME: usize = 16 * 1024;
 
-/// Largest frame of a reply, in bytes: a list of [`MAX_NODES`] nodes at some
-/// 150 bytes each is the largest of them.
-pub const MAX_REPLY_FRAME: usize = 2 * 1024 * 1024;
+/// Largest frame of a reply, in bytes: a list of [`MAX_NODES`] nodes at no
+/// more than 250 bytes each (the longest name, two IPv6 addresses) is the
+/// largest of them.
+pub const MAX_REPLY_FRAME: usize = 4 * 1024 * 1024;
 
 /// Most ranges in one request for chunks.
 pub const MAX_RANGES: usize = 64;
@@ -74,6 +75,17 @@ pub const MAX_NODES: usize = 10_000;
 
 /// Interval of heartbeats unless the tracker is told another.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Shortest and longest interval of heartbeats that a tracker may be told.
+/// Shorter, and the delays of a busy machine pass for absence; longer, and
+/// nobody waits for the news.
+pub const HEARTBEATS: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(3600));
+
+/// Least time between two pushes of a tracker to one node, so that a crowd
+/// that joins at once costs each node a few messages instead of one a head.
+/// Far below the second in which everyone is to know.
+pub const PUSH_PAUSE: Duration = Duration::from_millis(50);
 
 /// From the start of a TCP connection to its being open.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -121,6 +133,19 @@ pub const MAX_NODE_CONNECTIONS: usize = 4096;
 
 /// Most connections of a tracker: one for each node, and room for newcomers.
 pub const MAX_TRACKER_CONNECTIONS: usize = MAX_NODES + 4096;
+
+/// Changes that a tracker remembers. A node that is further behind gets the
+/// whole list instead.
+pub const CHANGE_LOG: usize = 1024;
+
+/// Most changes in a message of a tracker that any number of sessions may be
+/// sending at once (some 16 KiB); longer ones count for [`MAX_LISTS`].
+pub const SMALL_NEWS: u64 = 64;
+
+/// Most lists of nodes and other long messages that a tracker is sending at
+/// once. Each takes up to [`MAX_REPLY_FRAME`] for as long as the other side is
+/// slow to read it, so this bounds the tracker's memory.
+pub const MAX_LISTS: usize = 64;
 
 /// Most requests for bytes that a node serves at once; beyond it a request is
 /// refused as busy and the peer tries again.

@@ -9,7 +9,7 @@ pub mod notice;
 pub mod volume;
 
 // Parts: who is here, who has what, and moving it.
-// pub mod membership;
+pub mod membership;
 
 pub mod catalog;
 
@@ -17,13 +17,12 @@ pub mod transfer;
 
 // The face: every verb on one handle. Terminals, `ctl` and tests are equal
 // users of it.
-// pub mod app;
+pub mod app;
 
 // Ways in: a socket that carries the verbs, and terminals that speak over it.
-// pub mod control;
+pub mod control;
 
-// pub mod terminal;
+pub mod terminal;
 
 // The program.
-// pub mod cli;
-// pub mod run;
+pub mod cli;

@@ -1,1 +1,25 @@
-//! stub
+//! The tracker of Shoal: knows who is here and tells everyone.
+//!
+//! A module imports only from the layers above it, so this list is the map.
+//! A message of a node goes: `session` receives it, `visit` turns it into
+//! events of the `registry` and its reply, and through the `hub` whatever
+//! changed reaches the other sessions, the log and the [`screen`].
+
+// Decisions: no I/O, no clock, no tasks.
+mod registry;
+mod visit;
+
+// The one door to the terminal.
+pub mod screen;
+
+// The registry among its sessions.
+mod hub;
+
+// One connection.
+mod session;
+
+// The whole.
+pub mod run;
+
+// A program of it.
+pub mod cli;

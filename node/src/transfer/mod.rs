@@ -1,3 +1,39 @@
 //! Moving content: a manifest, then chunks, every one verified.
+//!
+//! [`Uploads`] answers the requests of others from mapped files. [`Downloads`]
+//! is the handle on what comes in: one coordinator a download decides, with
+//! [`plan`] (which owner for which chunk) and [`roster`] (which owners at
+//! all), and one task an owner fetches.
+//!
+//! ```text
+//! jobs → download → roster            which owner, and when again
+//!              ↘ fetch → plan         which chunk
+//!                     ↘ sink          verified chunks, to the disk
+//! uploads → serve → window            mapped file, to the socket
+//! ```
 
+// Words and decisions, without I/O.
 pub mod job;
+pub mod pace;
+pub mod plan;
+pub mod roster;
+
+// Serving.
+mod window;
+
+mod serve;
+mod uploads;
+
+// Fetching.
+mod note;
+mod sink;
+
+mod fetch;
+mod progress;
+
+mod download;
+
+mod jobs;
+
+pub use jobs::{CancelError, Downloads, Environment, Seek, StartError};
+pub use uploads::Uploads;

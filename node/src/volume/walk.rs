@@ -22,7 +22,10 @@ pub struct Listed {
 pub struct Listing {
     /// Files that can be shared, in order of their names.
     pub files: Vec<Listed>,
-    /// Path, safe to print, and reason of what can't be.
+    /// Folders below the root that are not hidden, as relative paths.
+    pub folders: Vec<String>,
+    /// Path, safe to print, and reason of what can't be. The reason is empty
+    /// for what went while we looked.
     pub unshared: Vec<(String, String)>,
 }
 
@@ -72,6 +75,7 @@ impl Listing {
                 return Err("it is too deep".to_owned());
             }
             let dir = entry.open_dir().map_err(readable)?;
+            self.folders.push(path.to_owned());
             return self.enter(&dir, &format!("{path}/"), depth + 1).map_err(readable);
         }
         if meta.is_symlink() {

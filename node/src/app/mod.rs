@@ -1,0 +1,213 @@
+//! The verbs of a node on one cloneable handle.
+//!
+//! Terminals, `ctl`, tests and whatever comes later are equal users of [`App`].
+//! [`node`] builds it from its parts and takes it down in order.
+
+pub mod node;
+
+mod known;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use shoal_common::ident::{NodeId, NodeName, Peer, address};
+use shoal_common::name::{NameError, SharedName};
+use shoal_common::protocol::greeting::Hello;
+use shoal_common::protocol::search::Pattern;
+use tokio::sync::{broadcast, watch};
+
+use crate::catalog::Catalog;
+use crate::catalog::ask::ask;
+use crate::catalog::found::{FileInfo, Findings};
+use crate::catalog::pattern::{Matcher, PatternError, typed};
+use crate::membership::{Link, Membership};
+use crate::notice::Notices;
+use crate::transfer::job::{JobId, JobInfo, UploadInfo, Wanted};
+use crate::transfer::{CancelError, Downloads, StartError, Uploads};
+use known::Known;
+
+/// Who and where this node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name: the one it got, or the one it asks for.
+    pub name: NodeName,
+    /// The network it belongs to.
+    pub network: String,
+    /// Where it answers searches: as told to the others, or as it listens while
+    /// it has not met the tracker.
+    #[serde(with = "address")]
+    pub search: SocketAddr,
+    /// Where it serves content; likewise.
+    #[serde(with = "address")]
+    pub download: SocketAddr,
+    /// Its tracker, `"host:port"`.
+    pub tracker: String,
+    /// How it stands with the tracker.
+    pub link: Link,
+}
+
+/// A name that can't be that of a shared file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` can't be the name of a shared file: {cause}")]
+pub struct BadName {
+    name: String,
+    cause: NameError,
+}
+
+/// A running node. Clones are the same node.
+#[derive(Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("App").field(&self.identity()).finish()
+    }
+}
+
+struct Inner {
+    hello: Hello,
+    tracker: String,
+    listening: (SocketAddr, SocketAddr),
+    notices: Notices,
+    membership: Membership,
+    catalog: Catalog,
+    downloads: Downloads,
+    uploads: Uploads,
+    known: Known,
+    exit: watch::Sender<bool>,
+}
+
+impl App {
+    /// Who and where this node is.
+    pub fn identity(&self) -> Identity {
+        let inner = &self.inner;
+        let us = inner.membership.us();
+        let (search, download) = us.map_or(inner.listening, |us| (us.search, us.download));
+        Identity {
+            id: inner.hello.node,
+            name: inner.membership.name(),
+            network: inner.hello.network.clone(),
+            search,
+            download,
+            tracker: inner.tracker.clone(),
+            link: inner.membership.link(),
+        }
+    }
+
+    /// The files that this node shares, by name.
+    pub fn show(&self) -> Vec<FileInfo> {
+        self.inner.catalog.list()
+    }
+
+    /// The other nodes, by name.
+    pub fn peers(&self) -> Vec<Peer> {
+        self.inner.membership.peers()
+    }
+
+    /// What the others have whose name matches: a glob if the text has
+    /// wildcards, else a part of the name. Takes at most
+    /// [`SEARCH_DEADLINE`](shoal_common::limits::SEARCH_DEADLINE).
+    ///
+    /// # Errors
+    /// The text is no pattern.
+    pub async fn search(&self, text: &str) -> Result<Findings, PatternError> {
+        let pattern = typed(text);
+        // Found wrong here once instead of by everyone.
+        Matcher::new(&pattern)?;
+        Ok(self.ask(pattern).await)
+    }
+
+    /// Who has a file with exactly this name. Takes at most
+    /// [`SEARCH_DEADLINE`](shoal_common::limits::SEARCH_DEADLINE).
+    ///
+    /// # Errors
+    /// It can't be the name of a shared file.
+    pub async fn find(&self, name: &str) -> Result<Findings, BadName> {
+        let parsed: Result<SharedName, _> = name.parse();
+        match parsed {
+            Ok(name) => Ok(self.ask(Pattern::Exact(name)).await),
+            Err(cause) => Err(BadName { name: name.escape_debug().to_string(), cause }),
+        }
+    }
+
+    async fn ask(&self, pattern: Pattern) -> Findings {
+        let findings = ask(self.peers(), &self.inner.hello, &pattern).await;
+        self.inner.known.learn(&findings);
+        findings
+    }
+
+    /// Names of files that this node has or has heard of, sorted: for
+    /// completion.
+    pub fn names(&self) -> Vec<String> {
+        let own = self.show().into_iter().map(|file| file.name.to_string());
+        self.inner.known.with(own)
+    }
+
+    /// Starts a download.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn download(&self, wanted: Wanted) -> Result<JobId, StartError> {
+        let owners = self.inner.known.owners(&wanted.file);
+        self.inner.downloads.start(wanted, owners)
+    }
+
+    /// Downloads of this node's life, the oldest first.
+    pub fn jobs(&self) -> Vec<JobInfo> {
+        self.inner.downloads.list()
+    }
+
+    /// Waits for the end of a download; `None` if there is no such.
+    pub async fn finished(&self, job: JobId) -> Option<JobInfo> {
+        self.inner.downloads.finished(job).await
+    }
+
+    /// Ends a download. What has come is kept for the next time.
+    ///
+    /// # Errors
+    /// There is no such download, or it is over.
+    pub async fn cancel(&self, job: JobId) -> Result<JobInfo, CancelError> {
+        self.inner.downloads.cancel(job)?;
+        self.finished(job).await.ok_or(CancelError::NoSuchJob(job))
+    }
+
+    /// Uploads under way.
+    pub fn uploads(&self) -> Vec<UploadInfo> {
+        self.inner.uploads.list()
+    }
+
+    /// News for the person, from now on.
+    pub fn notices(&self) -> broadcast::Receiver<String> {
+        self.inner.notices.listen()
+    }
+
+    /// Says something to the person.
+    pub fn say(&self, line: impl std::fmt::Display) {
+        self.inner.notices.say(line);
+    }
+
+    /// Waits until everything that was in the folder at the start is shared.
+    pub async fn sharing(&self) {
+        self.inner.catalog.completed().await;
+    }
+
+    /// Waits until the tracker has taken this node in.
+    pub async fn registered(&self) {
+        self.inner.membership.registered().await;
+    }
+
+    /// Asks the node to leave. The program decides how.
+    pub fn request_exit(&self) {
+        self.inner.exit.send_modify(|asked| *asked = true);
+    }
+
+    /// Waits for [`App::request_exit`]; each call of it is seen once.
+    pub fn exit_requests(&self) -> watch::Receiver<bool> {
+        self.inner.exit.subscribe()
+    }
+}

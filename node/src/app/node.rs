@@ -1,0 +1,286 @@
+//! A node from its parts: built in order, taken down in order.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_common::ident::{NodeId, NodeName};
+use shoal_common::limits::MAX_NODE_CONNECTIONS;
+use shoal_common::protocol::greeting::Hello;
+use shoal_common::protocol::search::Pattern;
+use shoal_common::serve::serve;
+use shoal_common::task::Tasks;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{info, info_span, warn};
+
+use super::known::Known;
+use super::{App, Inner};
+use crate::catalog::Catalog;
+use crate::catalog::ask::ask;
+use crate::catalog::serve::answer;
+use crate::config::Config;
+use crate::membership::{self, FirstAnswer, Goodbye, Membership, Wish};
+use crate::notice::Notices;
+use crate::transfer::{Downloads, Environment, Seek, Uploads};
+use crate::volume::{Volume, VolumeError};
+
+/// Why a node can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its folder can't be used.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// Its id can't be read or kept.
+    #[error("cannot tell which node this is: {0}")]
+    Id(io::Error),
+    /// A port can't be listened on.
+    #[error("cannot listen on `{address}`: {cause}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// The system gives no threads.
+    #[error("cannot start threads for transfers: {0}")]
+    Threads(io::Error),
+}
+
+/// What a node does with its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Shares it.
+    Folder,
+    /// Fetches into it, and shares nothing.
+    Nothing,
+}
+
+/// A running node and what is needed to end it.
+#[derive(Debug)]
+pub struct Node {
+    app: App,
+    volume: Volume,
+    /// Accept loops: the first to end.
+    doors: Tasks,
+    /// Everything else.
+    tasks: Tasks,
+    goodbye: Goodbye,
+    first: Option<FirstAnswer>,
+    sharing: Sharing,
+    _bulk: BulkRuntime,
+}
+
+impl Node {
+    /// Starts a node. It looks for its tracker from now on and shares what it
+    /// finds in its folder as it gets to know it.
+    ///
+    /// # Errors
+    /// See [`StartError`]. That the tracker does not answer is none.
+    pub fn start(config: &Config, sharing: Sharing) -> Result<Self, StartError> {
+        let volume = Volume::open(&config.files)?;
+        let id = match sharing {
+            Sharing::Folder => volume.node_id().map_err(StartError::Id)?,
+            Sharing::Nothing => NodeId::random(),
+        };
+        let hello = Hello::new(config.network.clone(), id);
+        let bulk = BulkRuntime::new().map_err(StartError::Threads)?;
+        let tasks = Tasks::new(Handle::current());
+        let bulk_tasks = tasks.child_on(bulk.handle());
+        let doors = tasks.child();
+        let notices = Notices::default();
+
+        let search = listen(&Handle::current(), config.listen, config.search_port)?;
+        let download = listen(&bulk.handle(), config.listen, config.download_port)?;
+        let listening = (search.1, download.1);
+
+        let catalog = Catalog::new(volume.clone());
+        let uploads = Uploads::new(volume.clone(), catalog.clone());
+        if sharing == Sharing::Folder {
+            catalog.start(notices.clone(), &tasks);
+        }
+        doors.child_on(bulk.handle()).spawn(
+            info_span!("download port"),
+            uploads.clone().serve(download.0, hello.clone(), bulk_tasks.clone()),
+        );
+        let answering = catalog.clone();
+        doors.spawn(
+            info_span!("search port"),
+            serve(search.0, hello.clone(), MAX_NODE_CONNECTIONS, tasks.clone(), move |guest| {
+                answer(guest, answering.clone())
+            }),
+        );
+
+        let wish = wish(config, &hello, listening);
+        let (membership, first, goodbye) = membership::start(wish, notices.clone(), &tasks);
+        let downloads = Downloads::new(Environment {
+            volume: volume.clone(),
+            catalog: catalog.clone(),
+            us: hello.clone(),
+            seek: seek(&membership, &hello),
+            notices: notices.clone(),
+            tasks: bulk_tasks,
+        });
+        let inner = Inner {
+            hello,
+            tracker: config.tracker.clone(),
+            listening,
+            notices,
+            membership,
+            catalog,
+            downloads,
+            uploads,
+            known: Known::default(),
+            exit: watch::Sender::new(false),
+        };
+        let app = App { inner: Arc::new(inner) };
+        Ok(Self { app, volume, doors, tasks, goodbye, first: Some(first), sharing, _bulk: bulk })
+    }
+
+    /// The verbs.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// The folder.
+    pub fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
+    /// The tasks of this node, for those that serve it to a person.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// What the tracker says to the first registration, once.
+    pub fn first_answer(&mut self) -> Option<FirstAnswer> {
+        self.first.take()
+    }
+
+    /// Goes on with the downloads that were under way when the node last
+    /// ended.
+    pub fn resume(&self) {
+        self.app.inner.downloads.resume();
+    }
+
+    /// Ends the node in order: nobody new is served, the tracker is told, what
+    /// is under way may end until `grace` is over or `hurry` is done, the rest
+    /// is cut. Downloads that are cut go on the next time.
+    pub async fn stop(self, grace: Duration, hurry: impl Future<Output = ()>) {
+        let App { inner } = &self.app;
+        self.doors.cancel();
+        inner.uploads.drain();
+        let orderly = async {
+            self.goodbye.say().await;
+            let uploads = async { timeout(grace, inner.uploads.idle()).await.is_ok() };
+            let (ended, left) = tokio::join!(uploads, inner.downloads.drain(grace));
+            ended && left.is_empty()
+        };
+        tokio::select! {
+            all = orderly => if !all {
+                self.app.say(format_args!("leaving what is still under way after {} s", grace.as_secs()));
+            },
+            () = hurry => info!("leaving at once"),
+        }
+        for left in inner.downloads.drain(Duration::ZERO).await {
+            self.app.say(format_args!("`{}` goes on the next time", left.name));
+        }
+        if let Err(left) = self.tasks.stop(STOP_PATIENCE).await {
+            warn!("{left} tasks did not stop within {} s", STOP_PATIENCE.as_secs());
+        }
+        if self.sharing == Sharing::Folder {
+            let catalog = inner.catalog.clone();
+            tokio::task::spawn_blocking(move || catalog.save()).await.ok();
+        }
+        info!("stopped");
+    }
+}
+
+/// How long tasks may take to end once they are told to.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Threads of their own for transfers, so that a disk that holds one up delays
+/// neither heartbeats nor the terminal.
+#[derive(Debug)]
+struct BulkRuntime(Option<Runtime>, Handle);
+
+impl BulkRuntime {
+    fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("shoal-transfer")
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        Ok(Self(Some(runtime), handle))
+    }
+
+    fn handle(&self) -> Handle {
+        self.1.clone()
+    }
+}
+
+impl Drop for BulkRuntime {
+    fn drop(&mut self) {
+        // A plain drop waits for threads, which an async context forbids.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Listens on a port whose events go to the threads of `runtime`.
+fn listen(
+    runtime: &Handle,
+    ip: IpAddr,
+    port: u16,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    /// Connections that may wait in the kernel to be accepted.
+    const BACKLOG: u32 = 1024;
+    let address = SocketAddr::new(ip, port);
+    let bind = || {
+        let socket = if ip.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A port of an earlier life may be in TIME_WAIT.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        let at = listener.local_addr()?;
+        Ok((listener, at))
+    };
+    let _entered = runtime.enter();
+    bind().map_err(|cause| StartError::Listen { address, cause })
+}
+
+fn wish(config: &Config, hello: &Hello, listening: (SocketAddr, SocketAddr)) -> Wish {
+    let name = match &config.name {
+        Some(name) => (name.clone(), true),
+        None => (host_name(), false),
+    };
+    Wish {
+        tracker: config.tracker.clone(),
+        hello: hello.clone(),
+        name,
+        // An address that was chosen to listen on is the one to be reached at.
+        advertise: config.advertise.or(Some(config.listen).filter(|ip| !ip.is_unspecified())),
+        ports: (listening.0.port(), listening.1.port()),
+    }
+}
+
+fn host_name() -> NodeName {
+    NodeName::from_lossy(&rustix::system::uname().nodename().to_string_lossy())
+}
+
+/// Owners of a content: all peers are asked.
+fn seek(membership: &Membership, hello: &Hello) -> Seek {
+    let (membership, hello) = (membership.clone(), hello.clone());
+    Box::new(move |file| {
+        let (peers, hello) = (membership.peers(), hello.clone());
+        Box::pin(async move {
+            let findings = ask(peers, &hello, &Pattern::Content(file)).await;
+            findings.found.into_iter().flat_map(|found| found.owners).collect()
+        })
+    })
+}

@@ -1,0 +1,145 @@
+//! Asks the others what they have, all at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shoal_common::call::call;
+use shoal_common::content::FileId;
+use shoal_common::ident::Peer;
+use shoal_common::limits::SEARCH_DEADLINE;
+use shoal_common::name::SharedName;
+use shoal_common::protocol::greeting::Hello;
+use shoal_common::protocol::search::{Match, Pattern, SearchReply, SearchRequest};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::found::{Findings, Found};
+
+/// Most peers that are asked at the same moment: each takes a descriptor.
+const AT_ONCE: usize = 256;
+
+/// Asks all `peers` and groups their answers by name and content. Takes at most
+/// [`SEARCH_DEADLINE`]; who has not answered by then is named as silent.
+pub async fn ask(peers: Vec<Peer>, us: &Hello, pattern: &Pattern) -> Findings {
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    // A set, not `Tasks`: when the caller is cancelled, so are the questions.
+    let mut questions = JoinSet::new();
+    for peer in peers {
+        let (us, pattern, slots) = (us.clone(), pattern.clone(), Arc::clone(&slots));
+        questions.spawn(async move {
+            let question = async {
+                let _slot = slots.acquire().await;
+                ask_one(&peer, &us, pattern).await
+            };
+            let answer = timeout(SEARCH_DEADLINE, question).await;
+            (peer, answer.unwrap_or_else(|_| Err("it did not answer in time".to_owned())))
+        });
+    }
+    let mut findings = Grouping::default();
+    while let Some(answered) = questions.join_next().await {
+        if let Ok((peer, answer)) = answered {
+            findings.add(peer, answer);
+        }
+    }
+    findings.finish()
+}
+
+async fn ask_one(peer: &Peer, us: &Hello, pattern: Pattern) -> Result<(Vec<Match>, bool), String> {
+    let (mut connection, _) = call(peer.search, us).await.map_err(|error| error.to_string())?;
+    match connection.ask(&SearchRequest::Search { pattern }).await {
+        Ok(SearchReply::Matches { matches, more }) => Ok((matches, more)),
+        Ok(SearchReply::Refused { refusal }) => Err(format!("refused: {refusal}")),
+        Ok(SearchReply::Unknown) => Err("an unknown answer".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[derive(Default)]
+struct Grouping {
+    groups: BTreeMap<(SharedName, FileId), Found>,
+    findings: Findings,
+}
+
+impl Grouping {
+    fn add(&mut self, peer: Peer, answer: Result<(Vec<Match>, bool), String>) {
+        let (matches, more) = match answer {
+            Ok(answer) => answer,
+            Err(reason) => {
+                debug!("no answer from `{}`: {reason}", peer.name);
+                self.findings.silent.push(peer.name);
+                return;
+            }
+        };
+        self.findings.more |= more;
+        for Match { name, size, file } in matches {
+            let empty = || Found { name: name.clone(), size, id: file, owners: Vec::new() };
+            let found = self.groups.entry((name.clone(), file)).or_insert_with(empty);
+            if !found.owners.contains(&peer) {
+                found.owners.push(peer.clone());
+            }
+        }
+    }
+
+    fn finish(self) -> Findings {
+        let mut findings = self.findings;
+        findings.silent.sort();
+        findings.found = self.groups.into_values().collect();
+        for found in &mut findings.found {
+            found.owners.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        // Stable: contents with as many owners stay in order of their ids, so
+        // that positions in the list mean the same the next time.
+        findings
+            .found
+            .sort_by(|a, b| a.name.cmp(&b.name).then(b.owners.len().cmp(&a.owners.len())));
+        findings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_common::ident::NodeId;
+
+    use super::*;
+
+    fn peer(name: &str) -> Peer {
+        let at = "127.0.0.1:9".parse().unwrap();
+        Peer { id: NodeId::random(), name: name.parse().unwrap(), search: at, download: at }
+    }
+
+    fn found(name: &str, content: &[u8]) -> Match {
+        Match { name: name.parse().unwrap(), size: content.len() as u64, file: FileId::of(content) }
+    }
+
+    #[test]
+    fn contents_of_one_name_are_kept_apart_and_the_common_one_comes_first() {
+        let mut grouping = Grouping::default();
+        let [a, b, c] = ["a", "b", "c"].map(peer);
+        grouping.add(c, Ok((vec![found("notes", b"old")], false)));
+        grouping.add(b, Ok((vec![found("notes", b"new"), found("a", b"")], true)));
+        grouping.add(a, Ok((vec![found("notes", b"new"), found("notes", b"new")], false)));
+        grouping.add(peer("dead"), Err("gone".to_owned()));
+        let findings = grouping.finish();
+        let shape: Vec<_> = findings
+            .found
+            .iter()
+            .map(|found| {
+                (
+                    found.name.as_str(),
+                    found.id,
+                    found.owners.iter().map(|o| o.name.as_str()).collect(),
+                )
+            })
+            .collect();
+        let expected: [(&str, FileId, Vec<&str>); 3] = [
+            ("a", FileId::of(b""), vec!["b"]),
+            ("notes", FileId::of(b"new"), vec!["a", "b"]),
+            ("notes", FileId::of(b"old"), vec!["c"]),
+        ];
+        assert_eq!(shape, expected);
+        assert_eq!(findings.silent, ["dead".parse().unwrap()]);
+        assert!(findings.more);
+    }
+}

@@ -1,0 +1,137 @@
+//! The handle on this node's own files.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use shoal_common::content::{FileId, Manifest};
+use shoal_common::name::SharedName;
+use shoal_common::protocol::search::{Match, Pattern};
+use tokio::sync::{Notify, watch};
+
+use super::found::FileInfo;
+use super::index::{Index, Shared};
+use super::pattern::{Matcher, PatternError};
+use super::{scan, store};
+use crate::notice::Notices;
+use crate::volume::{Stamp, Volume};
+use shoal_common::task::Tasks;
+
+/// This node's own files. Clones are the same catalog.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    volume: Volume,
+    index: Mutex<Index>,
+    /// The index differs from what is on disk.
+    unsaved: watch::Sender<bool>,
+    /// Somebody wants the disk to be looked at.
+    wanted: Arc<Notify>,
+    /// Whether everything that was there at the start is known.
+    complete: watch::Sender<bool>,
+}
+
+impl Catalog {
+    /// The catalog of a folder; empty until [`Catalog::start`].
+    pub fn new(volume: Volume) -> Self {
+        let inner = Inner {
+            volume,
+            index: Mutex::default(),
+            unsaved: watch::Sender::new(false),
+            wanted: Arc::default(),
+            complete: watch::Sender::new(false),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Loads what was known and keeps up with the folder from now on.
+    pub fn start(&self, notices: Notices, tasks: &Tasks) {
+        *self.index() = store::load(&self.inner.volume);
+        scan::start(self.clone(), notices, tasks);
+    }
+
+    /// Waits until everything that was in the folder at the start is known.
+    pub async fn completed(&self) {
+        // The sender lives as long as `self`.
+        self.inner.complete.subscribe().wait_for(|complete| *complete).await.ok();
+    }
+
+    /// A file with this content.
+    pub fn find(&self, file: &FileId) -> Option<Shared> {
+        self.index().find(file).cloned()
+    }
+
+    /// All files, in order of their names.
+    pub fn list(&self) -> Vec<FileInfo> {
+        self.index().iter().map(FileInfo::from).collect()
+    }
+
+    /// Number of files, and of their bytes.
+    pub fn totals(&self) -> (usize, u64) {
+        self.index().totals()
+    }
+
+    /// The files that match, and whether there are more than may be told.
+    ///
+    /// # Errors
+    /// The pattern can't be used.
+    pub fn search(&self, pattern: &Pattern) -> Result<(Vec<Match>, bool), PatternError> {
+        let matcher = Matcher::new(pattern)?;
+        Ok(self.index().search(&matcher))
+    }
+
+    /// Adds a file whose content is known already.
+    pub fn add(&self, name: SharedName, stamp: Stamp, manifest: Arc<Manifest>) {
+        self.index().insert(Shared { name, stamp, manifest });
+        self.inner.unsaved.send_replace(true);
+    }
+
+    /// Forgets a file.
+    pub(super) fn forget(&self, name: &SharedName) {
+        if self.index().remove(name) {
+            self.inner.unsaved.send_replace(true);
+        }
+    }
+
+    /// Asks for a look at the disk soon: a file is not what it was.
+    pub fn refresh(&self) {
+        self.inner.wanted.notify_one();
+    }
+
+    /// Writes the index to disk if it differs. Blocks.
+    pub fn save(&self) {
+        if !self.inner.unsaved.send_replace(false) {
+            return;
+        }
+        let encoded = store::encode(&self.index());
+        let saved = encoded
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| store::save(&self.inner.volume, &bytes));
+        if let Err(error) = saved {
+            self.inner.unsaved.send_replace(true);
+            tracing::warn!("cannot keep the index: {error}");
+        }
+    }
+
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
+        // No code panics while it holds the lock; if it did, the index would
+        // still be whole after each of its methods.
+        self.inner.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn volume(&self) -> &Volume {
+        &self.inner.volume
+    }
+
+    /// Told when somebody wants the disk to be looked at. It keeps nothing of
+    /// the catalog alive.
+    pub(super) fn wanted(&self) -> Arc<Notify> {
+        Arc::clone(&self.inner.wanted)
+    }
+
+    pub(super) fn complete(&self) {
+        self.inner.complete.send_replace(true);
+    }
+}

@@ -1,0 +1,193 @@
+//! The words of the command line.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use shoal_common::ident::NodeName;
+use shoal_common::limits::GRACE;
+use shoal_common::logs::LogFormat;
+use shoal_common::protocol::greeting::DEFAULT_NETWORK;
+
+use crate::config::{Config, DEFAULT_FILES, DEFAULT_LOGS, DEFAULT_TRACKER};
+use crate::terminal::command::From;
+
+/// Shares a folder with a network of nodes, searches it, fetches from it.
+///
+/// Without a subcommand a node runs until `exit` is typed or a signal comes.
+#[derive(Debug, Parser)]
+#[command(name = "shoal-node", version)]
+pub struct Cli {
+    /// What to do instead of running a node.
+    #[command(subcommand)]
+    pub task: Option<Task>,
+    /// How the node runs.
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// How a node finds its network.
+#[derive(Debug, Clone, Args)]
+pub struct NetworkArgs {
+    /// Where the tracker is.
+    #[arg(long, env = "SHOAL_TRACKER", value_name = "HOST:PORT", default_value = DEFAULT_TRACKER)]
+    pub tracker: String,
+    /// The local address on which others are served.
+    #[arg(long, env = "SHOAL_LISTEN", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub listen: IpAddr,
+    /// The address told to the others [default: the local address of the
+    /// connection to the tracker].
+    #[arg(long, env = "SHOAL_ADVERTISE", value_name = "IP")]
+    pub advertise: Option<IpAddr>,
+    /// Which network, where several share a tracker's address over time.
+    #[arg(long, env = "SHOAL_NETWORK", value_name = "NAME", default_value = DEFAULT_NETWORK)]
+    pub network: String,
+}
+
+/// The shared folder.
+#[derive(Debug, Clone, Args)]
+pub struct FilesArg {
+    /// The folder that is shared.
+    #[arg(long, env = "SHOAL_FILES", value_name = "DIR", default_value = DEFAULT_FILES, global = true)]
+    pub files: PathBuf,
+}
+
+/// How a node runs.
+#[derive(Debug, Clone, Args)]
+pub struct NodeArgs {
+    /// Its network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// Port for searches; 0 for a random one.
+    #[arg(long, env = "SHOAL_SEARCH_PORT", value_name = "PORT", default_value_t = 0)]
+    pub search_port: u16,
+    /// Port for content; 0 for a random one.
+    #[arg(long, env = "SHOAL_DOWNLOAD_PORT", value_name = "PORT", default_value_t = 0)]
+    pub download_port: u16,
+    /// Its folder.
+    #[command(flatten)]
+    pub files: FilesArg,
+    /// The folder for logs.
+    #[arg(long, env = "SHOAL_LOGS", value_name = "DIR", default_value = DEFAULT_LOGS)]
+    pub logs: PathBuf,
+    /// How a line of the log looks: `text` or `json`.
+    #[arg(long, env = "SHOAL_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// The name of the node [default: the host name].
+    #[arg(long, env = "SHOAL_NAME", value_name = "NAME")]
+    pub name: Option<NodeName>,
+    /// How long running transfers are waited for on leaving.
+    #[arg(long, env = "SHOAL_GRACE", value_name = "SECONDS", default_value_t = GRACE.as_secs())]
+    pub grace: u64,
+}
+
+impl NodeArgs {
+    /// What the node is told.
+    pub fn config(&self) -> Config {
+        Config {
+            search_port: self.search_port,
+            download_port: self.download_port,
+            files: self.files.files.clone(),
+            name: self.name.clone(),
+            grace: Duration::from_secs(self.grace),
+            ..self.network.config()
+        }
+    }
+}
+
+impl NetworkArgs {
+    /// What a node is told of its network; the rest is as usual.
+    pub fn config(&self) -> Config {
+        Config {
+            tracker: self.tracker.clone(),
+            listen: self.listen,
+            advertise: self.advertise,
+            network: self.network.clone(),
+            ..Config::default()
+        }
+    }
+}
+
+/// What to do instead of running a node.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Gives one command to the running node of a folder.
+    ///
+    /// `ctl help` lists the commands. `ctl download NAME --from all` waits for
+    /// the end of the download unless --detach is given. With --json, exactly
+    /// one JSON value goes to standard output; what went wrong is
+    /// `{"error": …}` there, and a line on standard error. Exit codes: 0 done,
+    /// 1 refused or not found, 2 failed, 64 bad usage, 130 interrupted.
+    Ctl(CtlArgs),
+    /// Opens a terminal on the running node of a folder; leaving it leaves the
+    /// node running.
+    Attach,
+    /// Joins the network, fetches a file, and leaves.
+    Get(GetArgs),
+    /// Tells by its exit code whether the node of a folder runs and answers
+    /// (0) or not (1).
+    Health,
+    /// Prints a completion script.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Writes a file of pseudo-random bytes, the same everywhere: for trials
+    /// and measurements.
+    Sample(SampleArgs),
+}
+
+/// A command for a running node.
+#[derive(Debug, Args)]
+pub struct CtlArgs {
+    /// Prints one JSON value.
+    #[arg(long)]
+    pub json: bool,
+    /// The command, as it would be typed.
+    #[arg(
+        value_name = "COMMAND",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub words: Vec<String>,
+}
+
+/// What to fetch without a running node.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// The name of the file at its owners.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// From whom: a position, the name of a node, or `all`.
+    #[arg(
+        long,
+        value_name = "POSITION|NODE|all",
+        default_value = "all",
+        allow_hyphen_values = true
+    )]
+    pub from: From,
+    /// The first digits of its id, where several contents have the name.
+    #[arg(long, value_name = "PREFIX")]
+    pub id: Option<String>,
+    /// Where to put it.
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub output: PathBuf,
+    /// The network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+/// A file to make.
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// Where to write it.
+    pub path: PathBuf,
+    /// Its size.
+    #[arg(long, value_name = "BYTES")]
+    pub size: u64,
+    /// Another text, other bytes.
+    #[arg(long, value_name = "TEXT", default_value = "shoal")]
+    pub seed: String,
+}

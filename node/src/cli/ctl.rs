@@ -1,0 +1,143 @@
+//! One command for the running node of a folder.
+
+use std::path::Path;
+use std::time::Duration;
+
+use shoal_common::process::{Exit, StopSignals};
+
+use crate::cli::args::CtlArgs;
+use crate::control::client::{ControlError, Door};
+use crate::terminal::answer::Answer;
+use crate::terminal::command::{Command, parse_words};
+use crate::terminal::json;
+use crate::terminal::news::{News, follow};
+use crate::terminal::plain::complain;
+use crate::terminal::printer::Printer;
+use crate::terminal::render;
+use crate::terminal::verbs::{Trouble, execute};
+use crate::transfer::job::{JobInfo, JobState};
+
+/// How long a reader of our output may take for the last of it. A pager may be
+/// open for hours.
+const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Gives the command, prints the answer.
+pub(super) async fn run(files: &Path, args: CtlArgs) -> Exit {
+    let printer = Printer::new();
+    let (words, json) = without_json(args);
+    let exit = match answer(&Door::of(files), words, &printer).await {
+        Ok(answer) => {
+            if json {
+                printer.line(json::value(&answer).to_string()).await;
+            } else {
+                printer.lines(render::lines(&answer, printer.look())).await;
+            }
+            exit_of(&answer)
+        }
+        Err(trouble) => {
+            if json {
+                printer.line(json::error(&trouble.message).to_string()).await;
+            }
+            complain(&printer, &trouble).await;
+            trouble.exit
+        }
+    };
+    printer.flush(PATIENCE).await;
+    exit
+}
+
+/// `--json` may also come behind the command, where people add it.
+fn without_json(args: CtlArgs) -> (Vec<String>, bool) {
+    let mut json = args.json;
+    let mut verbatim = false;
+    let keep = |word: &String| {
+        verbatim |= word == "--";
+        let is_json = !verbatim && word == "--json";
+        json |= is_json;
+        !is_json
+    };
+    let words = args.words.into_iter().filter(keep).collect();
+    (words, json)
+}
+
+async fn answer(door: &Door, words: Vec<String>, printer: &Printer) -> Result<Answer, Trouble> {
+    match parse_words(words)? {
+        Command::Exit => exit(door, printer).await,
+        command => {
+            let detach = matches!(&command, Command::Download(args) if args.detach);
+            match execute(door, command).await? {
+                Answer::Started(job) if !detach => Ok(Answer::Over(end_of(door, &job).await?)),
+                answer => Ok(answer),
+            }
+        }
+    }
+}
+
+/// Waits for the end of a download. An interruption leaves it running: it
+/// belongs to the node.
+async fn end_of(door: &Door, job: &JobInfo) -> Result<JobInfo, Trouble> {
+    let mut signals = StopSignals::listen().map_err(|error| Trouble {
+        exit: Exit::Failed,
+        message: format!("cannot listen to signals: {error}"),
+        help: Vec::new(),
+    })?;
+    tokio::select! {
+        over = door.wait(job.job) => Ok(over?),
+        _ = signals.next() => Err(Trouble {
+            exit: Exit::Interrupted,
+            message: format!(
+                "the download goes on in the node; `ctl cancel {job}` ends it, `ctl jobs` shows it",
+                job = job.job
+            ),
+            help: Vec::new(),
+        }),
+    }
+}
+
+/// Asks the node to leave, and shows what it waits for until it is gone.
+async fn exit(door: &Door, printer: &Printer) -> Result<Answer, Trouble> {
+    let watched = door.watch().await?;
+    let news = follow(watched, |news| {
+        let printer = printer.clone();
+        async move {
+            if let News::Notice(line) | News::Over(line) = news {
+                printer.note(line).await;
+            }
+        }
+    });
+    match door.exit().await {
+        // Already on its way.
+        Ok(()) | Err(ControlError::Gone) => {}
+        Err(error) => return Err(error.into()),
+    }
+    news.await;
+    Ok(Answer::Left)
+}
+
+fn exit_of(answer: &Answer) -> Exit {
+    match answer {
+        Answer::Over(job) => match job.state {
+            JobState::Failed => Exit::Failed,
+            JobState::Cancelled => Exit::Refused,
+            _ => Exit::Done,
+        },
+        _ => Exit::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_may_stand_behind_the_command() {
+        let split = |words: &[&str]| {
+            let words = words.iter().map(|word| (*word).to_owned()).collect();
+            without_json(CtlArgs { json: false, words })
+        };
+        assert_eq!(split(&["peers", "--json"]), (vec!["peers".to_owned()], true));
+        assert_eq!(split(&["peers"]), (vec!["peers".to_owned()], false));
+        let (words, json) = split(&["download", "--", "--json"]);
+        assert_eq!((words.len(), json), (3, false));
+    }
+}

@@ -1,0 +1,155 @@
+//! Joins the network, fetches one file, and leaves.
+
+use std::path::Path;
+use std::time::Duration;
+
+use shoal_common::process::{Exit, StopSignals, raise_descriptor_limit};
+use tokio::time::timeout;
+
+use crate::app::node::{Node, Sharing};
+use crate::cli::args::GetArgs;
+use crate::config::Config;
+use crate::control::serve::open_here;
+use crate::terminal::news::{News, follow};
+use crate::terminal::plain::complain;
+use crate::terminal::printer::{Printer, complain as complain_now};
+use crate::terminal::render;
+use crate::terminal::status;
+use crate::terminal::text::escape;
+use crate::terminal::verbs::{Offered, Trouble};
+use crate::transfer::job::{JobInfo, JobState};
+
+/// How long the tracker may take to take this node in.
+const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the last words may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Fetches the file.
+pub(super) async fn run(args: GetArgs) -> Exit {
+    raise_descriptor_limit();
+    let config = Config { files: args.output.clone(), ..args.network.config() };
+    let mut node = match Node::start(&config, Sharing::Nothing) {
+        Ok(node) => node,
+        Err(error) => {
+            complain_now(&error.to_string());
+            return Exit::Failed;
+        }
+    };
+    let printer = Printer::new();
+    let outcome = match StopSignals::listen() {
+        Ok(mut signals) => tokio::select! {
+            outcome = fetch(&mut node, &args, &printer) => outcome,
+            _ = signals.next() => Err(Trouble {
+                exit: Exit::Interrupted,
+                message: "interrupted; what has come is kept for the next time".to_owned(),
+                help: Vec::new(),
+            }),
+        },
+        Err(error) => Err(Trouble::refused(format!("cannot listen to signals: {error}"))),
+    };
+    clear_progress(&printer).await;
+    node.stop(Duration::ZERO, std::future::pending()).await;
+    tidy(&config.files);
+    let exit = match outcome {
+        Ok(job) => {
+            printer.line(render::over(&job)).await;
+            if job.state == JobState::Done { Exit::Done } else { Exit::Failed }
+        }
+        Err(trouble) => {
+            complain(&printer, &trouble).await;
+            trouble.exit
+        }
+    };
+    printer.flush(LAST_WORDS).await;
+    exit
+}
+
+async fn fetch(node: &mut Node, args: &GetArgs, printer: &Printer) -> Result<JobInfo, Trouble> {
+    join(node, args).await?;
+    let door = open_here(node.app().clone(), node.tasks());
+    let offered = Offered::of(&door, &args.name).await?;
+    let id = args.id.as_deref().map(str::to_lowercase);
+    let wanted = offered.choose(&args.from, id.as_deref())?;
+    let watch = door.watch().await?;
+    let job = door.download(wanted).await?;
+    let progress = follow(watch, |news| show(printer.clone(), news));
+    let over = door.wait(job.job);
+    tokio::select! {
+        over = over => Ok(over?),
+        () = progress => Err(Trouble::refused("the node ended")),
+    }
+}
+
+async fn join(node: &mut Node, args: &GetArgs) -> Result<(), Trouble> {
+    let failed = |message: String| Trouble { exit: Exit::Failed, message, help: Vec::new() };
+    let tracker = escape(&args.network.tracker);
+    let first = node.first_answer();
+    let refusal = async {
+        match first {
+            Some(first) => first.await.ok().and_then(Result::err),
+            None => None,
+        }
+    };
+    match timeout(JOIN_PATIENCE, refusal).await {
+        Ok(None) => Ok(()),
+        Ok(Some(refusal)) => {
+            Err(failed(format!("the tracker at `{tracker}` refuses this node: {refusal}")))
+        }
+        Err(_) => Err(failed(format!("the tracker at `{tracker}` does not answer"))),
+    }
+}
+
+/// On a terminal: one line that is written over and over.
+async fn show(printer: Printer, news: News) {
+    let look = printer.look_err();
+    match news {
+        News::Progress(jobs) if look.width.is_some() => {
+            if let Some(job) = jobs.iter().find(|job| !job.state.is_over()) {
+                printer.raw_err(format!("\r\x1b[K{}", status::line(job, look))).await;
+            }
+        }
+        News::Notice(line) => {
+            clear_progress(&printer).await;
+            printer.note(line).await;
+        }
+        _ => {}
+    }
+}
+
+async fn clear_progress(printer: &Printer) {
+    if printer.look_err().width.is_some() {
+        printer.raw_err("\r\x1b[K".to_owned()).await;
+    }
+}
+
+/// Removes the hidden folder, unless it belongs to a node that shares this
+/// folder or keeps a download for the next time.
+fn tidy(files: &Path) {
+    let hidden = files.join(".shoal");
+    let is_empty =
+        |path: &Path| std::fs::read_dir(path).map_or(true, |mut all| all.next().is_none());
+    if !hidden.join("id").exists() && is_empty(&hidden.join("partial")) {
+        // If it stays, it does no harm.
+        std::fs::remove_dir_all(hidden).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_stays_but_what_is_needed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let hidden = dir.path().join(".shoal");
+        for kept in ["id", "partial/x"] {
+            let kept = hidden.join(kept);
+            std::fs::create_dir_all(&kept).unwrap();
+            tidy(dir.path());
+            assert!(kept.exists());
+            std::fs::remove_dir(&kept).unwrap();
+        }
+        tidy(dir.path());
+        assert!(!hidden.exists());
+    }
+}

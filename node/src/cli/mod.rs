@@ -1,0 +1,178 @@
+//! The program: from the words of the command line to an exit code.
+
+pub mod args;
+pub mod sample;
+
+mod ctl;
+mod get;
+mod node;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use shoal_common::process::Exit;
+use tokio::runtime::Builder;
+
+use crate::control::client::Door;
+use crate::terminal::printer::{complain, dump};
+use args::{Cli, SampleArgs, Task};
+
+/// Time for threads that still block when the program ends; a read from a
+/// terminal does.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Runs the program with these words; the first is its own name.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match parse(words) {
+        Ok(cli) => cli,
+        Err(error) => return say_usage(&error),
+    };
+    let files = cli.node.files.files.clone();
+    match cli.task {
+        Some(Task::Completions { shell }) => completions(shell),
+        Some(Task::Sample(args)) => sample(&args),
+        Some(Task::Ctl(args)) => block_on(ctl::run(&files, args)),
+        Some(Task::Get(args)) => block_on(get::run(args)),
+        Some(Task::Health) => block_on(health(&files)),
+        Some(Task::Attach) => block_on(node::attach(&files)),
+        None => block_on(node::run(cli.node)),
+    }
+}
+
+fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(words)?;
+    if let Some(flag) = misplaced(&matches) {
+        let message = format!("`--{flag}` goes behind the subcommand");
+        return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, message));
+    }
+    Cli::from_arg_matches(&matches)
+}
+
+/// A flag of a node in front of a subcommand, where it would have no effect.
+/// The environment may well hold them.
+fn misplaced(matches: &ArgMatches) -> Option<String> {
+    matches.subcommand()?;
+    let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    Cli::command()
+        .get_arguments()
+        .filter(|arg| !arg.is_global_set() && given(arg.get_id().as_str()))
+        .find_map(|arg| arg.get_long().map(str::to_owned))
+}
+
+/// Help and version are results; everything else is bad usage.
+fn say_usage(error: &clap::Error) -> Exit {
+    let text = error.render();
+    if error.use_stderr() {
+        complain(text.to_string().trim_end());
+        Exit::Usage
+    } else {
+        printed(dump(text.to_string().as_bytes()))
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "shoal-node", &mut script);
+    printed(dump(&script))
+}
+
+fn printed(written: std::io::Result<()>) -> Exit {
+    match written {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            complain(&format!("cannot write: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+fn sample(args: &SampleArgs) -> Exit {
+    match sample::write(&args.path, args.size, &args.seed) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            complain(&format!("cannot write `{}`: {error}", args.path.display()));
+            Exit::Failed
+        }
+    }
+}
+
+async fn health(files: &Path) -> Exit {
+    match Door::of(files).identity().await {
+        Ok(_) => Exit::Done,
+        Err(error) => {
+            complain(&error.to_string());
+            Exit::Refused
+        }
+    }
+}
+
+fn block_on(task: impl Future<Output = Exit>) -> Exit {
+    let runtime = match Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start threads: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let exit = runtime.block_on(task);
+    runtime.shutdown_timeout(SHUTDOWN_PATIENCE);
+    exit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cli(line: &str) -> Result<Cli, clap::Error> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_usual_values() {
+        let config = cli("shoal-node").unwrap().node.config();
+        assert_eq!(config, crate::config::Config::default());
+    }
+
+    #[test]
+    fn files_may_stand_before_or_behind_a_subcommand() {
+        for line in ["shoal-node --files x ctl peers", "shoal-node ctl --files x peers"] {
+            assert_eq!(cli(line).unwrap().node.files.files, Path::new("x"), "{line}");
+        }
+        let error = cli("shoal-node --name a ctl peers").unwrap_err().to_string();
+        assert!(error.contains("`--name` goes behind the subcommand"), "{error}");
+    }
+
+    #[test]
+    fn what_ctl_is_told_is_left_to_it() {
+        let Some(Task::Ctl(args)) =
+            cli("shoal-node ctl --json download a --from -2 --detach").unwrap().task
+        else {
+            panic!("no ctl");
+        };
+        assert!(args.json);
+        assert_eq!(args.words.join(" "), "download a --from -2 --detach");
+    }
+
+    #[test]
+    fn bad_usage() {
+        for line in [
+            "shoal-node --name all",
+            "shoal-node --search-port 99999",
+            "shoal-node frobnicate",
+            "shoal-node ctl",
+            "shoal-node --log-format xml",
+            "shoal-node sample x",
+            "shoal-node get a --from ../x",
+        ] {
+            assert!(cli(line).unwrap_err().use_stderr(), "{line}");
+        }
+    }
+}

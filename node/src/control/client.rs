@@ -1,0 +1,297 @@
+//! The calling side: one request, one reply.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use shoal_common::connection::{Connection, ConnectionError};
+use shoal_common::ident::Peer;
+use shoal_common::limits::{MAX_REQUEST_FRAME, REPLY_DEADLINE};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+use crate::app::Identity;
+use crate::catalog::found::{FileInfo, Findings};
+use crate::control::protocol::{MAX_CONTROL_REPLY, Reply, Request};
+use crate::control::socket;
+use crate::transfer::job::{JobId, JobInfo, UploadInfo, Wanted};
+
+/// Longest time that a search of the node may take, its own deadlines for
+/// silent peers included.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The end of a download may be days away.
+const JOB_PATIENCE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Why a node did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No node shares this folder now.
+    #[error(
+        "no node is running on `{files}`; start one with `shoal-node --files {files}`",
+        files = .0.display()
+    )]
+    NoNode(PathBuf),
+    /// The node's socket can't be opened.
+    #[error("the node on `{files}` can't be reached: {cause}", files = .files.display())]
+    Unreachable {
+        /// The folder it shares.
+        files: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// The node went away meanwhile, or does not answer.
+    #[error("the node did not answer: {0}")]
+    Broken(#[from] ConnectionError),
+    /// The node of this process is ending.
+    #[error("the node is leaving")]
+    Gone,
+    /// The node refuses.
+    #[error("{0}")]
+    Refused(String),
+    /// An answer that this program does not know.
+    #[error("the node answered what this program does not understand; are both of one version?")]
+    Unexpected,
+}
+
+/// How to reach a node.
+#[derive(Debug, Clone)]
+pub enum Door {
+    /// Through the socket of this shared folder.
+    Folder(PathBuf),
+    /// The node of this process: it takes one end of a pair of sockets.
+    Here(mpsc::Sender<UnixStream>),
+}
+
+impl Door {
+    /// The node that shares this folder.
+    pub fn of(files: &Path) -> Self {
+        Self::Folder(files.to_owned())
+    }
+
+    /// Opens a conversation.
+    ///
+    /// # Errors
+    /// There is no node, or it can't be reached.
+    pub async fn open(&self) -> Result<Client, ControlError> {
+        let stream = match self {
+            Self::Folder(files) => socket::connect(files).await.map_err(|cause| {
+                if socket::is_absent(&cause) {
+                    ControlError::NoNode(files.clone())
+                } else {
+                    ControlError::Unreachable { files: files.clone(), cause }
+                }
+            })?,
+            Self::Here(to_node) => {
+                let (ours, theirs) = UnixStream::pair().map_err(ConnectionError::from)?;
+                to_node.send(theirs).await.map_err(|_| ControlError::Gone)?;
+                ours
+            }
+        };
+        Ok(Client { connection: Connection::new(stream) })
+    }
+
+    /// One request and its reply, in a conversation of its own.
+    async fn ask(&self, request: &Request, patience: Duration) -> Result<Reply, ControlError> {
+        let mut client = self.open().await?;
+        client.send(request).await?;
+        client.next(patience).await
+    }
+
+    /// Who the node is.
+    ///
+    /// # Errors
+    /// As for all verbs, see [`ControlError`].
+    pub async fn identity(&self) -> Result<Identity, ControlError> {
+        match self.ask(&Request::GetIp, REPLY_DEADLINE).await? {
+            Reply::Identity(identity) => Ok(identity),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Its own files whose name contains `part`.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn show(&self, part: Option<String>) -> Result<Vec<FileInfo>, ControlError> {
+        match self.ask(&Request::Show { part }, REPLY_DEADLINE).await? {
+            Reply::Files { files } => Ok(files),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// The other nodes.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn peers(&self) -> Result<Vec<Peer>, ControlError> {
+        match self.ask(&Request::Peers, REPLY_DEADLINE).await? {
+            Reply::Peers { peers } => Ok(peers),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// What the others have whose name matches.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn search(&self, pattern: &str) -> Result<Findings, ControlError> {
+        self.findings(&Request::Search { pattern: pattern.to_owned() }).await
+    }
+
+    /// Who has exactly this name.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn find(&self, name: &str) -> Result<Findings, ControlError> {
+        self.findings(&Request::Find { name: name.to_owned() }).await
+    }
+
+    async fn findings(&self, request: &Request) -> Result<Findings, ControlError> {
+        match self.ask(request, SEARCH_PATIENCE).await? {
+            Reply::Found(findings) => Ok(findings),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Starts a download.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn download(&self, wanted: Wanted) -> Result<JobInfo, ControlError> {
+        self.job(&Request::Download(wanted), SEARCH_PATIENCE).await
+    }
+
+    /// Waits for the end of a download.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn wait(&self, job: JobId) -> Result<JobInfo, ControlError> {
+        self.job(&Request::Wait { job }, JOB_PATIENCE).await
+    }
+
+    /// Ends a download.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn cancel(&self, job: JobId) -> Result<JobInfo, ControlError> {
+        self.job(&Request::Cancel { job }, SEARCH_PATIENCE).await
+    }
+
+    async fn job(&self, request: &Request, patience: Duration) -> Result<JobInfo, ControlError> {
+        match self.ask(request, patience).await? {
+            Reply::Job(job) => Ok(job),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// All downloads.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn jobs(&self) -> Result<Vec<JobInfo>, ControlError> {
+        match self.ask(&Request::Jobs, REPLY_DEADLINE).await? {
+            Reply::Jobs { jobs } => Ok(jobs),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Uploads under way.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn uploads(&self) -> Result<Vec<UploadInfo>, ControlError> {
+        match self.ask(&Request::Uploads, REPLY_DEADLINE).await? {
+            Reply::Uploads { uploads } => Ok(uploads),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Names of files known to the node.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn names(&self) -> Result<Vec<String>, ControlError> {
+        match self.ask(&Request::Names, REPLY_DEADLINE).await? {
+            Reply::Names { names } => Ok(names),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Asks the node to leave.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn exit(&self) -> Result<(), ControlError> {
+        match self.ask(&Request::Exit, REPLY_DEADLINE).await? {
+            Reply::Leaving => Ok(()),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Hears what happens at the node from now on.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn watch(&self) -> Result<Watch, ControlError> {
+        let mut client = self.open().await?;
+        client.send(&Request::Watch).await?;
+        Ok(Watch { client })
+    }
+}
+
+/// One conversation with a node.
+pub struct Client {
+    connection: Connection<UnixStream>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    async fn send(&mut self, request: &Request) -> Result<(), ControlError> {
+        Ok(self.connection.send(request, MAX_REQUEST_FRAME).await?)
+    }
+
+    async fn next(&mut self, patience: Duration) -> Result<Reply, ControlError> {
+        match self.connection.receive(MAX_CONTROL_REPLY, patience).await? {
+            Reply::Refused { reason } => Err(ControlError::Refused(reason)),
+            reply => Ok(reply),
+        }
+    }
+}
+
+/// What happens at a node.
+#[derive(Debug)]
+pub struct Watch {
+    client: Client,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A line for the person.
+    Notice(String),
+    /// How far the downloads are.
+    Progress(Vec<JobInfo>),
+}
+
+impl Watch {
+    /// The next event. Safe to cancel.
+    ///
+    /// # Errors
+    /// The node is gone.
+    pub async fn next(&mut self) -> Result<Event, ControlError> {
+        loop {
+            match self.client.next(JOB_PATIENCE).await? {
+                Reply::Notice { line } => return Ok(Event::Notice(line)),
+                Reply::Progress { jobs } => return Ok(Event::Progress(jobs)),
+                _ => {}
+            }
+        }
+    }
+}

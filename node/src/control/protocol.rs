@@ -1,0 +1,122 @@
+//! What is asked of a node by its terminals, and what it answers.
+
+use serde::{Deserialize, Serialize};
+use shoal_common::ident::Peer;
+
+use crate::app::Identity;
+use crate::catalog::found::{FileInfo, Findings};
+use crate::transfer::job::{JobId, JobInfo, UploadInfo, Wanted};
+
+/// Largest reply, in bytes. Generous: `show` names every file of the volume in
+/// one reply, and both ends belong to the same person. Memory grows only as
+/// bytes arrive.
+pub const MAX_CONTROL_REPLY: usize = 256 * 1024 * 1024;
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Request {
+    /// Who are you? Answered with [`Reply::Identity`].
+    GetIp,
+    /// What do you share? Answered with [`Reply::Files`].
+    Show {
+        /// Only names that contain this text, whatever its case.
+        part: Option<String>,
+    },
+    /// Who else is here? Answered with [`Reply::Peers`].
+    Peers,
+    /// What do the others have? Answered with [`Reply::Found`].
+    Search {
+        /// Part of a name, or a glob.
+        pattern: String,
+    },
+    /// Who has exactly this name? Answered with [`Reply::Found`].
+    Find {
+        /// The name.
+        name: String,
+    },
+    /// Start this download. Answered with [`Reply::Job`].
+    Download(Wanted),
+    /// Answered with [`Reply::Job`] when that download is over.
+    Wait {
+        /// Which download.
+        job: JobId,
+    },
+    /// All downloads. Answered with [`Reply::Jobs`].
+    Jobs,
+    /// Uploads under way. Answered with [`Reply::Uploads`].
+    Uploads,
+    /// End this download. Answered with [`Reply::Job`].
+    Cancel {
+        /// Which download.
+        job: JobId,
+    },
+    /// Names of files known to this node. Answered with [`Reply::Names`].
+    Names,
+    /// From now on say what happens: [`Reply::Notice`] and [`Reply::Progress`],
+    /// until one side hangs up.
+    Watch,
+    /// Leave the network and end. Answered with [`Reply::Leaving`].
+    Exit,
+    /// A request of a newer program.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Reply {
+    /// Who this node is.
+    Identity(Identity),
+    /// Its own files.
+    Files {
+        /// By name.
+        files: Vec<FileInfo>,
+    },
+    /// The other nodes.
+    Peers {
+        /// By name.
+        peers: Vec<Peer>,
+    },
+    /// What the others have.
+    Found(Findings),
+    /// One download.
+    Job(JobInfo),
+    /// Downloads of this node's life.
+    Jobs {
+        /// By number.
+        jobs: Vec<JobInfo>,
+    },
+    /// Uploads under way.
+    Uploads {
+        /// In no order.
+        uploads: Vec<UploadInfo>,
+    },
+    /// Names of files, its own and those seen in searches.
+    Names {
+        /// In order.
+        names: Vec<String>,
+    },
+    /// The node begins to leave.
+    Leaving,
+    /// Something happened that a person may want to know.
+    Notice {
+        /// One line.
+        line: String,
+    },
+    /// How far the downloads are: those under way, and once more each that is
+    /// over since the last time.
+    Progress {
+        /// By number.
+        jobs: Vec<JobInfo>,
+    },
+    /// The request is refused.
+    Refused {
+        /// Why; a phrase.
+        reason: String,
+    },
+    /// A message of a newer program.
+    #[serde(other)]
+    Unknown,
+}

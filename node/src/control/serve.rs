@@ -1,0 +1,247 @@
+//! The answering side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_common::connection::{Connection, ConnectionError};
+use shoal_common::limits::{HELLO_DEADLINE, IDLE_DEADLINE, MAX_REQUEST_FRAME};
+use shoal_common::task::Tasks;
+use tokio::net::UnixStream;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tracing::{debug, info, info_span, warn};
+
+use crate::app::App;
+use crate::control::client::Door;
+use crate::control::protocol::{MAX_CONTROL_REPLY, Reply, Request};
+use crate::control::socket::ControlSocket;
+use crate::transfer::job::{JobId, JobInfo};
+
+/// Most conversations at once. Above the thousands of idle ones that the
+/// socket must withstand; further ones wait in the kernel's queue.
+const MAX_CONVERSATIONS: usize = 4096;
+
+/// Pause after an error of `accept`, which would repeat at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often watchers hear of progress: smooth to the eye, and a negligible
+/// part of the work of a download.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Serves the control socket until the tasks are cancelled.
+pub async fn serve(socket: ControlSocket, app: App, tasks: Tasks) {
+    let slots = Arc::new(Semaphore::new(MAX_CONVERSATIONS));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
+        match socket.accept().await {
+            Ok(stream) => {
+                let app = app.clone();
+                tasks.spawn(info_span!("control"), async move {
+                    let _slot = slot;
+                    converse(stream, app).await;
+                });
+            }
+            Err(error) => {
+                warn!("cannot accept a control connection: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A door for the terminal of this very process.
+pub fn open_here(app: App, tasks: &Tasks) -> Door {
+    let (to_node, mut streams) = mpsc::channel::<UnixStream>(1);
+    let conversations = tasks.clone();
+    tasks.spawn(info_span!("terminal"), async move {
+        while let Some(stream) = streams.recv().await {
+            conversations.spawn(info_span!("control"), converse(stream, app.clone()));
+        }
+    });
+    Door::Here(to_node)
+}
+
+async fn converse(stream: UnixStream, app: App) {
+    let mut conversation = Conversation { connection: Connection::new(stream), app };
+    match conversation.run().await {
+        Err(error) if !error.is_usual() => info!("control connection closed: {error}"),
+        _ => debug!("control connection ends"),
+    }
+}
+
+/// One terminal's connection.
+struct Conversation {
+    connection: Connection<UnixStream>,
+    app: App,
+}
+
+impl Conversation {
+    async fn run(&mut self) -> Result<(), ConnectionError> {
+        // One that connects and says nothing must not hold a slot for long.
+        let mut patience = HELLO_DEADLINE;
+        loop {
+            let request = self.connection.receive(MAX_REQUEST_FRAME, patience).await;
+            let request = match request {
+                Err(ConnectionError::Malformed(reason)) => {
+                    self.refuse(format!("a request that makes no sense: {reason}")).await?;
+                    return Err(ConnectionError::Malformed(reason));
+                }
+                other => other?,
+            };
+            let reply = match request {
+                Request::Watch => return self.watch().await,
+                Request::Wait { job } => match self.finished(job).await? {
+                    Some(job) => Reply::Job(job),
+                    None => refused(format!("there is no download `{job}`")),
+                },
+                request => answer(&self.app, request).await,
+            };
+            self.reply(&reply).await?;
+            patience = IDLE_DEADLINE;
+        }
+    }
+
+    async fn reply(&mut self, reply: &Reply) -> Result<(), ConnectionError> {
+        match self.connection.send(reply, MAX_CONTROL_REPLY).await {
+            Err(ConnectionError::TooLong { .. }) => {
+                self.refuse("too much for one answer; ask for a part of it".to_owned()).await
+            }
+            sent => sent,
+        }
+    }
+
+    async fn refuse(&mut self, reason: String) -> Result<(), ConnectionError> {
+        self.connection.send(&refused(reason), MAX_CONTROL_REPLY).await
+    }
+
+    /// The end of a download, unless the terminal hangs up before.
+    async fn finished(&mut self, job: JobId) -> Result<Option<JobInfo>, ConnectionError> {
+        tokio::select! {
+            job = self.app.finished(job) => Ok(job),
+            error = hung_up(&mut self.connection) => Err(error),
+        }
+    }
+
+    /// Tells what happens until the terminal hangs up.
+    async fn watch(&mut self) -> Result<(), ConnectionError> {
+        let mut notices = self.app.notices();
+        let mut ticks = interval(PROGRESS_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = Told::default();
+        // Downloads that were over before are no news.
+        told.news(self.app.jobs());
+        loop {
+            let reply = tokio::select! {
+                notice = notices.recv() => match notice {
+                    Ok(line) => Reply::Notice { line },
+                    Err(RecvError::Lagged(missed)) => {
+                        Reply::Notice { line: format!("{missed} notices were skipped") }
+                    }
+                    Err(RecvError::Closed) => return Ok(()),
+                },
+                _ = ticks.tick() => match told.news(self.app.jobs()) {
+                    Some(jobs) => Reply::Progress { jobs },
+                    None => continue,
+                },
+                error = hung_up(&mut self.connection) => return Err(error),
+            };
+            self.reply(&reply).await?;
+        }
+    }
+}
+
+/// What a watcher knows of the downloads.
+#[derive(Debug, Default)]
+struct Told {
+    /// Those that were under way when it was told last.
+    running: Vec<JobId>,
+    /// The highest number it was told of.
+    highest: JobId,
+}
+
+impl Told {
+    /// What to tell: downloads under way, and once each that is over.
+    fn news(&mut self, jobs: Vec<JobInfo>) -> Option<Vec<JobInfo>> {
+        let highest = jobs.iter().map(|job| job.job).max().unwrap_or(0);
+        let news: Vec<JobInfo> = jobs
+            .into_iter()
+            .filter(|job| {
+                !job.state.is_over() || self.running.contains(&job.job) || job.job > self.highest
+            })
+            .collect();
+        let silent = news.is_empty() && self.running.is_empty();
+        self.running = news.iter().filter(|job| !job.state.is_over()).map(|job| job.job).collect();
+        self.highest = self.highest.max(highest);
+        (!silent).then_some(news)
+    }
+}
+
+/// Why the other side is gone. A request that comes instead is not answered:
+/// this conversation is taken.
+async fn hung_up(connection: &mut Connection<UnixStream>) -> ConnectionError {
+    loop {
+        // An hour's silence is the usual thing here.
+        match connection.receive::<Request>(MAX_REQUEST_FRAME, Duration::from_secs(3600)).await {
+            Ok(_) | Err(ConnectionError::Silent(_)) => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+fn refused(reason: impl ToString) -> Reply {
+    Reply::Refused { reason: reason.to_string() }
+}
+
+/// The reply to a request that is answered at once.
+async fn answer(app: &App, request: Request) -> Reply {
+    match request {
+        Request::GetIp => Reply::Identity(app.identity()),
+        Request::Show { part } => Reply::Files { files: shown(app, part.as_deref()) },
+        Request::Peers => Reply::Peers { peers: app.peers() },
+        Request::Search { pattern } => match app.search(&pattern).await {
+            Ok(findings) => Reply::Found(findings),
+            Err(error) => refused(error),
+        },
+        Request::Find { name } => match app.find(&name).await {
+            Ok(findings) => Reply::Found(findings),
+            Err(error) => refused(error),
+        },
+        Request::Download(wanted) => match app.download(wanted) {
+            Ok(job) => known(app, job),
+            Err(error) => refused(error),
+        },
+        Request::Jobs => Reply::Jobs { jobs: app.jobs() },
+        Request::Uploads => Reply::Uploads { uploads: app.uploads() },
+        Request::Cancel { job } => match app.cancel(job).await {
+            Ok(job) => Reply::Job(job),
+            Err(error) => refused(error),
+        },
+        Request::Names => Reply::Names { names: app.names() },
+        Request::Exit => {
+            app.request_exit();
+            Reply::Leaving
+        }
+        Request::Watch | Request::Wait { .. } | Request::Unknown => {
+            refused("this node does not know the request; is it of an older version?")
+        }
+    }
+}
+
+fn known(app: &App, job: JobId) -> Reply {
+    match app.jobs().into_iter().find(|info| info.job == job) {
+        Some(info) => Reply::Job(info),
+        None => refused(format!("there is no download `{job}`")),
+    }
+}
+
+fn shown(app: &App, part: Option<&str>) -> Vec<crate::catalog::found::FileInfo> {
+    let mut files = app.show();
+    if let Some(part) = part {
+        let part = part.to_lowercase();
+        files.retain(|file| file.name.as_str().to_lowercase().contains(&part));
+    }
+    files
+}

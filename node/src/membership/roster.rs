@@ -1,0 +1,183 @@
+//! The other nodes, as the tracker tells of them. Pure.
+//!
+//! A tracker that was restarted knows nobody until the nodes have registered
+//! again. So what an earlier life of the tracker told is not forgotten at once:
+//! those peers are *unconfirmed* for a while, and used like the others.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use shoal_common::ident::{NodeId, Peer};
+use shoal_common::protocol::tracking::{Change, Leaving, News, Registered, Update};
+use tokio::time::Instant;
+
+/// Something that the person may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Event {
+    Joined(Peer),
+    Left(Peer, Leaving),
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    peer: Peer,
+    /// Until when it is kept without the tracker confirming it.
+    until: Option<Instant>,
+}
+
+/// The other nodes.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    peers: HashMap<NodeId, Entry>,
+    instance: Option<u64>,
+    revision: u64,
+}
+
+impl Roster {
+    /// In order of their names.
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        let mut peers: Vec<_> = self.peers.values().map(|entry| entry.peer.clone()).collect();
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
+        peers
+    }
+
+    /// The last revision that is known.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The tracker took this node in. Peers that it does not know are kept for
+    /// `patience` if it is another life of the tracker.
+    pub(super) fn registered(
+        &mut self,
+        told: Registered,
+        now: Instant,
+        patience: Duration,
+    ) -> Vec<Event> {
+        let restarted = self.instance.replace(told.instance) != Some(told.instance);
+        self.revision = told.revision;
+        let until = restarted.then(|| now + patience);
+        self.replace(told.peers, until)
+    }
+
+    /// News from the tracker.
+    pub(super) fn update(&mut self, update: Update) -> Vec<Event> {
+        self.revision = update.revision;
+        match update.news {
+            News::Everyone(peers) => self.replace(peers, None),
+            News::Changes(changes) => {
+                changes.into_iter().filter_map(|change| self.change(change)).collect()
+            }
+        }
+    }
+
+    /// Forgets who has not been confirmed in time.
+    pub(super) fn tick(&mut self, now: Instant) -> Vec<Event> {
+        let due = |entry: &Entry| entry.until.is_some_and(|until| until <= now);
+        let gone: Vec<_> = self.peers.values().filter(|entry| due(entry)).cloned().collect();
+        gone.into_iter().filter_map(|entry| self.leave(entry.peer.id, Leaving::Vanished)).collect()
+    }
+
+    fn change(&mut self, change: Change) -> Option<Event> {
+        match change {
+            Change::Joined(peer) => self.join(peer),
+            Change::Left { id, why } => self.leave(id, why),
+        }
+    }
+
+    fn join(&mut self, peer: Peer) -> Option<Event> {
+        let entry = Entry { peer: peer.clone(), until: None };
+        let before = self.peers.insert(peer.id, entry);
+        (before.map(|entry| entry.peer) != Some(peer.clone())).then_some(Event::Joined(peer))
+    }
+
+    fn leave(&mut self, id: NodeId, why: Leaving) -> Option<Event> {
+        self.peers.remove(&id).map(|entry| Event::Left(entry.peer, why))
+    }
+
+    /// Exactly these are here; others stay until `until`, if that is given.
+    fn replace(&mut self, peers: Vec<Peer>, until: Option<Instant>) -> Vec<Event> {
+        let present: std::collections::HashSet<NodeId> = peers.iter().map(|peer| peer.id).collect();
+        let missing: Vec<NodeId> =
+            self.peers.keys().filter(|id| !present.contains(id)).copied().collect();
+        let mut events = Vec::new();
+        for id in missing {
+            match (until, self.peers.get_mut(&id)) {
+                (Some(until), Some(entry)) => entry.until = Some(until),
+                _ => events.extend(self.leave(id, Leaving::Vanished)),
+            }
+        }
+        events.extend(peers.into_iter().filter_map(|peer| self.join(peer)));
+        events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn peer(name: &str) -> Peer {
+        let at = "127.0.0.1:9".parse().unwrap();
+        let mut id = [0; 32];
+        id[0] = name.as_bytes()[0];
+        Peer { id: NodeId::from_bytes(id), name: name.parse().unwrap(), search: at, download: at }
+    }
+
+    fn registered(instance: u64, names: &[&str]) -> Registered {
+        Registered {
+            name: "me".parse().unwrap(),
+            heartbeat_ms: 10_000,
+            instance,
+            revision: 1,
+            peers: names.iter().map(|name| peer(name)).collect(),
+        }
+    }
+
+    fn names(roster: &Roster) -> Vec<String> {
+        roster.peers().iter().map(|peer| peer.name.to_string()).collect()
+    }
+
+    #[test]
+    fn follows_the_news() {
+        let mut roster = Roster::default();
+        let now = Instant::now();
+        let events = roster.registered(registered(1, &["b", "a"]), now, PATIENCE);
+        assert_eq!(events.len(), 2);
+        let changes = vec![
+            Change::Joined(peer("c")),
+            Change::Joined(peer("c")),
+            Change::Left { id: peer("a").id, why: Leaving::Exit },
+            Change::Left { id: peer("z").id, why: Leaving::Exit },
+        ];
+        let events = roster.update(Update { revision: 5, news: News::Changes(changes) });
+        assert_eq!(events, [Event::Joined(peer("c")), Event::Left(peer("a"), Leaving::Exit)]);
+        assert_eq!((names(&roster), roster.revision()), (vec!["b".into(), "c".into()], 5));
+        let everyone = Update { revision: 9, news: News::Everyone(vec![peer("c")]) };
+        assert_eq!(roster.update(everyone), [Event::Left(peer("b"), Leaving::Vanished)]);
+    }
+
+    #[test]
+    fn a_restarted_tracker_is_given_time_to_know_everyone_again() {
+        let mut roster = Roster::default();
+        let start = Instant::now();
+        roster.registered(registered(1, &["a", "b"]), start, PATIENCE);
+        assert_eq!(roster.registered(registered(2, &[]), start, PATIENCE), []);
+        assert_eq!(names(&roster), ["a", "b"]);
+        let back = Update { revision: 2, news: News::Changes(vec![Change::Joined(peer("a"))]) };
+        assert_eq!(roster.update(back), [], "it had never left");
+        assert_eq!(roster.tick(start + PATIENCE / 2), []);
+        assert_eq!(roster.tick(start + PATIENCE), [Event::Left(peer("b"), Leaving::Vanished)]);
+        assert_eq!(names(&roster), ["a"]);
+    }
+
+    #[test]
+    fn the_same_tracker_is_believed_at_once() {
+        let mut roster = Roster::default();
+        let now = Instant::now();
+        roster.registered(registered(1, &["a", "b"]), now, PATIENCE);
+        let events = roster.registered(registered(1, &["b"]), now, PATIENCE);
+        assert_eq!(events, [Event::Left(peer("a"), Leaving::Vanished)]);
+    }
+}

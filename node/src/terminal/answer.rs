@@ -1,0 +1,35 @@
+//! What a command brought, before it is text.
+
+use shoal_common::ident::Peer;
+
+use crate::app::Identity;
+use crate::catalog::found::{FileInfo, Findings};
+use crate::terminal::command::Verb;
+use crate::transfer::job::{JobInfo, UploadInfo};
+
+/// What a command brought.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// What can be typed.
+    Help(Option<&'static Verb>),
+    /// Who the node is.
+    Identity(Identity),
+    /// Its files.
+    Files(Vec<FileInfo>),
+    /// The other nodes.
+    Peers(Vec<Peer>),
+    /// What others have.
+    Found(Findings),
+    /// Downloads, and uploads beside them.
+    Jobs(Vec<JobInfo>, Vec<UploadInfo>),
+    /// A download that runs on.
+    Started(JobInfo),
+    /// A download that is over.
+    Over(JobInfo),
+    /// A download that was ended.
+    Cancelled(JobInfo),
+    /// The node begins to leave.
+    Leaving,
+    /// The node has left and ended.
+    Left,
+}

@@ -1,0 +1,251 @@
+//! From whom to fetch: the choice among what was found. Pure.
+
+use shoal_common::content::FileId;
+use shoal_common::ident::{NodeName, Peer};
+
+use crate::catalog::found::{FileInfo, Findings, Found};
+use crate::terminal::command::From;
+use crate::transfer::job::{Sources, Wanted};
+
+/// One owner that can be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer<'a> {
+    /// Its place in the list, from 0.
+    pub position: usize,
+    /// What it has.
+    pub content: &'a Found,
+    /// Who it is.
+    pub owner: &'a Peer,
+}
+
+/// Every owner of every content, with its position.
+pub fn offers(findings: &Findings) -> impl Iterator<Item = Offer<'_>> {
+    findings
+        .found
+        .iter()
+        .flat_map(|content| content.owners.iter().map(move |owner| (content, owner)))
+        .enumerate()
+        .map(|(position, (content, owner))| Offer { position, content, owner })
+}
+
+/// Why nothing can be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChoiceError {
+    /// The person changed their mind.
+    #[error("cancelled")]
+    Cancelled,
+    /// The file is here with this very content.
+    #[error("you have this file")]
+    Here,
+    /// Nobody has it.
+    #[error("nobody has it")]
+    Nobody,
+    /// Several contents have this name, and all of them were asked for at once.
+    #[error(
+        "{0} different contents have this name, and chunks of different contents don't mix; \
+         choose one by position or with --id"
+    )]
+    Several(usize),
+    /// No owner has this position.
+    #[error("there is no position `{position}`; the owners are 0 to {last}")]
+    NoPosition {
+        /// What was asked for.
+        position: usize,
+        /// The last there is.
+        last: usize,
+    },
+    /// That node does not have it.
+    #[error("`{0}` is no owner of it")]
+    NotAnOwner(NodeName),
+    /// No content begins with these digits.
+    #[error("no content of this name has an id that begins with `{0}`")]
+    NoContent(String),
+    /// That owner has another content than the one asked for.
+    #[error("the owner at position `{0}` has another content than --id says")]
+    OtherContent(usize),
+}
+
+/// What to fetch, from the choice of a person.
+///
+/// # Errors
+/// See [`ChoiceError`].
+pub fn choose(
+    findings: &Findings,
+    from: &From,
+    id: Option<&str>,
+    own: &[FileInfo],
+) -> Result<Wanted, ChoiceError> {
+    let mut contents: Vec<&Found> =
+        findings.found.iter().filter(|found| !found.owners.is_empty()).collect();
+    if contents.is_empty() {
+        return Err(ChoiceError::Nobody);
+    }
+    if let Some(digits) = id {
+        contents.retain(|found| found.id.to_string().starts_with(digits));
+        if contents.is_empty() {
+            return Err(ChoiceError::NoContent(digits.to_owned()));
+        }
+    }
+    let (content, sources) = match from {
+        From::Nobody => return Err(ChoiceError::Cancelled),
+        From::All => match contents.as_slice() {
+            [content] => (*content, Sources::All),
+            several => return Err(ChoiceError::Several(several.len())),
+        },
+        From::Position(position) => only(at(findings, &contents, *position)?),
+        From::Node(name) => only(of_node(findings, &contents, name)?),
+    };
+    if is_here(content, own) {
+        return Err(ChoiceError::Here);
+    }
+    Ok(Wanted { name: content.name.clone(), file: content.id, size: content.size, from: sources })
+}
+
+fn only(offer: Offer<'_>) -> (&Found, Sources) {
+    (offer.content, Sources::Only(offer.owner.id))
+}
+
+fn is(contents: &[&Found], id: FileId) -> bool {
+    contents.iter().any(|content| content.id == id)
+}
+
+fn at<'a>(
+    findings: &'a Findings,
+    contents: &[&Found],
+    position: usize,
+) -> Result<Offer<'a>, ChoiceError> {
+    let last = offers(findings).count().saturating_sub(1);
+    let offer = offers(findings)
+        .find(|offer| offer.position == position)
+        .ok_or(ChoiceError::NoPosition { position, last })?;
+    if is(contents, offer.content.id) {
+        Ok(offer)
+    } else {
+        Err(ChoiceError::OtherContent(position))
+    }
+}
+
+fn of_node<'a>(
+    findings: &'a Findings,
+    contents: &[&Found],
+    name: &NodeName,
+) -> Result<Offer<'a>, ChoiceError> {
+    offers(findings)
+        .find(|offer| offer.owner.name == *name && is(contents, offer.content.id))
+        .ok_or_else(|| ChoiceError::NotAnOwner(name.clone()))
+}
+
+/// Whether this node has that content under that name.
+pub fn is_here(content: &Found, own: &[FileInfo]) -> bool {
+    own.iter().any(|file| file.name == content.name && file.id == content.id)
+}
+
+/// Whether there is nothing to choose: this node has the name, and nobody has
+/// another content under it.
+pub fn all_here(findings: &Findings, name: &str, own: &[FileInfo]) -> bool {
+    own.iter().any(|file| file.name.as_str() == name)
+        && findings.found.iter().all(|content| is_here(content, own))
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_common::ident::NodeId;
+
+    use super::*;
+
+    fn peer(name: &str) -> Peer {
+        let id = NodeId::from_bytes([name.bytes().last().unwrap(); 32]);
+        let at = "127.0.0.1:1".parse().unwrap();
+        Peer { id, name: name.parse().unwrap(), search: at, download: at }
+    }
+
+    fn found(id: u8, owners: &[&str]) -> Found {
+        Found {
+            name: "file.deb".parse().unwrap(),
+            size: u64::from(id),
+            id: FileId::from_bytes([id; 32]),
+            owners: owners.iter().map(|name| peer(name)).collect(),
+        }
+    }
+
+    fn two_contents() -> Findings {
+        let found = vec![found(0xaa, &["n1", "n2"]), found(0xbb, &["n3"])];
+        Findings { found, ..Findings::default() }
+    }
+
+    fn wanted(id: u8, from: Sources) -> Result<Wanted, ChoiceError> {
+        let Found { name, size, id, .. } = found(id, &[]);
+        Ok(Wanted { name, size, file: id, from })
+    }
+
+    fn only(owner: &str) -> Sources {
+        Sources::Only(peer(owner).id)
+    }
+
+    fn node(name: &str) -> From {
+        From::Node(name.parse().unwrap())
+    }
+
+    #[test]
+    fn positions_run_through_all_contents() {
+        let findings = two_contents();
+        let list: Vec<_> = offers(&findings)
+            .map(|o| (o.position, o.owner.name.to_string(), o.content.size))
+            .collect();
+        assert_eq!(list, [(0, "n1".into(), 0xaa), (1, "n2".into(), 0xaa), (2, "n3".into(), 0xbb)]);
+        for (position, id, owner) in [(0, 0xaa, "n1"), (1, 0xaa, "n2"), (2, 0xbb, "n3")] {
+            let choice = choose(&findings, &From::Position(position), None, &[]);
+            assert_eq!(choice, wanted(id, only(owner)));
+        }
+        assert_eq!(
+            choose(&findings, &From::Position(3), None, &[]),
+            Err(ChoiceError::NoPosition { position: 3, last: 2 })
+        );
+    }
+
+    #[test]
+    fn all_is_for_one_content() {
+        let findings = two_contents();
+        assert_eq!(choose(&findings, &From::All, None, &[]), Err(ChoiceError::Several(2)));
+        assert_eq!(choose(&findings, &From::All, Some("bb"), &[]), wanted(0xbb, Sources::All));
+        let one = Findings { found: vec![found(1, &["n1"])], ..Findings::default() };
+        assert_eq!(choose(&one, &From::All, None, &[]), wanted(1, Sources::All));
+    }
+
+    #[test]
+    fn a_node_and_an_id_narrow_the_choice() {
+        let findings = two_contents();
+        assert_eq!(choose(&findings, &node("n3"), None, &[]), wanted(0xbb, only("n3")));
+        assert_eq!(
+            choose(&findings, &node("n3"), Some("aa"), &[]),
+            Err(ChoiceError::NotAnOwner("n3".parse().unwrap()))
+        );
+        assert_eq!(
+            choose(&findings, &From::Position(2), Some("aa"), &[]),
+            Err(ChoiceError::OtherContent(2))
+        );
+        assert_eq!(
+            choose(&findings, &From::All, Some("cc"), &[]),
+            Err(ChoiceError::NoContent("cc".into()))
+        );
+    }
+
+    #[test]
+    fn nothing_to_fetch() {
+        let none = Findings::default();
+        assert_eq!(choose(&none, &From::All, None, &[]), Err(ChoiceError::Nobody));
+        let findings = two_contents();
+        assert_eq!(choose(&findings, &From::Nobody, None, &[]), Err(ChoiceError::Cancelled));
+        let Found { name, size, id, .. } = found(0xaa, &[]);
+        let own = [FileInfo { name, size, id }];
+        assert_eq!(choose(&findings, &From::Position(0), None, &own), Err(ChoiceError::Here));
+        assert_eq!(
+            choose(&findings, &From::Position(2), None, &own),
+            wanted(0xbb, only("n3")),
+            "another content may be fetched beside the own one"
+        );
+        assert!(!all_here(&findings, "file.deb", &own));
+        assert!(all_here(&none, "file.deb", &own));
+        assert!(!all_here(&none, "other", &own));
+    }
+}

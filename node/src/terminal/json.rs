@@ -1,0 +1,148 @@
+//! Answers for programs: one JSON value each. Pure.
+
+use serde_json::{Value, json};
+
+use crate::catalog::found::Findings;
+use crate::terminal::answer::Answer;
+use crate::terminal::command::{VERBS, Verb};
+
+/// The JSON value of an answer.
+pub fn value(answer: &Answer) -> Value {
+    match answer {
+        Answer::Help(Some(verb)) => help(verb),
+        Answer::Help(None) => VERBS.iter().map(help).collect(),
+        Answer::Identity(identity) => json!(identity),
+        Answer::Files(files) => json!(files),
+        Answer::Peers(peers) => json!(peers),
+        Answer::Found(findings) => found(findings),
+        Answer::Jobs(jobs, _) => json!(jobs),
+        Answer::Started(job) | Answer::Over(job) | Answer::Cancelled(job) => json!(job),
+        Answer::Leaving => json!({ "left": false }),
+        Answer::Left => json!({ "left": true }),
+    }
+}
+
+/// The JSON value of what went wrong.
+pub fn error(message: &str) -> Value {
+    json!({ "error": message })
+}
+
+fn help(verb: &Verb) -> Value {
+    json!({ "command": verb.name, "usage": verb.usage, "summary": verb.summary })
+}
+
+fn found(findings: &Findings) -> Value {
+    findings
+        .found
+        .iter()
+        .map(|found| {
+            let owners: Vec<_> = found.owners.iter().map(|owner| &owner.name).collect();
+            json!({ "name": found.name, "size": found.size, "id": found.id, "owners": owners })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Identity;
+    use crate::catalog::found::{FileInfo, Found};
+    use crate::transfer::job::{JobInfo, JobState, OwnerInfo};
+    use shoal_common::content::FileId;
+    use shoal_common::ident::{NodeId, Peer};
+
+    fn peer() -> Peer {
+        Peer {
+            id: NodeId::from_bytes([0xab; 32]),
+            name: "node1".parse().unwrap(),
+            search: "172.20.0.3:40001".parse().unwrap(),
+            download: "172.20.0.3:40002".parse().unwrap(),
+        }
+    }
+
+    fn id() -> String {
+        "cd".repeat(32)
+    }
+
+    #[test]
+    fn shapes() {
+        let file = FileId::from_bytes([0xcd; 32]);
+        let peers = value(&Answer::Peers(vec![peer()]));
+        assert_eq!(
+            peers,
+            json!([{
+                "id": "ab".repeat(32), "name": "node1",
+                "search": "172.20.0.3:40001", "download": "172.20.0.3:40002",
+            }])
+        );
+        let info = FileInfo { name: "a b".parse().unwrap(), size: 7, id: file };
+        assert_eq!(
+            value(&Answer::Files(vec![info.clone()])),
+            json!([{ "name": "a b", "size": 7, "id": id() }])
+        );
+        let found = Found { name: info.name, size: 7, id: file, owners: vec![peer()] };
+        let silent = vec!["node9".parse().unwrap()];
+        assert_eq!(
+            value(&Answer::Found(Findings { found: vec![found], silent, more: true })),
+            json!([{ "name": "a b", "size": 7, "id": id(), "owners": ["node1"] }])
+        );
+        assert_eq!(value(&Answer::Left), json!({ "left": true }));
+        assert_eq!(error("why"), json!({ "error": "why" }));
+        let Value::Array(help) = value(&Answer::Help(None)) else { panic!("no list") };
+        assert_eq!(help.len(), VERBS.len());
+    }
+
+    #[test]
+    fn a_job() {
+        let job = JobInfo {
+            job: 1,
+            name: "a".parse().unwrap(),
+            size: 10,
+            id: FileId::from_bytes([0xcd; 32]),
+            state: JobState::Done,
+            done: 10,
+            resumed: 4,
+            seconds: 0.5,
+            rate: 12.0,
+            left: None,
+            owners: vec![OwnerInfo {
+                name: "node1".parse().unwrap(),
+                bytes: 6,
+                active: false,
+                trouble: None,
+            }],
+            reason: None,
+            saved_as: Some("a (1)".parse().unwrap()),
+        };
+        let expected = json!({
+            "job": 1, "name": "a", "size": 10, "id": id(), "state": "done", "done": 10,
+            "resumed": 4, "seconds": 0.5, "rate": 12.0, "left": null,
+            "owners": [{ "name": "node1", "bytes": 6, "active": false, "trouble": null }],
+            "reason": null, "saved_as": "a (1)",
+        });
+        assert_eq!(value(&Answer::Over(job.clone())), expected);
+        assert_eq!(value(&Answer::Jobs(vec![job], vec![])), json!([expected]));
+    }
+
+    #[test]
+    fn an_identity() {
+        let Peer { id, name, search, download } = peer();
+        let identity = Identity {
+            id,
+            name,
+            network: "shoal".into(),
+            search,
+            download,
+            tracker: "172.20.0.2:12345".into(),
+            link: crate::membership::Link::Registered,
+        };
+        assert_eq!(
+            value(&Answer::Identity(identity)),
+            json!({
+                "id": "ab".repeat(32), "name": "node1", "network": "shoal",
+                "search": "172.20.0.3:40001", "download": "172.20.0.3:40002",
+                "tracker": "172.20.0.2:12345", "link": "registered",
+            })
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! What a person sees and types.
+//!
+//! A line becomes a [`command`], a command becomes requests to a node
+//! ([`verbs`]) and an [`answer`], an answer becomes text ([`render`]) or JSON
+//! ([`json`]). [`plain`] reads lines from a file or a pipe; [`interactive`]
+//! edits them on a terminal, with what happens above the prompt and the
+//! [`status`] of downloads below it.
+
+pub mod text;
+
+pub mod command;
+pub mod printer;
+
+pub mod answer;
+pub mod choose;
+
+pub mod json;
+pub mod render;
+
+pub mod news;
+pub mod status;
+pub mod verbs;
+
+pub mod plain;
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use shoal_common::task::Tasks;
+use tokio::sync::oneshot;
+use tracing::info_span;
+
+use crate::control::client::Door;
+use printer::Printer;
+
+/// What it means to leave a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// The node ends with its own terminal.
+    EndsTheNode,
+    /// The node goes on.
+    LeavesTheNode,
+}
+
+/// Where a terminal stands.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Where what was typed is kept.
+    pub history: PathBuf,
+    /// What it means to leave it.
+    pub leaving: Leaving,
+}
+
+impl Place {
+    /// The terminal of the node that shares `files`.
+    pub fn new(files: &Path, leaving: Leaving) -> Self {
+        Self { history: files.join(".shoal/history"), leaving }
+    }
+}
+
+/// A terminal at work. Dropped, it gives the screen back as it was.
+#[derive(Debug)]
+pub struct Terminal {
+    ended: oneshot::Receiver<()>,
+}
+
+impl Terminal {
+    /// Waits until the person leaves it or the node is gone.
+    pub async fn ended(&mut self) {
+        (&mut self.ended).await.ok();
+    }
+}
+
+/// Opens a terminal on a node: with line editing where a person sits, else
+/// plain.
+pub fn start(door: Door, _place: Place, printer: Printer, tasks: &Tasks) -> Terminal {
+    let (end, ended) = oneshot::channel();
+    let _person = io::stdin().is_terminal() && io::stdout().is_terminal();
+    tasks.spawn(info_span!("terminal"), async move {
+        plain::run(door, printer).await;
+        drop(end);
+    });
+    Terminal { ended }
+}

@@ -1,0 +1,313 @@
+//! Answers for people: lines of text. Pure.
+
+use shoal_common::ident::NodeName;
+
+use crate::app::Identity;
+use crate::catalog::found::{FileInfo, Findings};
+use crate::membership::Link;
+use crate::terminal::answer::Answer;
+use crate::terminal::choose;
+use crate::terminal::command::{VERBS, Verb};
+use crate::terminal::text::{self, Look, Side, Table, escape};
+use crate::transfer::job::{JobInfo, JobState, OwnerInfo, UploadInfo};
+
+/// The lines of an answer.
+pub fn lines(answer: &Answer, look: Look) -> Vec<String> {
+    match answer {
+        Answer::Help(None) => help(look),
+        Answer::Help(Some(verb)) => help_for(verb, look),
+        Answer::Identity(identity) => self::identity(identity, look),
+        Answer::Files(files) => self::files(files, look),
+        Answer::Peers(peers) => self::peers(peers, look),
+        Answer::Found(findings) => found(findings, look),
+        Answer::Jobs(jobs, uploads) => self::jobs(jobs, uploads, look),
+        Answer::Started(job) => vec![started(job)],
+        Answer::Over(job) | Answer::Cancelled(job) => vec![over(job)],
+        Answer::Leaving => vec!["leaving the network".to_owned()],
+        Answer::Left => vec!["the node has left".to_owned()],
+    }
+}
+
+fn help(look: Look) -> Vec<String> {
+    // The options of a long command stand in its own help.
+    let short = |verb: &Verb| verb.usage.split(" [--").next().unwrap_or(verb.usage).to_owned();
+    let width = VERBS.iter().map(|verb| short(verb).len()).max().unwrap_or(0);
+    let mut lines: Vec<String> = VERBS
+        .iter()
+        .map(|verb| {
+            let usage = format!("{:width$}", short(verb));
+            format!("  {}  {}", look.bold(&usage), verb.summary)
+        })
+        .collect();
+    lines.push(look.dim("`help COMMAND` says more; Tab completes, names with spaces go in quotes"));
+    lines
+}
+
+fn help_for(verb: &Verb, look: Look) -> Vec<String> {
+    let mut lines = vec![look.bold(verb.usage), format!("  {}", verb.summary)];
+    lines.extend(verb.details.lines().map(|line| format!("  {line}")));
+    lines
+}
+
+fn identity(identity: &Identity, look: Look) -> Vec<String> {
+    let rows = [
+        ("name", identity.name.to_string()),
+        ("network", escape(&identity.network)),
+        ("search", identity.search.to_string()),
+        ("download", identity.download.to_string()),
+        ("tracker", escape(&format!("{} ({})", identity.tracker, link(identity.link)))),
+        ("node id", identity.id.to_string()),
+    ];
+    rows.iter()
+        .map(|(what, value)| format!("{}  {value}", look.bold(&format!("{what:8}"))))
+        .collect()
+}
+
+fn link(link: Link) -> &'static str {
+    match link {
+        Link::Searching => "does not answer; trying again",
+        Link::Registered => "registered",
+        Link::Left => "left",
+    }
+}
+
+fn files(files: &[FileInfo], look: Look) -> Vec<String> {
+    if files.is_empty() {
+        return vec!["no files".to_owned()];
+    }
+    let mut table =
+        Table::new(&[("NAME", Side::Left), ("SIZE", Side::Right), ("FILE ID", Side::Left)]);
+    for file in files {
+        table.row([escape(file.name.as_str()), text::size(file.size), file.id.to_string()]);
+    }
+    let mut lines = if look.width.is_none_or(|columns| table.width() <= columns) {
+        table.lines(look)
+    } else {
+        files.iter().flat_map(|file| in_two_lines(file, look)).collect()
+    };
+    let total = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
+    let count = text::count(files.len(), "file", "files");
+    lines.push(look.dim(&format!("{count}, {}", text::size(total))));
+    lines
+}
+
+/// A file whose row is too long for the terminal: the id stays whole, since it
+/// is there to be compared.
+fn in_two_lines(file: &FileInfo, look: Look) -> [String; 2] {
+    let columns = look.width.unwrap_or(usize::MAX);
+    let size = text::size(file.size);
+    let name = text::clip(&escape(file.name.as_str()), columns.saturating_sub(size.len() + 2));
+    let space = " ".repeat(66_usize.saturating_sub(text::width(&name) + size.len()).max(2));
+    [format!("{name}{space}{size}"), look.dim(&format!("  {}", file.id))]
+}
+
+fn peers(peers: &[shoal_common::ident::Peer], look: Look) -> Vec<String> {
+    if peers.is_empty() {
+        return vec!["nobody else is here".to_owned()];
+    }
+    let mut table = Table::new(&[
+        ("NAME", Side::Left),
+        ("SEARCH", Side::Left),
+        ("DOWNLOAD", Side::Left),
+        ("ID", Side::Left),
+    ]);
+    for peer in peers {
+        table.row([
+            peer.name.to_string(),
+            peer.search.to_string(),
+            peer.download.to_string(),
+            peer.id.short(),
+        ]);
+    }
+    table.lines(look)
+}
+
+fn found(findings: &Findings, look: Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    if findings.found.is_empty() {
+        lines.push("nothing found".to_owned());
+    } else {
+        let mut table = Table::new(&[
+            ("NAME", Side::Left),
+            ("SIZE", Side::Right),
+            ("ID", Side::Left),
+            ("OWNERS", Side::Left),
+        ]);
+        for found in &findings.found {
+            let owners: Vec<_> = found.owners.iter().map(|owner| owner.name.as_str()).collect();
+            let name = escape(found.name.as_str());
+            table.row([name, text::size(found.size), found.id.short(), owners.join(", ")]);
+        }
+        lines = table.lines(look);
+    }
+    if findings.more {
+        lines.push(look.dim("there are more; a longer pattern finds fewer"));
+    }
+    if !findings.silent.is_empty() {
+        lines.push(look.dim(&silent(&findings.silent)));
+    }
+    lines
+}
+
+/// Who did not answer.
+pub fn silent(silent: &[NodeName]) -> String {
+    let names: Vec<_> = silent.iter().take(8).map(NodeName::as_str).collect();
+    let more = match silent.len().saturating_sub(names.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("no answer from {}{more}", names.join(", "))
+}
+
+/// The owners of a file with their positions, contents apart.
+pub fn offers(findings: &Findings) -> Vec<String> {
+    let mut lines = Vec::new();
+    let digits = choose::offers(findings).count().to_string().len().max(3);
+    let name_width =
+        choose::offers(findings).map(|offer| offer.owner.name.as_str().len()).max().unwrap_or(0);
+    let mut content = None;
+    for offer in choose::offers(findings) {
+        if content.replace(offer.content.id) != Some(offer.content.id) {
+            lines.push(format!(
+                "id {}  {}  {}",
+                offer.content.id.short(),
+                text::size(offer.content.size),
+                text::bytes(offer.content.size),
+            ));
+        }
+        lines.push(format!(
+            "{:>digits$}  {:name_width$}  {}",
+            offer.position,
+            offer.owner.name.as_str(),
+            offer.owner.download
+        ));
+    }
+    if findings.found.len() > 1 {
+        lines.push("these contents differ: choose by position, or with --id".to_owned());
+    }
+    if !findings.silent.is_empty() {
+        lines.push(silent(&findings.silent));
+    }
+    lines
+}
+
+fn jobs(jobs: &[JobInfo], uploads: &[UploadInfo], look: Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    if jobs.is_empty() {
+        lines.push("no downloads".to_owned());
+    } else {
+        let mut table = Table::new(&[
+            ("JOB", Side::Right),
+            ("STATE", Side::Left),
+            ("DONE", Side::Right),
+            ("SIZE", Side::Right),
+            ("RATE", Side::Right),
+            ("LEFT", Side::Right),
+            ("OWNERS", Side::Right),
+            ("NAME", Side::Left),
+        ]);
+        for job in jobs {
+            table.row(job_row(job));
+        }
+        lines = table.lines(look);
+        let reasons = jobs.iter().filter_map(|job| Some((job, job.reason.as_ref()?)));
+        lines.extend(reasons.map(|(job, reason)| format!("job {}: {}", job.job, escape(reason))));
+    }
+    for upload in uploads {
+        let (name, to) = (escape(upload.name.as_str()), escape(&upload.to));
+        lines.push(look.dim(&format!("uploading `{name}` to {to}")));
+    }
+    lines
+}
+
+fn job_row(job: &JobInfo) -> [String; 8] {
+    let owners = if job.state.is_over() { gave(job).count() } else { active(job) };
+    [
+        job.job.to_string(),
+        state(job.state).to_owned(),
+        format!("{}%", text::percent(job.done, job.size)),
+        text::size(job.size),
+        if job.rate > 0.0 { text::rate(job.rate) } else { String::new() },
+        job.left.map(text::clock).unwrap_or_default(),
+        owners.to_string(),
+        escape(job.name.as_str()),
+    ]
+}
+
+/// How many owners are in use now.
+pub fn active(job: &JobInfo) -> usize {
+    job.owners.iter().filter(|owner| owner.active).count()
+}
+
+fn gave(job: &JobInfo) -> impl Iterator<Item = &OwnerInfo> {
+    job.owners.iter().filter(|owner| owner.bytes > 0)
+}
+
+/// A state in a word.
+pub fn state(state: JobState) -> &'static str {
+    match state {
+        JobState::Starting => "starting",
+        JobState::Running => "running",
+        JobState::Waiting => "waiting",
+        JobState::Done => "done",
+        JobState::Cancelled => "cancelled",
+        JobState::Failed => "failed",
+    }
+}
+
+fn started(job: &JobInfo) -> String {
+    let name = escape(job.name.as_str());
+    format!("job {}: fetching `{name}`, {}", job.job, text::size(job.size))
+}
+
+/// The end of a download, in a line.
+pub fn over(job: &JobInfo) -> String {
+    let name = escape(job.name.as_str());
+    let reason = job.reason.as_ref().map(|reason| format!(": {}", escape(reason)));
+    let kept = match job.done {
+        0 => String::new(),
+        done => format!("; {} of {} are kept", text::size(done), text::size(job.size)),
+    };
+    match job.state {
+        JobState::Done => done(job, &name),
+        JobState::Cancelled => format!("job {}: `{name}` is cancelled{kept}", job.job),
+        JobState::Failed => {
+            format!("job {}: `{name}` failed{}{kept}", job.job, reason.unwrap_or_default())
+        }
+        other => format!("job {}: `{name}` is {}", job.job, state(other)),
+    }
+}
+
+fn done(job: &JobInfo, name: &str) -> String {
+    let mut line = format!(
+        "job {}: `{name}` is here: {} in {} ({})",
+        job.job,
+        text::size(job.size),
+        text::took(job.seconds),
+        text::rate(job.rate)
+    );
+    let given = gave(job).map(|owner| owner.bytes).fold(0, u64::saturating_add);
+    let shares: Vec<String> = gave(job)
+        .map(|owner| format!("{} {}%", owner.name, text::percent(owner.bytes, given)))
+        .collect();
+    if !shares.is_empty() {
+        line.push_str(&format!("; from {}", shares.join(", ")));
+    }
+    if job.resumed > 0 {
+        line.push_str(&format!("; {} were here already", text::size(job.resumed)));
+    }
+    if let Some(saved) = job.saved_as.as_ref().filter(|saved| **saved != job.name) {
+        let saved = escape(saved.as_str());
+        line.push_str(&format!("; saved as `{saved}`, since another file has the name"));
+    }
+    for owner in &job.owners {
+        if let Some(trouble) = &owner.trouble {
+            line.push_str(&format!("; {}: {}", owner.name, escape(trouble)));
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,144 @@
+//! Tests of what people read.
+
+use shoal_common::content::FileId;
+use shoal_common::ident::{NodeId, Peer};
+
+use super::*;
+use crate::catalog::found::Found;
+
+pub(crate) fn job() -> JobInfo {
+    let owner = |name: &str, bytes| OwnerInfo {
+        name: name.parse().unwrap(),
+        bytes,
+        active: true,
+        trouble: None,
+    };
+    JobInfo {
+        job: 1,
+        name: "file.deb".parse().unwrap(),
+        size: 393_775_740,
+        id: FileId::from_bytes([0xcd; 32]),
+        state: JobState::Done,
+        done: 393_775_740,
+        resumed: 0,
+        seconds: 1.25,
+        rate: 315_020_592.0,
+        left: None,
+        owners: vec![owner("node1", 200), owner("node2", 100), owner("node3", 0)],
+        reason: None,
+        saved_as: Some("file.deb".parse().unwrap()),
+    }
+}
+
+fn peer(name: &str) -> Peer {
+    Peer {
+        id: NodeId::from_bytes([7; 32]),
+        name: name.parse().unwrap(),
+        search: "172.20.0.3:40001".parse().unwrap(),
+        download: "172.20.0.3:40002".parse().unwrap(),
+    }
+}
+
+fn found(name: &str, id: u8, size: u64, owners: &[&str]) -> Found {
+    let owners = owners.iter().map(|name| peer(name)).collect();
+    Found { name: name.parse().unwrap(), size, id: FileId::from_bytes([id; 32]), owners }
+}
+
+const AT_80: Look = Look { color: false, width: Some(80) };
+
+#[test]
+fn the_end_of_a_download() {
+    assert_eq!(
+        over(&job()),
+        "job 1: `file.deb` is here: 394 MB in 1.2 s (315 MB/s); from node1 66%, node2 33%"
+    );
+    let mut other = job();
+    other.saved_as = Some("file (1).deb".parse().unwrap());
+    other.resumed = 1_000_000;
+    other.owners[2].trouble = Some("sent wrong \x1b bytes".into());
+    let line = over(&other);
+    assert!(line.contains("saved as `file (1).deb`"), "{line}");
+    assert!(line.contains("1.00 MB were here already"), "{line}");
+    assert!(line.contains("node3: sent wrong \\u{1b} bytes"), "{line}");
+
+    let failed =
+        JobInfo { state: JobState::Failed, reason: Some("disk full".into()), done: 5000, ..job() };
+    assert_eq!(over(&failed), "job 1: `file.deb` failed: disk full; 5.00 kB of 394 MB are kept");
+    let cancelled = JobInfo { state: JobState::Cancelled, done: 0, ..job() };
+    assert_eq!(over(&cancelled), "job 1: `file.deb` is cancelled");
+}
+
+#[test]
+fn owners_have_positions_and_contents_are_apart() {
+    let findings = Findings {
+        found: vec![found("a", 0xaa, 1500, &["node1", "n2"]), found("a", 0xbb, 12, &["node3"])],
+        silent: vec!["node9".parse().unwrap()],
+        more: false,
+    };
+    assert_eq!(
+        offers(&findings),
+        [
+            "id aaaaaaaa  1.50 kB  1,500 bytes",
+            "  0  node1  172.20.0.3:40002",
+            "  1  n2     172.20.0.3:40002",
+            "id bbbbbbbb  12 B  12 bytes",
+            "  2  node3  172.20.0.3:40002",
+            "these contents differ: choose by position, or with --id",
+            "no answer from node9",
+        ]
+    );
+}
+
+#[test]
+fn an_id_is_whole_on_any_terminal() {
+    let file = |name: &str| FileInfo {
+        name: name.parse().unwrap(),
+        size: 1500,
+        id: FileId::from_bytes([0xcd; 32]),
+    };
+    let id = "cd".repeat(32);
+    for width in [None, Some(80), Some(200)] {
+        let look = Look { width, color: false };
+        for name in ["a", "a longer name with spaces.txt", &"x".repeat(120)] {
+            let lines = files(&[file(name)], look);
+            assert!(lines.iter().any(|line| line.contains(&id)), "{lines:?}");
+            let fits = |line: &String| width.is_none_or(|columns| text::width(line) <= columns);
+            assert!(lines.iter().all(fits), "{lines:?}");
+        }
+    }
+}
+
+#[test]
+fn everything_fits_into_80_columns() {
+    let owners = ["a-rather-long-node-name", "another-rather-long-node-name", "node3"];
+    let findings = Findings {
+        found: vec![found("a rather long name, as they come.tar.gz", 1, 1 << 40, &owners)],
+        silent: vec![],
+        more: true,
+    };
+    for answer in [
+        Answer::Help(None),
+        Answer::Found(findings),
+        Answer::Jobs(vec![job()], vec![]),
+        Answer::Peers(vec![peer("node1")]),
+    ] {
+        for line in lines(&answer, AT_80) {
+            assert!(text::width(&line) <= 80, "{line}");
+        }
+    }
+    for verb in VERBS {
+        assert!(help_for(verb, AT_80).iter().all(|line| line.len() <= 80), "{}", verb.name);
+    }
+}
+
+#[test]
+fn empty_answers_are_said_in_words() {
+    for (answer, text) in [
+        (Answer::Files(vec![]), "no files"),
+        (Answer::Peers(vec![]), "nobody else is here"),
+        (Answer::Found(Findings::default()), "nothing found"),
+        (Answer::Jobs(vec![], vec![]), "no downloads"),
+    ] {
+        assert_eq!(lines(&answer, AT_80), [text]);
+    }
+}

@@ -1,0 +1,127 @@
+//! How far a download is, in one line that fits. Pure.
+
+use crate::terminal::render;
+use crate::terminal::text::{self, Look, escape};
+use crate::transfer::job::{JobInfo, JobState};
+
+/// Widest bar, in columns.
+const WIDEST_BAR: usize = 30;
+/// Narrowest bar that says something.
+const NARROWEST_BAR: usize = 6;
+/// Columns that a name gets before the bar gets any.
+const SHORT_NAME: usize = 12;
+
+/// The line of a download, at most as wide as the terminal.
+pub fn line(job: &JobInfo, look: Look) -> String {
+    let columns = look.width.unwrap_or(80);
+    let facts = facts(job);
+    let name = escape(job.name.as_str());
+    // One column stays free: some terminals wrap when the last one is written.
+    let room = columns.saturating_sub(text::width(&facts) + 1);
+    let wanted = text::width(&name).min(SHORT_NAME);
+    let bar = room.saturating_sub(wanted + 3).min(WIDEST_BAR);
+    if bar < NARROWEST_BAR {
+        let name = text::clip(&name, room.saturating_sub(2));
+        return text::clip(&format!("{name}  {facts}"), columns.saturating_sub(1));
+    }
+    let for_name = room.saturating_sub(bar + 3);
+    format!("{}  {} {facts}", text::clip(&name, for_name), self::bar(job, bar, look))
+}
+
+/// Percent, rate, time left, owners in use; or what it waits for.
+fn facts(job: &JobInfo) -> String {
+    let percent = format!("{:>3}%", text::percent(job.done, job.size));
+    match job.state {
+        JobState::Starting => format!("{percent}  {} here, starting", text::size(job.done)),
+        JobState::Waiting => {
+            let reason = job.reason.as_deref().unwrap_or("waiting for an owner");
+            format!("{percent}  {}", text::clip(&escape(reason), 40))
+        }
+        JobState::Running => {
+            let left = job.left.map_or_else(|| "-:--".to_owned(), text::clock);
+            let owners = text::count(render::active(job), "owner", "owners");
+            format!("{percent}  {:>8}  {left:>5} left  {owners}", text::rate(job.rate))
+        }
+        over => format!("{percent}  {}", render::state(over)),
+    }
+}
+
+fn bar(job: &JobInfo, columns: usize, look: Look) -> String {
+    let percent = usize::from(text::percent(job.done, job.size));
+    let full = columns * percent / 100;
+    let done = "━".repeat(full);
+    let rest = "─".repeat(columns - full.min(columns));
+    format!("{}{}", look.good(&done), look.dim(&rest))
+}
+
+/// Most lines of the status area.
+const MOST_LINES: usize = 4;
+
+/// The lines of all downloads under way, so few that the terminal stays a
+/// terminal.
+pub fn lines(jobs: &[JobInfo], look: Look, rows: usize) -> Vec<String> {
+    let running: Vec<&JobInfo> = jobs.iter().filter(|job| !job.state.is_over()).collect();
+    let most = MOST_LINES.min(rows / 4);
+    let shown = if running.len() > most { most.saturating_sub(1) } else { running.len() };
+    let mut lines: Vec<String> = running.iter().take(shown).map(|job| line(job, look)).collect();
+    let more = running.len() - shown;
+    if more > 0 && lines.len() < most {
+        let rate = running.iter().skip(shown).map(|job| job.rate).sum();
+        let said = text::count(more, "more download", "more downloads");
+        let said = format!("{said}, {} together; `jobs` lists them", text::rate(rate));
+        lines.push(look.dim(&text::clip(&said, look.width.unwrap_or(80).saturating_sub(1))));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terminal::render::tests::job;
+
+    fn running() -> JobInfo {
+        let (state, done) = (JobState::Running, 165_000_000);
+        JobInfo { state, done, left: Some(7.3), rate: 3.15e8, ..job() }
+    }
+
+    fn look(width: usize) -> Look {
+        Look { color: false, width: Some(width) }
+    }
+
+    #[test]
+    fn a_line_says_it_all() {
+        assert_eq!(
+            line(&running(), look(80)),
+            "file.deb  ━━━━━━━━━━━━──────────────────  41%  315 MB/s   0:07 left  3 owners"
+        );
+    }
+
+    #[test]
+    fn a_line_fits_everywhere() {
+        let waiting = JobInfo {
+            state: JobState::Waiting,
+            reason: Some("waiting for an owner of `a rather long name, as they come`".into()),
+            ..running()
+        };
+        let starting = JobInfo { state: JobState::Starting, ..running() };
+        let long = JobInfo { name: "名前".repeat(40).parse().unwrap(), ..running() };
+        for job in [running(), waiting, starting, long] {
+            for width in 1..200 {
+                let line = line(&job, look(width));
+                assert!(text::width(&line) < width.max(1), "{width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_downloads_take_few_lines() {
+        let jobs: Vec<_> = (0..10).map(|job| JobInfo { job, ..running() }).collect();
+        assert_eq!(lines(&jobs[..2], look(80), 24).len(), 2);
+        let all = lines(&jobs, look(80), 24);
+        assert_eq!(all.len(), 4);
+        assert_eq!(all[3], "7 more downloads, 2.21 GB/s together; `jobs` lists them");
+        assert_eq!(lines(&jobs, look(80), 8).len(), 2);
+        assert!(lines(&jobs, look(80), 3).is_empty());
+        assert!(lines(&[job()], look(80), 24).is_empty());
+    }
+}

@@ -1,0 +1,207 @@
+//! What a command does: requests to the node.
+
+use shoal_common::ident::NodeName;
+use shoal_common::process::Exit;
+
+use crate::catalog::found::{FileInfo, Findings};
+use crate::control::client::{ControlError, Door};
+use crate::terminal::answer::Answer;
+use crate::terminal::choose::{self, ChoiceError};
+use crate::terminal::command::{Command, DownloadArgs, From};
+use crate::terminal::render;
+use crate::terminal::text::escape;
+use crate::transfer::job::Wanted;
+
+/// Why a command brought nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// For the exit code of a program.
+    pub exit: Exit,
+    /// What went wrong, in a line.
+    pub message: String,
+    /// What helps to go on.
+    pub help: Vec<String>,
+}
+
+impl Trouble {
+    /// Refused, or not found.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Refused, message: message.into(), help: Vec::new() }
+    }
+
+    fn of(exit: Exit, message: impl ToString) -> Self {
+        Self { exit, message: message.to_string(), help: Vec::new() }
+    }
+}
+
+impl std::convert::From<ControlError> for Trouble {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Refused(reason) => Self::refused(reason),
+            error => Self::of(Exit::Failed, error),
+        }
+    }
+}
+
+impl std::convert::From<super::command::CommandError> for Trouble {
+    fn from(error: super::command::CommandError) -> Self {
+        Self::of(Exit::Usage, error)
+    }
+}
+
+/// Does what a command says. A download is only started here; whoever wants
+/// its end waits for it.
+///
+/// # Errors
+/// See [`Trouble`].
+pub async fn execute(door: &Door, command: Command) -> Result<Answer, Trouble> {
+    Ok(match command {
+        Command::Help(verb) => Answer::Help(verb),
+        Command::GetIp => Answer::Identity(door.identity().await?),
+        Command::Show { part } => Answer::Files(door.show(part).await?),
+        Command::Peers => Answer::Peers(door.peers().await?),
+        Command::Search { pattern } => Answer::Found(door.search(&pattern).await?),
+        Command::Download(args) => download(door, args).await?,
+        Command::Jobs => Answer::Jobs(door.jobs().await?, door.uploads().await?),
+        Command::Cancel { job } => Answer::Cancelled(door.cancel(job).await?),
+        Command::Exit => {
+            door.exit().await?;
+            Answer::Leaving
+        }
+    })
+}
+
+async fn download(door: &Door, args: DownloadArgs) -> Result<Answer, Trouble> {
+    let offered = Offered::of(door, &args.name).await?;
+    match args.from {
+        Some(from) => {
+            let wanted = offered.choose(&from, args.id.as_deref())?;
+            Ok(Answer::Started(door.download(wanted).await?))
+        }
+        None => Err(Trouble {
+            help: render::offers(&offered.findings),
+            ..Trouble::refused(format!(
+                "`{}` has owners to choose from; add --from POSITION, --from NODE or --from all",
+                escape(&args.name)
+            ))
+        }),
+    }
+}
+
+/// Who has a file, before the choice.
+#[derive(Debug, Clone)]
+pub struct Offered {
+    name: String,
+    /// Its contents and their owners.
+    pub findings: Findings,
+    own: Vec<FileInfo>,
+}
+
+impl Offered {
+    /// Asks who has a file.
+    ///
+    /// # Errors
+    /// Nobody has it, or there is nothing to choose because it is here.
+    pub async fn of(door: &Door, name: &str) -> Result<Self, Trouble> {
+        let own = door.show(Some(name.to_owned())).await?;
+        let findings = door.find(name).await?;
+        if choose::all_here(&findings, name, &own) {
+            return Err(refusal(name, &ChoiceError::Here));
+        }
+        if findings.found.is_empty() {
+            return Err(nobody(door, name, &findings.silent).await);
+        }
+        Ok(Self { name: name.to_owned(), findings, own })
+    }
+
+    /// What to fetch, by a person's choice.
+    ///
+    /// # Errors
+    /// The choice can't be met.
+    pub fn choose(&self, from: &From, id: Option<&str>) -> Result<Wanted, Trouble> {
+        choose::choose(&self.findings, from, id, &self.own).map_err(|error| {
+            let mut trouble = refusal(&self.name, &error);
+            if matches!(
+                error,
+                ChoiceError::Several(_)
+                    | ChoiceError::NoPosition { .. }
+                    | ChoiceError::NotAnOwner(_)
+            ) {
+                trouble.help = render::offers(&self.findings);
+            }
+            trouble
+        })
+    }
+}
+
+fn refusal(name: &str, error: &ChoiceError) -> Trouble {
+    Trouble::refused(match error {
+        ChoiceError::Cancelled => error.to_string(),
+        ChoiceError::Here => format!("you have this file: `{}`", escape(name)),
+        ChoiceError::Nobody => format!("nobody has `{}`", escape(name)),
+        error => format!("`{}`: {error}", escape(name)),
+    })
+}
+
+/// Nobody has this name: who did not answer, and what is called similarly.
+async fn nobody(door: &Door, name: &str, silent: &[NodeName]) -> Trouble {
+    let mut trouble = refusal(name, &ChoiceError::Nobody);
+    if !silent.is_empty() {
+        trouble.help.push(render::silent(silent));
+    }
+    let similar = similar(door, name).await;
+    if !similar.is_empty() {
+        trouble.help.push(format!("similar names: {}", similar.join(", ")));
+    }
+    trouble
+}
+
+/// Most similar names that are suggested.
+const MAX_SIMILAR: usize = 5;
+
+/// Names that others have and that are like this one.
+async fn similar(door: &Door, name: &str) -> Vec<String> {
+    // The longest word of a name is most likely to be right.
+    let Some(part) = name
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| word.chars().count() >= 3)
+        .max_by_key(|word| word.len())
+    else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = match door.search(part).await {
+        Ok(findings) => findings.found.into_iter().map(|f| f.name.as_str().to_owned()).collect(),
+        Err(_) => Vec::new(),
+    };
+    // What was seen in earlier searches helps where the longest word is wrong.
+    names.extend(door.names().await.unwrap_or_default());
+    nearest_names(name, names)
+}
+
+fn nearest_names(name: &str, names: Vec<String>) -> Vec<String> {
+    let lower = name.to_lowercase();
+    let mut near: Vec<(f64, String)> = names
+        .into_iter()
+        .filter(|other| other != name)
+        .map(|other| (strsim::jaro_winkler(&lower, &other.to_lowercase()), other))
+        .filter(|(nearness, _)| *nearness > 0.75)
+        .collect();
+    near.sort_by(|(a, x), (b, y)| b.total_cmp(a).then_with(|| x.cmp(y)));
+    near.dedup_by(|(_, a), (_, b)| a == b);
+    near.into_iter().take(MAX_SIMILAR).map(|(_, name)| format!("`{}`", escape(&name))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn similar_names_come_nearest_first_and_once() {
+        let names = ["file.deb", "file2.deb", "file.deb", "fiel.deb", "photo.png"];
+        let names = names.map(str::to_owned).to_vec();
+        assert_eq!(nearest_names("File.dev", names)[0], "`file.deb`");
+        let names = vec!["file.deb".to_owned(); 3];
+        assert_eq!(nearest_names("flie.deb", names), ["`file.deb`"]);
+        assert!(nearest_names("x", vec!["photo.png".to_owned()]).is_empty());
+    }
+}

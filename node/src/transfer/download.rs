@@ -1,0 +1,477 @@
+//! One download: decides which owners fetch, until the file is whole.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fixedbitset::FixedBitSet;
+use shoal_common::content::Manifest;
+use shoal_common::ident::{NodeId, Peer};
+use shoal_common::limits::MAX_OWNERS;
+use shoal_common::name::SharedName;
+use shoal_common::protocol::refusal::Refusal;
+use shoal_common::task::Tasks;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info_span, warn};
+
+use super::fetch::{Event, FetchError, Swarm, Work, fetch};
+use super::job::{JobId, JobInfo, JobState, Sources, Wanted};
+use super::jobs::Environment;
+use super::note::{Course, Note};
+use super::plan::Plan;
+use super::progress::Progress;
+use super::roster::{Remedy, Roster};
+use super::sink::{Sink, SinkError, is_here};
+use crate::volume::Stamp;
+
+/// How often progress is told, and decisions are looked at again.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How often new owners are looked for while there are some, and while there
+/// are none.
+const SEEK: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+
+/// How long the network may take to say who has a content.
+const SEEK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a download has been waiting when the person is told: a broken
+/// connection is often back before.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+
+/// How a download ends.
+enum End {
+    /// It is whole, under this name.
+    Done(SharedName),
+    /// The person stopped it.
+    Cancelled,
+    /// This node leaves; it goes on next time.
+    Left,
+    /// It can't go on.
+    Failed(String),
+}
+
+/// By whom a download is stopped.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stops {
+    /// The person.
+    pub(super) cancel: CancellationToken,
+    /// The node is leaving.
+    pub(super) leave: CancellationToken,
+}
+
+type Seeking = Pin<Box<dyn Future<Output = Vec<Peer>> + Send>>;
+type Opening = JoinHandle<Result<(Sink, FixedBitSet), SinkError>>;
+
+/// A download under way.
+pub(super) struct Download {
+    environment: Arc<Environment>,
+    wanted: Wanted,
+    info: watch::Sender<JobInfo>,
+    stops: Stops,
+    /// The fetching tasks: they end with the download.
+    tasks: Tasks,
+    events: mpsc::Receiver<Event>,
+    swarm: Arc<Swarm>,
+    roster: Roster,
+    progress: Progress,
+    state: JobState,
+    reason: Option<String>,
+    /// Since when it waits, and whether the person was told.
+    waiting: Option<(Instant, bool)>,
+    seeking: Option<Seeking>,
+    sought: Option<Instant>,
+    opening: Option<Opening>,
+    /// What the person was told already.
+    told: HashSet<(NodeId, &'static str)>,
+}
+
+impl Download {
+    /// A download to be [run](Self::run). `owners` are known to have it.
+    pub(super) fn new(
+        environment: Arc<Environment>,
+        job: JobId,
+        wanted: Wanted,
+        owners: Vec<Peer>,
+        stops: Stops,
+    ) -> (Self, watch::Receiver<JobInfo>) {
+        let mut roster = Roster::new(match wanted.from {
+            Sources::All => None,
+            Sources::Only(id) => Some(id),
+        });
+        roster.seen(owners);
+        let progress = Progress::new(job, wanted.clone(), Instant::now());
+        let first = progress.info(JobState::Starting, None, None, &roster, Instant::now());
+        let (info, watched) = watch::channel(first);
+        // An owner has one end, and room for a few wrong chunks.
+        let (sender, events) = mpsc::channel(4 * MAX_OWNERS);
+        let swarm = Arc::new(Swarm {
+            file: wanted.file,
+            us: environment.us.clone(),
+            manifest: watch::Sender::new(None),
+            work: watch::Sender::new(None),
+            events: sender,
+        });
+        let download = Self {
+            tasks: environment.tasks.child(),
+            environment,
+            wanted,
+            info,
+            stops,
+            events,
+            swarm,
+            roster,
+            progress,
+            state: JobState::Starting,
+            reason: None,
+            waiting: None,
+            seeking: None,
+            sought: None,
+            opening: None,
+            told: HashSet::new(),
+        };
+        (download, watched)
+    }
+
+    /// Fetches until the file is here, or it is stopped, or can't go on.
+    pub(super) async fn run(mut self) {
+        let end = match self.begin().await {
+            Some(end) => end,
+            None => self.gather().await,
+        };
+        self.tasks.cancel();
+        self.end(end);
+    }
+
+    /// Looks at what is here from earlier.
+    async fn begin(&mut self) -> Option<End> {
+        let (volume, wanted) = (self.environment.volume.clone(), self.wanted.clone());
+        let look = move || {
+            let here = is_here(&volume, &wanted.name, wanted.file, wanted.size);
+            (here, Note::read(&volume, wanted.file).and_then(|note| note.manifest()))
+        };
+        let (here, manifest) = self.tasks.spawn_blocking(look).await.unwrap_or_default();
+        if here {
+            self.environment.catalog.refresh();
+            return Some(End::Done(self.wanted.name.clone()));
+        }
+        if let Some(manifest) = manifest {
+            self.swarm.manifest.send_replace(Some(Arc::new(manifest)));
+        }
+        None
+    }
+
+    async fn gather(&mut self) -> End {
+        let mut manifest = self.swarm.manifest.subscribe();
+        manifest.mark_changed();
+        let complete = CancellationToken::new();
+        let mut complete = complete;
+        let (cancel, leave) = (self.stops.cancel.clone(), self.stops.leave.clone());
+        loop {
+            self.engage();
+            self.tell();
+            let step = tokio::select! {
+                () = cancel.cancelled() => Err(End::Cancelled),
+                () = leave.cancelled() => Err(End::Left),
+                () = complete.cancelled() => Err(self.publish().await),
+                Some(event) = self.events.recv() => self.hear(event),
+                Ok(()) = manifest.changed() => {
+                    self.open(manifest.borrow_and_update().clone());
+                    Ok(())
+                }
+                opened = pending_or(&mut self.opening) => {
+                    self.opening = None;
+                    self.opened(opened).map(|work| complete = work.complete().clone())
+                }
+                peers = pending_or(&mut self.seeking) => {
+                    self.seeking = None;
+                    self.roster.seen(peers);
+                    Ok(())
+                }
+                () = tokio::time::sleep(TICK) => Ok(()),
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    /// Starts to fetch from whoever is due, and looks for more.
+    fn engage(&mut self) {
+        let now = Instant::now();
+        let before = self.roster.active();
+        for (peer, turn) in self.roster.due(now).into_iter().zip(before..) {
+            let turn = u32::try_from(turn).unwrap_or(u32::MAX);
+            let span = info_span!("owner", name = %peer.name);
+            let ending = Ending::new(peer.id, Arc::clone(&self.swarm));
+            let swarm = Arc::clone(&self.swarm);
+            self.tasks.spawn(span, async move {
+                let outcome = fetch(&swarm, &peer, turn).await;
+                ending.with(outcome);
+            });
+        }
+        let pause = if self.roster.active() > 0 { SEEK.0 } else { SEEK.1 };
+        let rested = self.sought.is_none_or(|sought| now.duration_since(sought) >= pause);
+        if self.seeking.is_none() && rested {
+            self.sought = Some(now);
+            let peers = (self.environment.seek)(self.wanted.file);
+            self.seeking =
+                Some(Box::pin(
+                    async move { timeout(SEEK_DEADLINE, peers).await.unwrap_or_default() },
+                ));
+        }
+    }
+
+    /// An owner has something to say about itself.
+    fn hear(&mut self, event: Event) -> Result<(), End> {
+        match event {
+            Event::Wrong(id) => {
+                self.blame(id, "sent wrong bytes of");
+                Ok(())
+            }
+            Event::Ended(id, outcome) => self.ended(id, outcome),
+        }
+    }
+
+    fn ended(&mut self, id: NodeId, outcome: Result<(), FetchError>) -> Result<(), End> {
+        let work = self.swarm.work.borrow().clone();
+        let given = || work.as_ref()?.plan().shares().find(|share| share.owner == id);
+        let gave = given().is_some_and(|share| share.bytes > 0);
+        if let Some(work) = &work {
+            work.leave(id);
+        }
+        let Err(error) = outcome else {
+            self.roster.ended(id, None, gave, 0.0, Instant::now());
+            return Ok(());
+        };
+        debug!("no more from an owner: {error}");
+        let Some(remedy) = error.remedy() else { return Err(End::Failed(error.to_string())) };
+        match &error {
+            FetchError::WrongBytes => self.blame(id, "sent wrong bytes of"),
+            FetchError::Manifest(_) => self.blame(id, "sent a manifest that does not fit"),
+            FetchError::Refused(Refusal::Changed) => self.blame(id, "has changed"),
+            _ if remedy == Remedy::Never => self.blame(id, "does not keep to the protocol over"),
+            _ => {}
+        }
+        let trouble = Some((remedy, error.to_string()));
+        self.roster.ended(id, trouble, gave, rand::random(), Instant::now());
+        if self.roster.is_hopeless() {
+            let name = self.name_of(id);
+            return Err(End::Failed(format!("{name} was to be the only owner: {error}")));
+        }
+        Ok(())
+    }
+
+    /// The manifest is known: finds a place for the chunks.
+    fn open(&mut self, manifest: Option<Arc<Manifest>>) {
+        let Some(manifest) = manifest else { return };
+        let (volume, wanted) = (self.environment.volume.clone(), self.wanted.clone());
+        let stop = self.tasks.cancelled().clone();
+        self.opening =
+            Some(self.tasks.spawn_blocking(move || Sink::open(&volume, &wanted, &manifest, &stop)));
+    }
+
+    /// There is a place: the owners can begin.
+    fn opened(
+        &mut self,
+        opened: Result<Result<(Sink, FixedBitSet), SinkError>, tokio::task::JoinError>,
+    ) -> Result<Arc<Work>, End> {
+        let failed = |error: String| End::Failed(error);
+        let (sink, verified) = opened
+            .map_err(|error| failed(error.to_string()))?
+            .map_err(|error| failed(error.to_string()))?;
+        let Some(manifest) = self.swarm.manifest.borrow().clone() else {
+            return Err(failed("its manifest is gone".to_owned()));
+        };
+        self.progress.resumed(sink.written(), Instant::now());
+        let plan = Plan::new(manifest.geometry(), verified);
+        let work = Arc::new(Work::new(manifest, plan, sink));
+        self.swarm.work.send_replace(Some(Arc::clone(&work)));
+        Ok(work)
+    }
+
+    /// Every chunk is here: gives the file its name.
+    async fn publish(&mut self) -> End {
+        self.tasks.cancel();
+        let Some(work) = self.swarm.work.borrow().clone() else {
+            return End::Failed("nothing to publish".to_owned());
+        };
+        let (volume, wanted) = (self.environment.volume.clone(), self.wanted.clone());
+        let published = Arc::clone(&work);
+        let publish = move || published.sink().publish(&volume, &wanted);
+        match self.environment.tasks.spawn_blocking(publish).await {
+            Ok(Ok(named)) => self.published(&work, named),
+            Ok(Err(error)) => End::Failed(format!("it can't be given its name: {error}")),
+            Err(error) => End::Failed(error.to_string()),
+        }
+    }
+
+    fn published(&self, work: &Work, (name, stamp): (SharedName, Stamp)) -> End {
+        let manifest = Arc::clone(work.manifest());
+        self.environment.catalog.add(name.clone(), stamp, manifest);
+        End::Done(name)
+    }
+
+    /// Tells everyone who watches how far it is.
+    fn tell(&mut self) {
+        let now = Instant::now();
+        let work = self.swarm.work.borrow().clone();
+        if let Some(work) = &work {
+            self.progress.look(work.sink().written(), now);
+        }
+        let here = work.as_ref().map_or(0, |work| work.plan().here());
+        let looking = self.opening.is_some() || self.roster.active() > 0 || self.sought_first();
+        if here > 0 {
+            self.go_on();
+            (self.state, self.reason) = (JobState::Running, None);
+        } else if !(self.state == JobState::Starting && looking) {
+            self.wait(now);
+        }
+        self.show(now);
+    }
+
+    /// Whether the first look for owners is still on.
+    fn sought_first(&self) -> bool {
+        self.seeking.is_some() && self.waiting.is_none()
+    }
+
+    fn wait(&mut self, now: Instant) {
+        self.state = JobState::Waiting;
+        let reason = match self.last_trouble() {
+            Some(trouble) => format!("waiting for an owner of `{}`: {trouble}", self.wanted.name),
+            None => format!("waiting for an owner of `{}`", self.wanted.name),
+        };
+        let (since, told) = self.waiting.get_or_insert((now, false));
+        if !*told && now.duration_since(*since) >= TELL_AFTER {
+            *told = true;
+            self.environment.notices.say(&reason);
+            self.note(Course::UnderWay);
+        }
+        self.reason = Some(reason);
+    }
+
+    fn go_on(&mut self) {
+        if let Some((_, true)) = self.waiting.take() {
+            self.environment.notices.say(format!("`{}` goes on", self.wanted.name));
+        }
+    }
+
+    fn last_trouble(&self) -> Option<String> {
+        let mut troubled = self.roster.everyone().filter(|&id| self.roster.trouble(id).is_some());
+        let id = troubled.next()?;
+        Some(format!("{}: {}", self.name_of(id), self.roster.trouble(id)?))
+    }
+
+    fn show(&self, now: Instant) {
+        let work = self.swarm.work.borrow().clone();
+        let reason = self.reason.clone();
+        let info = self.progress.info(self.state, reason, work.as_deref(), &self.roster, now);
+        self.info.send_replace(info);
+    }
+
+    /// Tells the person what an owner did; once.
+    fn blame(&mut self, id: NodeId, did: &'static str) {
+        if !self.told.insert((id, did)) {
+            return;
+        }
+        let others = if self.roster.active() > 1 { "; fetching from the others" } else { "" };
+        let (owner, name) = (self.name_of(id), &self.wanted.name);
+        self.environment.notices.say(format!("{owner} {did} `{name}`{others}"));
+    }
+
+    /// Name and, since a name can be taken by another, id of an owner.
+    fn name_of(&self, id: NodeId) -> String {
+        match self.roster.name(id) {
+            Some(name) => format!("`{name}` ({})", id.short()),
+            None => format!("`{}`", id.short()),
+        }
+    }
+
+    /// Notes how the download goes on after a restart.
+    fn note(&self, course: Course) {
+        let volume = &self.environment.volume;
+        let noted = match Note::read(volume, self.wanted.file) {
+            Some(_) => Note::set_course(volume, self.wanted.file, course),
+            None if course == Course::Stopped => Ok(()),
+            None => volume
+                .partial(&self.wanted.file)
+                .and_then(|partial| Note::new(self.wanted.clone(), course, None).write(&partial)),
+        };
+        if let Err(error) = noted {
+            warn!("cannot note how `{}` goes on: {error}", self.wanted.name);
+        }
+    }
+
+    fn end(mut self, end: End) {
+        let name = self.wanted.name.clone();
+        let mut saved_as = None;
+        (self.state, self.reason) = match end {
+            End::Done(saved) => {
+                saved_as = Some(saved);
+                (JobState::Done, None)
+            }
+            End::Cancelled => (JobState::Cancelled, None),
+            End::Failed(reason) => (JobState::Failed, Some(reason)),
+            End::Left => (JobState::Waiting, Some("it goes on at the next start".to_owned())),
+        };
+        match self.state {
+            JobState::Cancelled | JobState::Failed => self.note(Course::Stopped),
+            JobState::Waiting => self.note(Course::UnderWay),
+            _ => {}
+        }
+        let notices = &self.environment.notices;
+        match (&saved_as, &self.reason) {
+            (Some(saved), _) if *saved != name => notices.say(format!(
+                "`{name}` is whole; another file has that name, so it is saved as `{saved}`"
+            )),
+            (Some(_), _) => notices.say(format!("`{name}` is here, whole and verified")),
+            (None, Some(reason)) if self.state == JobState::Failed => {
+                notices.say(format!("`{name}` failed: {reason}"));
+            }
+            _ => {}
+        }
+        let work = self.swarm.work.borrow().clone();
+        let (state, reason) = (self.state, self.reason.take());
+        let info = self.progress.info(state, reason, work.as_deref(), &self.roster, Instant::now());
+        self.info.send_replace(JobInfo { saved_as, ..info });
+    }
+}
+
+/// Tells the coordinator of the end of a task, also when it is dropped.
+struct Ending {
+    id: NodeId,
+    swarm: Arc<Swarm>,
+    outcome: Option<Result<(), FetchError>>,
+}
+
+impl Ending {
+    fn new(id: NodeId, swarm: Arc<Swarm>) -> Self {
+        Self { id, swarm, outcome: Some(Ok(())) }
+    }
+
+    fn with(mut self, outcome: Result<(), FetchError>) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome.take() {
+            // There is room for the end of every owner, unless the coordinator
+            // is gone.
+            self.swarm.events.try_send(Event::Ended(self.id, outcome)).ok();
+        }
+    }
+}
+
+/// The output of a future, if there is one; it never comes otherwise.
+async fn pending_or<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}

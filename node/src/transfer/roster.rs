@@ -1,0 +1,238 @@
+//! Which owners a download uses, and when one that failed is tried again.
+//! Decisions, without I/O and without a clock.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use shoal_common::ident::{NodeId, NodeName, Peer};
+use shoal_common::limits::MAX_OWNERS;
+
+/// First and longest pause before an owner that broke off is tried again.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// Pause before an owner is tried again that says it has the content no more,
+/// or stands still: either takes a while to change, and one that stands still
+/// costs a chunk its deadline each time.
+const LATER: Duration = Duration::from_secs(10);
+
+/// What to do about an owner that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Try it again soon: the connection broke, it is busy.
+    Again,
+    /// Try it again, but not soon: it stands still, its file changed.
+    Later,
+    /// Never ask it again for this content: it lies.
+    Never,
+}
+
+/// The owners of one content, as far as a download knows them.
+#[derive(Debug)]
+pub struct Roster {
+    only: Option<NodeId>,
+    known: BTreeMap<NodeId, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    peer: Peer,
+    /// It was among those who have the content at the last look.
+    offered: bool,
+    active: bool,
+    not_before: Option<Instant>,
+    failures: u32,
+    never: bool,
+    trouble: Option<String>,
+}
+
+impl Roster {
+    /// Of all owners, or of one alone.
+    pub fn new(only: Option<NodeId>) -> Self {
+        Self { only, known: BTreeMap::new() }
+    }
+
+    /// These have the content now, and no others.
+    pub fn seen(&mut self, peers: Vec<Peer>) {
+        for known in self.known.values_mut() {
+            known.offered = false;
+        }
+        for peer in peers {
+            if self.only.is_some_and(|only| only != peer.id) {
+                continue;
+            }
+            let known = self.known.entry(peer.id).or_insert_with(|| Known {
+                peer: peer.clone(),
+                offered: true,
+                active: false,
+                not_before: None,
+                failures: 0,
+                never: false,
+                trouble: None,
+            });
+            if known.peer.download != peer.download {
+                // It was started anew: what failed before says nothing.
+                known.not_before = None;
+            }
+            known.peer = peer;
+            known.offered = true;
+        }
+    }
+
+    /// Who is to be asked from now on; each counts as active until
+    /// [`Roster::ended`].
+    pub fn due(&mut self, now: Instant) -> Vec<Peer> {
+        let room = MAX_OWNERS.saturating_sub(self.active());
+        let ready = self.known.values_mut().filter(|known| {
+            let rested = known.not_before.is_none_or(|not_before| not_before <= now);
+            known.offered && !known.active && !known.never && rested
+        });
+        ready
+            .take(room)
+            .map(|known| {
+                known.active = true;
+                known.peer.clone()
+            })
+            .collect()
+    }
+
+    /// An owner is not asked any more. `trouble` says why, where there was a
+    /// reason; `gave` whether it gave anything since it was due; `jitter` is
+    /// a random number between 0 and 1.
+    pub fn ended(
+        &mut self,
+        id: NodeId,
+        trouble: Option<(Remedy, String)>,
+        gave: bool,
+        jitter: f64,
+        now: Instant,
+    ) {
+        let Some(known) = self.known.get_mut(&id) else { return };
+        known.active = false;
+        let Some((remedy, reason)) = trouble else { return };
+        known.trouble = Some(reason);
+        known.failures = if gave { 1 } else { known.failures.saturating_add(1) };
+        let pause = match remedy {
+            Remedy::Again => {
+                let doubled = 2_u32.saturating_pow(known.failures.saturating_sub(1));
+                AGAIN.0.saturating_mul(doubled).min(AGAIN.1)
+            }
+            Remedy::Later => LATER,
+            Remedy::Never => {
+                known.never = true;
+                return;
+            }
+        };
+        // Half of it at random, so that many downloaders of one owner do not
+        // come back all at once.
+        known.not_before = Some(now + pause.mul_f64(0.5 + jitter / 2.0));
+    }
+
+    /// Number of owners that are being asked.
+    pub fn active(&self) -> usize {
+        self.known.values().filter(|known| known.active).count()
+    }
+
+    /// Whether an owner is being asked.
+    pub fn is_active(&self, id: NodeId) -> bool {
+        self.known.get(&id).is_some_and(|known| known.active)
+    }
+
+    /// Whether nobody can ever be asked again: there was to be one owner, and
+    /// it lies.
+    pub fn is_hopeless(&self) -> bool {
+        self.only.is_some_and(|only| self.known.get(&only).is_some_and(|known| known.never))
+    }
+
+    /// The name of an owner.
+    pub fn name(&self, id: NodeId) -> Option<&NodeName> {
+        self.known.get(&id).map(|known| &known.peer.name)
+    }
+
+    /// What went wrong with an owner last.
+    pub fn trouble(&self, id: NodeId) -> Option<&str> {
+        self.known.get(&id)?.trouble.as_deref()
+    }
+
+    /// Everyone who ever was an owner.
+    pub fn everyone(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.known.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(number: u8) -> Peer {
+        let at = "127.0.0.1:9".parse().unwrap();
+        let name = format!("node{number}").parse().unwrap();
+        Peer { id: NodeId::from_bytes([number; 32]), name, search: at, download: at }
+    }
+
+    fn ids(peers: &[Peer]) -> Vec<u8> {
+        peers.iter().map(|peer| peer.id.as_bytes()[0]).collect()
+    }
+
+    fn again() -> Option<(Remedy, String)> {
+        Some((Remedy::Again, "broke".to_owned()))
+    }
+
+    #[test]
+    fn each_owner_is_used_once_at_a_time_and_again_after_a_growing_pause() {
+        let mut now = Instant::now();
+        let mut roster = Roster::new(None);
+        roster.seen(vec![peer(1), peer(2)]);
+        assert_eq!(ids(&roster.due(now)), [1, 2]);
+        assert_eq!(ids(&roster.due(now)), [0_u8; 0]);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            roster.ended(peer(1).id, again(), false, 1.0, now);
+            let start = now;
+            while roster.due(now).is_empty() {
+                now += Duration::from_millis(50);
+            }
+            pauses.push((now - start).as_millis());
+        }
+        assert_eq!(pauses, [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+        roster.ended(peer(1).id, again(), true, 1.0, now);
+        assert_eq!(ids(&roster.due(now + AGAIN.0)), [1], "it gave something: a fresh start");
+    }
+
+    #[test]
+    fn a_liar_is_never_asked_again_and_one_that_went_not_before_it_is_back() {
+        let now = Instant::now();
+        let long = now + Duration::from_secs(1000);
+        let mut roster = Roster::new(None);
+        roster.seen(vec![peer(1), peer(2)]);
+        roster.due(now);
+        roster.ended(peer(1).id, Some((Remedy::Never, "lies".to_owned())), true, 0.5, now);
+        roster.ended(peer(2).id, again(), true, 0.5, now);
+        roster.seen(vec![peer(1)]);
+        assert_eq!(ids(&roster.due(long)), [0_u8; 0]);
+        roster.seen(vec![peer(1), peer(2)]);
+        assert_eq!(ids(&roster.due(long)), [2]);
+        assert_eq!(roster.trouble(peer(1).id), Some("lies"));
+        assert!(!roster.is_hopeless());
+    }
+
+    #[test]
+    fn one_owner_alone_means_one_owner_alone() {
+        let now = Instant::now();
+        let mut roster = Roster::new(Some(peer(2).id));
+        roster.seen((1..9).map(peer).collect());
+        assert_eq!(ids(&roster.due(now)), [2]);
+        roster.ended(peer(2).id, Some((Remedy::Never, "lies".to_owned())), true, 0.5, now);
+        assert!(roster.is_hopeless());
+    }
+
+    #[test]
+    fn no_more_owners_at_once_than_the_bound() {
+        let now = Instant::now();
+        let mut roster = Roster::new(None);
+        roster.seen((0..100).map(peer).collect());
+        assert_eq!(roster.due(now).len(), MAX_OWNERS);
+        assert_eq!(roster.due(now).len(), 0);
+        roster.ended(peer(0).id, again(), false, 0.5, now);
+        assert_eq!(roster.due(now).len(), 1);
+    }
+}

@@ -1,0 +1,217 @@
+//! Where chunks land: the data of a partial download.
+//!
+//! Invariant: only whole, verified chunks are written, each at its place. What
+//! was written before a crash is hashed again before it is believed.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fixedbitset::FixedBitSet;
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+use rustix::io::Errno;
+use shoal_common::content::{ChunkHasher, FileId, Geometry, Manifest};
+use shoal_common::name::SharedName;
+use tokio_util::sync::CancellationToken;
+
+use super::job::Wanted;
+use super::note::{Course, Note};
+use crate::volume::{PartialDir, Stamp, Volume};
+
+/// Bytes read and hashed at once: they stay in the cache of one core.
+const PIECE: usize = 256 * 1024;
+
+/// Why a download can't be written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SinkError {
+    /// The disk is too full. Said before the first byte.
+    #[error("not enough space: needs {needs} bytes, has {has}")]
+    NoSpace {
+        /// Bytes that are still to be allocated.
+        needs: u64,
+        /// Bytes that are free.
+        has: u64,
+    },
+    /// The disk fails.
+    #[error("the disk fails: {0}")]
+    Disk(#[from] io::Error),
+    /// The download was stopped meanwhile.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// An open partial download.
+#[derive(Debug)]
+pub(super) struct Sink {
+    data: File,
+    geometry: Geometry,
+    written: AtomicU64,
+}
+
+impl Sink {
+    /// Notes the download, reserves its space, and finds out which chunks are
+    /// here already. Blocks, as long as it takes to hash them.
+    ///
+    /// # Errors
+    /// See [`SinkError`]. What was there before is kept; what was not is not
+    /// left behind.
+    pub(super) fn open(
+        volume: &Volume,
+        wanted: &Wanted,
+        manifest: &Manifest,
+        stop: &CancellationToken,
+    ) -> Result<(Self, FixedBitSet), SinkError> {
+        let partial = volume.partial(&wanted.file)?;
+        let data = partial.data()?;
+        let fresh = data.metadata()?.len() == 0;
+        let noted = reserve(&partial, &data, manifest.geometry().size()).and_then(|()| {
+            Ok(Note::new(wanted.clone(), Course::UnderWay, Some(manifest)).write(&partial)?)
+        });
+        if let Err(error) = noted {
+            if fresh {
+                partial.discard()?;
+            }
+            return Err(error);
+        }
+        let chunks = manifest.geometry().chunks() as usize;
+        let mut verified = FixedBitSet::with_capacity(chunks);
+        if !fresh {
+            find_verified(&data, manifest, stop, &mut verified)?;
+        }
+        let here = verified.ones().map(|chunk| length(manifest.geometry(), chunk)).sum();
+        let written = AtomicU64::new(here);
+        Ok((Self { data, geometry: manifest.geometry(), written }, verified))
+    }
+
+    /// Writes a chunk that has been verified and was not written before.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(super) fn write(&self, chunk: u32, bytes: &[u8]) -> io::Result<()> {
+        self.data.write_all_at(bytes, self.geometry.range(chunk).start)?;
+        self.written.fetch_add(bytes.len() as u64, Ordering::Release);
+        Ok(())
+    }
+
+    /// Verified bytes that are here.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// Whether all of the file is here.
+    pub(super) fn is_complete(&self) -> bool {
+        self.written() == self.geometry.size()
+    }
+
+    /// Gives the complete file its name; returns the name it got and its stamp.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// The disk fails, or the name can't be made.
+    pub(super) fn publish(
+        &self,
+        volume: &Volume,
+        wanted: &Wanted,
+    ) -> io::Result<(SharedName, Stamp)> {
+        self.data.sync_data()?;
+        let name = volume.partial(&wanted.file)?.publish(&wanted.name)?;
+        Ok((name, Stamp::of(&self.data)?))
+    }
+}
+
+/// Makes room for `size` bytes, so that a full disk is met before the first
+/// byte and not in the middle.
+fn reserve(partial: &PartialDir, data: &File, size: u64) -> Result<(), SinkError> {
+    if data.metadata()?.len() > size {
+        data.set_len(size)?;
+    }
+    // The system counts blocks of 512 bytes here, whatever the disk's are.
+    let allocated = data.metadata()?.blocks().saturating_mul(512);
+    let needs = size.saturating_sub(allocated);
+    let has = partial.available()?;
+    if needs > has {
+        return Err(SinkError::NoSpace { needs, has });
+    }
+    if size == 0 {
+        return Ok(());
+    }
+    match fallocate(data, FallocateFlags::empty(), 0, size) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOSPC | Errno::DQUOT) => {
+            Err(SinkError::NoSpace { needs, has: partial.available()? })
+        }
+        // A file system that can't reserve: the comparison above has to do.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(data.set_len(size)?),
+        Err(error) => Err(io::Error::from(error).into()),
+    }
+}
+
+/// Hashes what is in `data` and marks the chunks that are right.
+fn find_verified(
+    data: &File,
+    manifest: &Manifest,
+    stop: &CancellationToken,
+    verified: &mut FixedBitSet,
+) -> Result<(), SinkError> {
+    let mut piece = vec![0; PIECE];
+    for chunk in 0..manifest.geometry().chunks() {
+        if stop.is_cancelled() {
+            return Err(SinkError::Stopped);
+        }
+        if !is_hole(data, manifest.geometry(), chunk)
+            && is_verified(data, manifest, chunk, &mut piece)?
+        {
+            verified.insert(chunk as usize);
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing was ever written to a chunk, as far as the file system can
+/// tell: a reserved terabyte need not be hashed to know that it is empty.
+fn is_hole(data: &File, geometry: Geometry, chunk: u32) -> bool {
+    let range = geometry.range(chunk);
+    match seek(data, SeekFrom::Data(range.start)) {
+        Ok(next) => next >= range.end,
+        Err(error) => error == Errno::NXIO,
+    }
+}
+
+fn is_verified(
+    data: &File,
+    manifest: &Manifest,
+    chunk: u32,
+    piece: &mut [u8],
+) -> Result<bool, SinkError> {
+    let range = manifest.geometry().range(chunk);
+    let mut hasher = ChunkHasher::new(manifest.geometry(), chunk);
+    let mut position = range.start;
+    while position < range.end {
+        let wanted = usize::try_from(range.end - position).unwrap_or(PIECE).min(piece.len());
+        let piece = piece.get_mut(..wanted).unwrap_or_default();
+        data.read_exact_at(piece, position)?;
+        hasher.update(piece);
+        position += wanted as u64;
+    }
+    Ok(manifest.accepts(chunk, &hasher))
+}
+
+/// Whether the file with this name is this content. Blocks.
+pub(super) fn is_here(volume: &Volume, name: &SharedName, file: FileId, size: u64) -> bool {
+    let is_same = || -> io::Result<bool> {
+        let opened = volume.open_shared(name)?;
+        if opened.metadata()?.len() != size {
+            return Ok(false);
+        }
+        let mut hasher = blake3::Hasher::new();
+        io::copy(&mut io::BufReader::with_capacity(PIECE, opened), &mut hasher)?;
+        Ok(FileId::from_bytes(*hasher.finalize().as_bytes()) == file)
+    };
+    is_same().unwrap_or(false)
+}
+
+fn length(geometry: Geometry, chunk: usize) -> u64 {
+    let range = geometry.range(u32::try_from(chunk).unwrap_or(u32::MAX));
+    range.end - range.start
+}

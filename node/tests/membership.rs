@@ -1,0 +1,215 @@
+//! The conversation with a real tracker, and with what is none.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use shoal_common::ident::NodeId;
+use shoal_common::protocol::greeting::Hello;
+use shoal_common::protocol::refusal::Refusal;
+use shoal_common::task::Tasks;
+use shoal_node::membership::{self, FirstAnswer, Goodbye, Link, Membership, Wish};
+use shoal_node::notice::Notices;
+use shoal_tracker::run::{Config, run};
+use shoal_tracker::screen::Screen;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+
+/// Generous: the machine may be busy; a failure is not a matter of seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+const HEARTBEAT: Duration = Duration::from_millis(400);
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A listener on a port that was in use a moment ago.
+fn bind(address: SocketAddr) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket.listen(100).unwrap()
+}
+
+/// A tracker that ends, connections and all, when the token is cancelled.
+fn tracker(listener: TcpListener) -> CancellationToken {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone().cancelled_owned();
+    let config = Config { heartbeat: HEARTBEAT, ..Config::default() };
+    Tasks::new(Handle::current()).spawn(Span::none(), async move {
+        run(listener, config, Screen::none(), stopped).await.unwrap();
+    });
+    stop
+}
+
+struct Member {
+    membership: Membership,
+    first: FirstAnswer,
+    goodbye: Goodbye,
+    news: broadcast::Receiver<String>,
+    tasks: Tasks,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.tasks.cancel();
+    }
+}
+
+fn member(tracker: SocketAddr, name: &str, exact: bool) -> Member {
+    let tasks = Tasks::new(Handle::current());
+    let notices = Notices::default();
+    let wish = Wish {
+        tracker: tracker.to_string(),
+        hello: Hello::new("shoal", NodeId::random()),
+        name: (name.parse().unwrap(), exact),
+        advertise: None,
+        ports: (1000, 1001),
+    };
+    let news = notices.listen();
+    let (membership, first, goodbye) = membership::start(wish, notices, &tasks);
+    Member { membership, first, goodbye, news, tasks }
+}
+
+impl Member {
+    fn sees(&self) -> Vec<String> {
+        self.membership.peers().iter().map(|peer| peer.name.to_string()).collect()
+    }
+
+    async fn hears(&mut self, part: &str) -> String {
+        let heard = async {
+            loop {
+                let line = self.news.recv().await.unwrap();
+                if line.contains(part) {
+                    return line;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, heard)
+            .await
+            .unwrap_or_else(|_| panic!("never heard: {part}"))
+    }
+}
+
+#[tokio::test]
+async fn members_see_each_other_come_and_go() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let _tracker = tracker(listener);
+    let mut one = member(address, "node", false);
+    one.membership.registered().await;
+    let two = member(address, "node", false);
+    let three = member(address, "three", true);
+    eventually("one sees the others", || one.sees() == ["node-2", "three"]).await;
+    eventually("two sees the others", || two.sees() == ["node", "three"]).await;
+    assert_eq!(one.membership.us().unwrap().search.to_string(), "127.0.0.1:1000");
+
+    two.goodbye.say().await;
+    assert_eq!(two.membership.link(), Link::Left);
+    let start = tokio::time::Instant::now();
+    eventually("it is gone", || one.sees() == ["three"]).await;
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert_eq!(one.hears("left").await, "`node-2` left");
+
+    drop(three);
+    assert_eq!(one.hears("`three` left").await, "`three` left without a word");
+}
+
+#[tokio::test]
+async fn a_taken_name_is_said_at_once_and_only_when_it_was_insisted_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let _tracker = tracker(listener);
+    let one = member(address, "node", true);
+    one.membership.registered().await;
+    let mut two = member(address, "node", true);
+    assert_eq!((&mut two.first).await.unwrap(), Err(Refusal::NameTaken));
+    let mut three = member(address, "node", false);
+    assert_eq!((&mut three.first).await.unwrap(), Ok(()));
+    assert_eq!(three.membership.name().as_str(), "node-2");
+}
+
+#[tokio::test]
+async fn a_tracker_that_comes_late_or_is_restarted_has_everyone_within_a_heartbeat() {
+    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = held.local_addr().unwrap();
+    drop(held);
+    let mut one = member(address, "one", true);
+    let line = one.hears("trying again").await;
+    assert_eq!(line, format!("tracker at `{address}` does not answer; trying again"));
+
+    let first = tracker(bind(address));
+    one.membership.registered().await;
+    let two = member(address, "two", true);
+    eventually("they see each other", || one.sees() == ["two"] && two.sees() == ["one"]).await;
+
+    first.cancel();
+    one.hears("is lost").await;
+    assert_eq!(one.sees(), ["two"], "a peer is forgotten with the tracker");
+    let _second = tracker(bind(address));
+    one.membership.registered().await;
+    two.membership.registered().await;
+    // Until long after the time in which the tracker had to confirm them.
+    let deadline = tokio::time::Instant::now() + HEARTBEAT * 5;
+    while tokio::time::Instant::now() < deadline {
+        assert_eq!((one.sees(), two.sees()), (vec!["two".to_owned()], vec!["one".to_owned()]));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    one.membership.registered().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_never_comes_back_to_a_restarted_tracker_is_forgotten() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let first = tracker(listener);
+    let mut one = member(address, "one", true);
+    let two = member(address, "two", true);
+    eventually("they see each other", || one.sees() == ["two"]).await;
+    first.cancel();
+    one.hears("is lost").await;
+    drop(two);
+    let _second = tracker(bind(address));
+    assert_eq!(one.hears("`two`").await, "`two` left without a word");
+    assert!(one.sees().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_tracker_is_told_and_tried_again() {
+    for garbage in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"\xff\xff\xff\xff", b"\0\0", b""] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut one = member(listener.local_addr().unwrap(), "one", true);
+        for _ in 0..2 {
+            let (mut stream, _) =
+                tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+            stream.write_all(garbage).await.unwrap();
+        }
+        let line = one.hears("trying again").await;
+        assert!(line.contains("does not greet like a part of Shoal"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn saying_goodbye_to_nobody_does_not_wait() {
+    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = held.local_addr().unwrap();
+    drop(held);
+    let mut one = member(address, "one", true);
+    one.hears("trying again").await;
+    tokio::time::timeout(PATIENCE, one.goodbye.say()).await.unwrap();
+    eventually("it has left", || one.membership.link() == Link::Left).await;
+}

@@ -1,0 +1,322 @@
+//! Who is here: a state machine without I/O and without a clock.
+//!
+//! Time is an argument, counted from any fixed moment. What people should
+//! hear of an event is collected as [`Notice`]s, to be taken after it.
+//!
+//! A node *lives* from its registration until it leaves. It leaves on purpose,
+//! or when it has been silent for two heartbeat intervals, or when its
+//! connection has been broken for one. As long as it lives its name is its
+//! own, and while it has a connection, it belongs to one session: the newest.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::mem;
+use std::time::Duration;
+
+use shoal_common::ident::{NodeId, NodeName, Peer};
+use shoal_common::limits::{CHANGE_LOG, MAX_NODES};
+use shoal_common::protocol::refusal::Refusal;
+use shoal_common::protocol::tracking::{Change, Leaving, News, Registration, Update};
+
+#[cfg(test)]
+mod model;
+mod notice;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use notice::{Notice, Present};
+
+/// One connection among all that a tracker has had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SessionId(pub(crate) u64);
+
+/// Who speaks: a node, on one of its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Speaker {
+    pub(crate) node: NodeId,
+    pub(crate) session: SessionId,
+}
+
+/// What a speaker is to the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The node lives and this is its session.
+    Current,
+    /// The node lives, but not by this session: another one is newer.
+    Superseded,
+    /// No such node lives.
+    Gone,
+}
+
+#[derive(Debug)]
+struct Node {
+    peer: Peer,
+    /// The name it asked for, which may be in use by another.
+    wanted: NodeName,
+    /// Its connection, or none while that is broken.
+    session: Option<SessionId>,
+    /// When it will have left without a word, unless it is heard before.
+    deadline: Duration,
+}
+
+/// Everyone who is here, and what changed lately.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    heartbeat: Duration,
+    nodes: HashMap<NodeId, Node>,
+    /// Sorted, because people read them.
+    names: BTreeMap<NodeName, NodeId>,
+    /// One for each node, the nearest first.
+    deadlines: BTreeSet<(Duration, NodeId)>,
+    /// Changes so far.
+    revision: u64,
+    /// The last of these changes, at most [`CHANGE_LOG`].
+    changes: VecDeque<Change>,
+    notices: Vec<Notice>,
+}
+
+impl Registry {
+    /// An empty one, for nodes that are to be heard once in `heartbeat`.
+    pub(crate) fn new(heartbeat: Duration) -> Self {
+        Self {
+            heartbeat,
+            nodes: HashMap::new(),
+            names: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            revision: 0,
+            changes: VecDeque::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    // Events ---------------------------------------------------------------
+
+    /// A node joins, returns, or has another name or address from now on.
+    /// Returns the name by which it is known. The speaker's session becomes
+    /// the node's only one.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAllowed`]: nobody could reach its addresses.
+    /// [`Refusal::NameTaken`]: it wants that very name, and another living
+    /// node has it. [`Refusal::Busy`]: there are [`MAX_NODES`] already.
+    /// Nothing has changed then.
+    pub(crate) fn register(
+        &mut self,
+        speaker: Speaker,
+        wish: &Registration,
+        now: Duration,
+    ) -> Result<NodeName, Refusal> {
+        let Speaker { node: id, session } = speaker;
+        let name = self.name_for(id, wish)?;
+        let Registration { search, download, .. } = *wish;
+        let peer = Peer { id, name: name.clone(), search, download };
+        if !peer.is_reachable() {
+            return Err(Refusal::NotAllowed);
+        }
+        let deadline = now + 2 * self.heartbeat;
+        let node = Node {
+            peer: peer.clone(),
+            wanted: wish.name.clone(),
+            session: Some(session),
+            deadline,
+        };
+        match self.remove(id) {
+            None if self.nodes.len() >= MAX_NODES => return Err(Refusal::Busy),
+            None => {
+                self.notices.push(Notice::Came(peer.clone()));
+                self.record(Change::Joined(peer));
+            }
+            Some(before) if before.peer != peer => {
+                let now = peer.clone();
+                self.notices.push(Notice::Changed { before: before.peer, now });
+                self.record(Change::Joined(peer));
+            }
+            Some(before) if before.session != Some(session) => {
+                self.notices.push(Notice::Returned(peer));
+            }
+            Some(_) => {}
+        }
+        self.insert(node);
+        Ok(name)
+    }
+
+    /// Something came from a node. Ignored unless it is current.
+    pub(crate) fn heard(&mut self, speaker: Speaker, now: Duration) {
+        if self.standing(speaker) == Standing::Current {
+            self.put_off(speaker.node, now + 2 * self.heartbeat);
+        }
+    }
+
+    /// A node leaves on purpose. Ignored unless it is current.
+    pub(crate) fn exit(&mut self, speaker: Speaker) {
+        if self.standing(speaker) == Standing::Current {
+            self.leave(speaker.node, Leaving::Exit);
+        }
+    }
+
+    /// The connection of a node broke; it has one interval to return. Ignored
+    /// unless it is current.
+    pub(crate) fn disconnected(&mut self, speaker: Speaker, now: Duration) {
+        if self.standing(speaker) != Standing::Current {
+            return;
+        }
+        if let Some(node) = self.nodes.get_mut(&speaker.node) {
+            node.session = None;
+            self.notices.push(Notice::Broke(node.peer.clone()));
+        }
+        self.put_off(speaker.node, now + self.heartbeat);
+    }
+
+    /// Time has passed: whoever is overdue has left without a word.
+    ///
+    /// If it is called so late that the tracker itself must have stood still
+    /// (it was paused, say), nobody can be blamed: what the nodes said
+    /// meanwhile has not been read yet. Then everyone has one more interval.
+    pub(crate) fn tick(&mut self, now: Duration) {
+        let late = self.next_deadline().and_then(|deadline| now.checked_sub(deadline));
+        if let Some(late) = late.filter(|late| *late >= self.heartbeat) {
+            self.notices.push(Notice::Overslept(late));
+            let everyone: Vec<_> = self.nodes.keys().copied().collect();
+            for id in everyone {
+                self.put_off(id, now + self.heartbeat);
+            }
+        }
+        while let Some(&(deadline, id)) = self.deadlines.first() {
+            if deadline > now {
+                break;
+            }
+            self.leave(id, Leaving::Vanished);
+        }
+    }
+
+    // Questions ------------------------------------------------------------
+
+    /// When [`Registry::tick`] is worth calling, unless something happens
+    /// before.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// What this speaker is here.
+    pub(crate) fn standing(&self, speaker: Speaker) -> Standing {
+        match self.nodes.get(&speaker.node) {
+            None => Standing::Gone,
+            Some(node) if node.session == Some(speaker.session) => Standing::Current,
+            Some(_) => Standing::Superseded,
+        }
+    }
+
+    /// Time between two heartbeats.
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.heartbeat
+    }
+
+    /// How many changes there have been. It only grows.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Everyone who lives, but for `id`.
+    pub(crate) fn others(&self, id: NodeId) -> Vec<Peer> {
+        let others = self.nodes.values().map(|node| &node.peer).filter(|peer| peer.id != id);
+        others.cloned().collect()
+    }
+
+    /// What `id`, which knows all up to `revision`, has missed. Nobody is told
+    /// of itself.
+    pub(crate) fn news(&self, id: NodeId, revision: u64) -> Update {
+        let missed = self.revision.saturating_sub(revision);
+        let missed = usize::try_from(missed).unwrap_or(usize::MAX);
+        let news = match self.changes.len().checked_sub(missed) {
+            None => News::Everyone(self.others(id)),
+            Some(known) => {
+                let missed = self.changes.iter().skip(known);
+                News::Changes(missed.filter(|change| about(change) != id).cloned().collect())
+            }
+        };
+        Update { revision: self.revision, news }
+    }
+
+    /// How many nodes have a connection.
+    pub(crate) fn connected(&self) -> usize {
+        self.nodes.values().filter(|node| node.session.is_some()).count()
+    }
+
+    /// Who is here, for people.
+    pub(crate) fn present(&self) -> Present<'_> {
+        Present(&self.names)
+    }
+
+    /// What people should hear of the events since the last call.
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+        mem::take(&mut self.notices)
+    }
+
+    // Steps ----------------------------------------------------------------
+
+    /// The name that a node gets. One that takes any name keeps the one that
+    /// it was given for the same wish.
+    fn name_for(&self, id: NodeId, wish: &Registration) -> Result<NodeName, Refusal> {
+        let before = self.nodes.get(&id).filter(|node| !wish.exact && node.wanted == wish.name);
+        if let Some(node) = before {
+            return Ok(node.peer.name.clone());
+        }
+        let is_free = |name: &NodeName| self.names.get(name).is_none_or(|owner| *owner == id);
+        if is_free(&wish.name) {
+            return Ok(wish.name.clone());
+        }
+        if wish.exact {
+            return Err(Refusal::NameTaken);
+        }
+        // One more than there can be nodes, so one of them is free.
+        let suffixed = (2..).map(|number| wish.name.with_suffix(number)).take(MAX_NODES + 1);
+        suffixed.into_iter().find(is_free).ok_or(Refusal::Busy)
+    }
+
+    fn insert(&mut self, node: Node) {
+        self.names.insert(node.peer.name.clone(), node.peer.id);
+        self.deadlines.insert((node.deadline, node.peer.id));
+        self.nodes.insert(node.peer.id, node);
+    }
+
+    fn remove(&mut self, id: NodeId) -> Option<Node> {
+        let node = self.nodes.remove(&id)?;
+        self.names.remove(&node.peer.name);
+        self.deadlines.remove(&(node.deadline, id));
+        Some(node)
+    }
+
+    fn put_off(&mut self, id: NodeId, deadline: Duration) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            self.deadlines.remove(&(node.deadline, id));
+            node.deadline = deadline;
+            self.deadlines.insert((deadline, id));
+        }
+    }
+
+    fn leave(&mut self, id: NodeId, why: Leaving) {
+        if let Some(Node { peer, session, .. }) = self.remove(id) {
+            self.record(Change::Left { id, why });
+            self.notices.push(match (why, session) {
+                (Leaving::Exit, _) => Notice::Left(peer),
+                (Leaving::Vanished, Some(_)) => Notice::FellSilent(peer),
+                (Leaving::Vanished, None) => Notice::StayedAway(peer),
+            });
+        }
+    }
+
+    fn record(&mut self, change: Change) {
+        self.revision += 1;
+        if self.changes.len() >= CHANGE_LOG {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(change);
+    }
+}
+
+/// Whom a change is about.
+fn about(change: &Change) -> NodeId {
+    match change {
+        Change::Joined(peer) => peer.id,
+        Change::Left { id, .. } => *id,
+    }
+}

@@ -1,0 +1,260 @@
+//! Each rule of the registry by itself.
+
+use std::net::SocketAddr;
+
+use super::*;
+
+const BEAT: Duration = Duration::from_secs(10);
+const MOMENT: Duration = Duration::from_nanos(1);
+const START: Duration = Duration::ZERO;
+
+fn speaker(node: u8, session: u64) -> Speaker {
+    Speaker { node: NodeId::from_bytes([node; 32]), session: SessionId(session) }
+}
+
+fn wish(name: &str, exact: bool) -> Registration {
+    let search = "10.0.0.1:4000".parse().unwrap();
+    let download = "10.0.0.1:4001".parse().unwrap();
+    Registration { name: name.parse().unwrap(), exact, search, download }
+}
+
+fn name(name: &str) -> NodeName {
+    name.parse().unwrap()
+}
+
+/// A registry with node 1 on session 1, called `one`.
+fn with_one() -> Registry {
+    let mut registry = Registry::new(BEAT);
+    registry.register(speaker(1, 1), &wish("one", true), START).unwrap();
+    registry.take_notices();
+    registry
+}
+
+fn ids(registry: &Registry) -> Vec<u8> {
+    let mut ids: Vec<_> = registry.nodes.keys().map(|id| id.as_bytes()[0]).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn said(registry: &mut Registry) -> String {
+    let said: Vec<_> = registry.take_notices().iter().map(ToString::to_string).collect();
+    said.join("; ")
+}
+
+#[test]
+fn who_registers_is_here_and_the_others_learn_of_it() {
+    let mut registry = with_one();
+    let before = registry.revision();
+    registry.register(speaker(2, 2), &wish("two", true), START).unwrap();
+    let two = registry.others(speaker(1, 1).node);
+    assert_eq!(two[0].name, name("two"));
+    let update = registry.news(speaker(1, 1).node, before);
+    assert_eq!(update.revision, before + 1);
+    assert_eq!(update.news, News::Changes(vec![Change::Joined(two[0].clone())]));
+    // The newcomer is not told of itself.
+    assert_eq!(registry.news(speaker(2, 2).node, before).news, News::Changes(vec![]));
+    assert_eq!(
+        said(&mut registry),
+        "`two` (id 02020202, search 10.0.0.1:4000, download 10.0.0.1:4001) came"
+    );
+}
+
+#[test]
+fn a_name_in_use_is_refused_or_gets_the_first_free_number() {
+    let mut registry = with_one();
+    let taken = registry.register(speaker(2, 2), &wish("one", true), START);
+    assert_eq!(taken, Err(Refusal::NameTaken));
+    assert_eq!(ids(&registry), [1]);
+    for (node, given) in [(2, "one-2"), (3, "one-3")] {
+        let wish = wish("one", false);
+        let got = registry.register(speaker(node, node.into()), &wish, START).unwrap();
+        assert_eq!(got, name(given));
+    }
+    registry.exit(speaker(2, 2));
+    let got = registry.register(speaker(4, 4), &wish("one", false), START).unwrap();
+    assert_eq!(got, name("one-2"));
+}
+
+#[test]
+fn a_given_name_stays_even_if_the_wanted_one_becomes_free() {
+    let mut registry = with_one();
+    registry.register(speaker(2, 2), &wish("one", false), START).unwrap();
+    registry.exit(speaker(1, 1));
+    registry.disconnected(speaker(2, 2), START);
+    let before = registry.revision();
+    let got = registry.register(speaker(2, 3), &wish("one", false), START).unwrap();
+    assert_eq!((got, registry.revision()), (name("one-2"), before));
+    // Unless it insists.
+    let got = registry.register(speaker(2, 3), &wish("one", true), START).unwrap();
+    assert_eq!(got, name("one"));
+}
+
+#[test]
+fn the_name_of_who_may_return_is_kept_and_that_of_who_left_is_free() {
+    let mut registry = with_one();
+    registry.disconnected(speaker(1, 1), START);
+    let late = registry.register(speaker(2, 2), &wish("one", true), BEAT - MOMENT);
+    assert_eq!(late, Err(Refusal::NameTaken));
+    registry.tick(BEAT);
+    assert_eq!(registry.register(speaker(2, 2), &wish("one", true), BEAT), Ok(name("one")));
+}
+
+#[test]
+fn an_address_that_nobody_reaches_is_refused() {
+    let mut registry = with_one();
+    for at in ["0.0.0.0:4000", "10.0.0.1:0", "[::]:4000", "224.0.0.1:4000"] {
+        let search: SocketAddr = at.parse().unwrap();
+        let wish = Registration { search, ..wish("two", true) };
+        let refused = registry.register(speaker(2, 2), &wish, START);
+        assert_eq!(refused, Err(Refusal::NotAllowed), "{at}");
+        // Nor may a node that is here take one; it stays what it was.
+        let wish = Registration { name: name("one"), ..wish };
+        assert_eq!(registry.register(speaker(1, 1), &wish, START), Err(Refusal::NotAllowed));
+        assert_eq!(ids(&registry), [1]);
+    }
+}
+
+#[test]
+fn there_is_a_bound_and_who_is_here_may_still_return() {
+    let mut registry = Registry::new(BEAT);
+    let node = |number: usize| {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        Speaker { node: NodeId::from_bytes(id), session: SessionId(number as u64) }
+    };
+    for number in 0..MAX_NODES {
+        let wish = wish(&format!("node{number}"), true);
+        registry.register(node(number), &wish, START).unwrap();
+    }
+    let more = registry.register(node(MAX_NODES), &wish("more", true), START);
+    assert_eq!(more, Err(Refusal::Busy));
+    assert_eq!(registry.register(node(7), &wish("seven", true), START), Ok(name("seven")));
+    assert!(registry.changes.len() <= CHANGE_LOG);
+    registry.take_notices();
+    let present = registry.present().to_string();
+    assert!(present.len() < 500 && present.ends_with("and 9980 more"), "{present}");
+}
+
+#[test]
+fn silence_is_left_after_two_intervals_and_not_before() {
+    let mut registry = with_one();
+    registry.heard(speaker(1, 1), BEAT);
+    assert_eq!(registry.next_deadline(), Some(3 * BEAT));
+    registry.tick(3 * BEAT - MOMENT);
+    assert_eq!(ids(&registry), [1]);
+    let before = registry.revision();
+    registry.tick(3 * BEAT);
+    assert_eq!((ids(&registry), registry.next_deadline()), (vec![], None));
+    let left = Change::Left { id: speaker(1, 1).node, why: Leaving::Vanished };
+    assert_eq!(registry.news(speaker(2, 2).node, before).news, News::Changes(vec![left]));
+    assert!(said(&mut registry).ends_with("left without a word: it fell silent"));
+}
+
+#[test]
+fn a_broken_connection_has_one_interval_to_return() {
+    let mut registry = with_one();
+    registry.disconnected(speaker(1, 1), BEAT);
+    assert_eq!(registry.standing(speaker(1, 1)), Standing::Superseded);
+    registry.tick(2 * BEAT - MOMENT);
+    assert_eq!(ids(&registry), [1]);
+    registry.tick(2 * BEAT);
+    assert_eq!(registry.standing(speaker(1, 1)), Standing::Gone);
+    assert!(said(&mut registry).ends_with("left without a word: its connection broke"));
+}
+
+#[test]
+fn who_returns_in_time_has_not_left() {
+    let mut registry = with_one();
+    let before = registry.revision();
+    registry.disconnected(speaker(1, 1), START);
+    registry.register(speaker(1, 2), &wish("one", true), BEAT - MOMENT).unwrap();
+    registry.tick(BEAT);
+    assert_eq!((ids(&registry), registry.revision()), (vec![1], before));
+    assert!(said(&mut registry).ends_with("came back"));
+    // With another address it has not left either, but is told of.
+    let moved = Registration { search: "10.0.0.9:1".parse().unwrap(), ..wish("one", true) };
+    registry.register(speaker(1, 3), &moved, BEAT).unwrap();
+    let News::Changes(changes) = registry.news(speaker(2, 2).node, before).news else {
+        panic!("a list instead of one change");
+    };
+    assert!(matches!(&changes[..], [Change::Joined(peer)] if peer.search == moved.search));
+    assert!(said(&mut registry).ends_with("has a new address"));
+}
+
+#[test]
+fn the_newer_session_replaces_the_older() {
+    let mut registry = with_one();
+    let before = registry.revision();
+    registry.register(speaker(1, 2), &wish("one", true), START).unwrap();
+    assert_eq!(registry.standing(speaker(1, 1)), Standing::Superseded);
+    assert_eq!(registry.standing(speaker(1, 2)), Standing::Current);
+    // What the older one says or does is of no consequence any more.
+    registry.exit(speaker(1, 1));
+    registry.disconnected(speaker(1, 1), START);
+    registry.heard(speaker(1, 1), 5 * BEAT);
+    assert_eq!(registry.next_deadline(), Some(2 * BEAT));
+    assert_eq!((registry.revision(), registry.connected()), (before, 1));
+}
+
+#[test]
+fn exit_is_at_once() {
+    let mut registry = with_one();
+    let before = registry.revision();
+    registry.exit(speaker(1, 1));
+    let left = Change::Left { id: speaker(1, 1).node, why: Leaving::Exit };
+    assert_eq!(registry.news(speaker(2, 2).node, before).news, News::Changes(vec![left]));
+    assert!(said(&mut registry).ends_with("left on purpose"));
+    assert_eq!(registry.present().to_string(), "nobody is here");
+}
+
+#[test]
+fn a_new_name_frees_the_old_one() {
+    let mut registry = with_one();
+    registry.register(speaker(1, 1), &wish("uno", true), START).unwrap();
+    assert!(said(&mut registry).ends_with("has a new name, before `one`"));
+    registry.register(speaker(2, 2), &wish("one", true), START).unwrap();
+    assert_eq!(registry.present().to_string(), "2 nodes are here: one, uno");
+}
+
+#[test]
+fn who_is_too_far_behind_gets_the_whole_list() {
+    let mut registry = with_one();
+    registry.register(speaker(2, 2), &wish("two", true), START).unwrap();
+    let before = registry.revision();
+    for round in 0..=CHANGE_LOG {
+        let news = registry.news(speaker(1, 1).node, before).news;
+        assert!(matches!(news, News::Changes(changes) if changes.len() == round));
+        let name = format!("two-{round}");
+        registry.register(speaker(2, 2), &wish(&name, true), START).unwrap();
+    }
+    let update = registry.news(speaker(1, 1).node, before);
+    assert_eq!(update.revision, registry.revision());
+    assert_eq!(update.news, News::Everyone(registry.others(speaker(1, 1).node)));
+}
+
+#[test]
+fn nobody_is_blamed_when_the_tracker_itself_stood_still() {
+    let mut registry = with_one();
+    registry.tick(3 * BEAT);
+    assert_eq!(ids(&registry), [1]);
+    assert!(said(&mut registry).starts_with("stood still for 10.0 s"));
+    registry.tick(4 * BEAT);
+    assert_eq!(ids(&registry), [0; 0]);
+}
+
+#[test]
+fn the_longest_list_fits_into_its_frame() {
+    let longest: SocketAddr =
+        "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
+    let peer = Peer {
+        id: NodeId::from_bytes([255; 32]),
+        name: name(&"x".repeat(63)),
+        search: longest,
+        download: longest,
+    };
+    // Each address as "ip:port", each field with its name, and the tags.
+    let bytes = 32 + 63 + 2 * longest.to_string().len() + "idnamesearchdownload".len() + 16;
+    assert_eq!(peer.name.as_str().len(), 63);
+    assert!(bytes <= 250, "{bytes}");
+    assert!(MAX_NODES * bytes < shoal_common::limits::MAX_REPLY_FRAME);
+}

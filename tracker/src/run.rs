@@ -1,0 +1,95 @@
+//! A whole tracker: built, running, stopped.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_common::ident::NodeId;
+use shoal_common::limits::{HEARTBEAT, MAX_TRACKER_CONNECTIONS};
+use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Hello};
+use shoal_common::serve::serve;
+use shoal_common::task::Tasks;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tracing::info_span;
+
+use crate::hub::Hub;
+use crate::registry::Registry;
+use crate::screen::Screen;
+use crate::session::session;
+
+/// How a tracker works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Name of its network; nodes of others are refused.
+    pub network: String,
+    /// How often it wants to hear of each node.
+    pub heartbeat: Duration,
+    /// Most connections it has at once.
+    pub connections: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            network: DEFAULT_NETWORK.to_owned(),
+            heartbeat: HEARTBEAT,
+            connections: MAX_TRACKER_CONNECTIONS,
+        }
+    }
+}
+
+/// Why a tracker ended other than asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The listener is of no use.
+    #[error("cannot listen: {0}")]
+    Listener(#[from] io::Error),
+    /// Some of its tasks did not end in time.
+    #[error("{0} tasks did not stop within {patience} s", patience = STOP_PATIENCE.as_secs())]
+    Leftover(usize),
+}
+
+/// How long the tasks of a tracker may take to end. They wait for nothing but
+/// the network, so it is a moment.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs a tracker on `listener` until `stop` is done. What happens goes to the
+/// log and to `screen`. Returns how many nodes were connected at the end; no
+/// task of the tracker runs then.
+///
+/// Call it within a tokio runtime with I/O and time.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(
+    listener: TcpListener,
+    config: Config,
+    screen: Screen,
+    stop: impl Future<Output = ()>,
+) -> Result<usize, RunError> {
+    let Config { network, heartbeat, connections } = config;
+    let address = listener.local_addr()?;
+    let hub = Arc::new(Hub::new(heartbeat, rand::random(), screen));
+    hub.say(format_args!(
+        "tracker of network `{network}` at `{address}`, a heartbeat every {} s",
+        heartbeat.as_secs_f32()
+    ));
+    let tasks = Tasks::new(Handle::current());
+
+    let time = Arc::clone(&hub);
+    tasks.spawn(info_span!("time"), async move { time.keep_time().await });
+    let us = Hello::new(network, NodeId::random());
+    let sessions = Arc::clone(&hub);
+    let handle = move |guest| session(guest, Arc::clone(&sessions));
+    tasks.spawn(info_span!("serve"), serve(listener, us, connections, tasks.clone(), handle));
+
+    stop.await;
+    let connected = hub.look(Registry::connected);
+    // Nothing here is worth waiting for: a node that is cut off turns to the
+    // next tracker, or waits for this one to return.
+    tasks.stop(STOP_PATIENCE).await.map_err(RunError::Leftover)?;
+    hub.say(format_args!("stopped; {connected} nodes were connected"));
+    Ok(connected)
+}

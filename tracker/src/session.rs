@@ -1,0 +1,160 @@
+//! One connection of a node: what it says and what is pushed to it.
+
+use std::sync::Arc;
+
+use shoal_common::connection::{Connection, ConnectionError};
+use shoal_common::limits::{HELLO_DEADLINE, MAX_REPLY_FRAME, MAX_REQUEST_FRAME, PUSH_PAUSE};
+use shoal_common::protocol::refusal::Refusal;
+use shoal_common::protocol::tracking::{FromTracker, ToTracker};
+use shoal_common::serve::Guest;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::info;
+
+use crate::hub::Hub;
+use crate::registry::Registry;
+use crate::visit::{Step, Visit};
+
+/// Serves a node until one side hangs up.
+///
+/// # Errors
+/// Those of the connection.
+pub(crate) async fn session(guest: Guest, hub: Arc<Hub>) -> Result<(), ConnectionError> {
+    let mut visit = hub.visit(guest.hello.node);
+    let outcome = talk(guest.connection, &mut visit, &hub).await;
+    hub.tell(|registry, now| visit.end(registry, now));
+    outcome
+}
+
+async fn talk(
+    mut connection: Connection<TcpStream>,
+    visit: &mut Visit,
+    hub: &Hub,
+) -> Result<(), ConnectionError> {
+    let mut bell = hub.bell();
+    let mut next_push = Instant::now();
+    loop {
+        let message = tokio::select! {
+            received = listen(&mut connection, visit, hub) => Some(received?),
+            () = ring(&mut bell, next_push), if visit.is_registered() => {
+                next_push = Instant::now() + PUSH_PAUSE;
+                None
+            }
+        };
+        // Held until the message is sent.
+        let mut _room = None;
+        if hub.look(|registry| visit.needs_room(message.as_ref(), registry)) {
+            _room = hub.room().await;
+            if _room.is_none() {
+                return say(&mut connection, refused(Refusal::Busy)).await;
+            }
+        }
+        match hub.tell(|registry, now| match message {
+            Some(message) => visit.answer(message, registry, now),
+            None => visit.push(registry),
+        }) {
+            Step::Wait => {}
+            Step::Say(message) => say(&mut connection, message).await?,
+            Step::SayLast(message) => return say(&mut connection, message).await,
+            Step::HangUp => return Ok(()),
+        }
+    }
+}
+
+/// The next message. Safe to cancel but for the very end of a connection.
+async fn listen(
+    connection: &mut Connection<TcpStream>,
+    visit: &Visit,
+    hub: &Hub,
+) -> Result<ToTracker, ConnectionError> {
+    // Who has not registered holds a slot for no more than a greeting's time.
+    // Of the silence of others the registry decides; this is only the last
+    // resort.
+    let patience = match visit.is_registered() {
+        true => 4 * hub.look(Registry::heartbeat),
+        false => HELLO_DEADLINE,
+    };
+    let received = connection.receive(MAX_REQUEST_FRAME, patience).await;
+    if let Err(ConnectionError::Malformed(_)) = received {
+        // For the author of the other program; the connection ends anyway.
+        say(connection, refused(Refusal::Malformed)).await.ok();
+    }
+    received
+}
+
+/// Waits for the bell, but not before `earliest`. Safe to cancel.
+async fn ring(bell: &mut watch::Receiver<()>, earliest: Instant) {
+    sleep_until(earliest).await;
+    if bell.changed().await.is_err() {
+        // The hub is gone, and with it soon this session.
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn say(
+    connection: &mut Connection<TcpStream>,
+    message: FromTracker,
+) -> Result<(), ConnectionError> {
+    if let FromTracker::Refused { refusal } = &message {
+        info!("refused: {refusal}");
+    }
+    connection.send(&message, MAX_REPLY_FRAME).await
+}
+
+fn refused(refusal: Refusal) -> FromTracker {
+    FromTracker::Refused { refusal }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shoal_common::call::call;
+    use shoal_common::ident::NodeId;
+    use shoal_common::limits::MAX_LISTS;
+    use shoal_common::protocol::greeting::Hello;
+    use shoal_common::protocol::tracking::Registration;
+    use shoal_common::serve::serve;
+    use shoal_common::task::Tasks;
+    use tokio::net::TcpListener;
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::screen::Screen;
+
+    #[tokio::test]
+    async fn a_list_waits_for_room_and_small_answers_do_not() {
+        let hub = Arc::new(Hub::new(Duration::from_secs(60), 0, Screen::none()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tasks = Tasks::new(Handle::current());
+        let us = Hello::new("test", NodeId::random());
+        let sessions = Arc::clone(&hub);
+        let handle = move |guest| session(guest, Arc::clone(&sessions));
+        tasks.spawn(tracing::Span::none(), serve(listener, us.clone(), 10, tasks.clone(), handle));
+
+        let mut room = Vec::new();
+        for _ in 0..MAX_LISTS {
+            room.push(hub.room().await.unwrap());
+        }
+        let (mut node, _) = call(address, &us).await.unwrap();
+        let early: FromTracker = node.ask(&ToTracker::Exit).await.unwrap();
+        assert_eq!(early, refused(Refusal::NotAllowed));
+
+        let register = ToTracker::Register(Registration {
+            name: "one".parse().unwrap(),
+            exact: true,
+            search: "127.0.0.1:4000".parse().unwrap(),
+            download: "127.0.0.1:4001".parse().unwrap(),
+        });
+        node.send(&register, MAX_REQUEST_FRAME).await.unwrap();
+        let moment = Duration::from_millis(300);
+        let waiting = node.receive::<FromTracker>(MAX_REPLY_FRAME, moment).await;
+        assert!(matches!(waiting, Err(ConnectionError::Silent(_))), "{waiting:?}");
+        drop(room);
+        let answer: FromTracker = node.receive(MAX_REPLY_FRAME, HELLO_DEADLINE).await.unwrap();
+        assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");
+        assert_eq!(tasks.stop(Duration::from_secs(5)).await, Ok(()));
+    }
+}
