@@ -73,11 +73,11 @@ script() { SHOAL_VOLUMES=$volumes SHOAL_LOGS=$logs "$root/scripts/$1.sh" "${@:2}
 run() { script run "${flags[@]}" "$@"; }
 flags=(); [ "$mode" = docker ] || flags=(--local)
 
-# ctl NODE ARGUMENT…
+# ctl NODE ARGUMENT…: no answer at all is a failure, too.
 ctl() {
   local node=$1; shift
-  if [ "$mode" = docker ]; then docker exec "$prefix$node" /shoal-node ctl "$@"
-  else "$bin/shoal-node" ctl --files "$volumes/$node" "$@"; fi
+  if [ "$mode" = docker ]; then timeout "$patience" docker exec "$prefix$node" /shoal-node ctl "$@"
+  else timeout "$patience" "$bin/shoal-node" ctl --files "$volumes/$node" "$@"; fi
 }
 
 # reply NODE COMMAND… prints one JSON value; `query EXPRESSION` computes with it, `v` is the value.

@@ -51,7 +51,7 @@ docker_start_node() {
 
 docker_healthy() {
   local binary=/shoal-node; [ "$1" != tracker ] || binary=/shoal-tracker
-  docker exec "$prefix$1" "$binary" health >/dev/null 2>&1
+  timeout 10 docker exec "$prefix$1" "$binary" health >/dev/null 2>&1
 }
 
 docker_last_words() { docker logs --tail 10 "$prefix$1" 2>&1; }

@@ -53,8 +53,8 @@ spawn() {
 }
 
 local_healthy() {
-  if [ "$1" = tracker ]; then "$bin/shoal-tracker" health --listen "$local_tracker"
-  else "$bin/shoal-node" health --files "$volumes/$1"; fi >/dev/null 2>&1
+  if [ "$1" = tracker ]; then timeout 10 "$bin/shoal-tracker" health --listen "$local_tracker"
+  else timeout 10 "$bin/shoal-node" health --files "$volumes/$1"; fi >/dev/null 2>&1
 }
 
 local_last_words() { tail -n 10 "$logs/$1/output"; }
