@@ -18,7 +18,7 @@ use shoal_common::protocol::search::Pattern;
 use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use shoal_node::catalog::ask::ask;
-use shoal_node::catalog::{Catalog, serve::answer};
+use shoal_node::catalog::{Catalog, keep_up, serve::answer};
 use shoal_node::notice::Notices;
 use shoal_node::volume::Volume;
 use tokio::net::TcpListener;
@@ -39,7 +39,7 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 async fn start(folder: &Path) -> (Catalog, Tasks) {
     let tasks = Tasks::new(Handle::current());
     let catalog = Catalog::new(Volume::open(folder).unwrap());
-    catalog.start(Notices::default(), &tasks);
+    keep_up(catalog.clone(), Notices::default(), &tasks);
     tokio::time::timeout(PATIENCE, catalog.completed()).await.unwrap();
     (catalog, tasks)
 }

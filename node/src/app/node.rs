@@ -20,9 +20,9 @@ use tracing::{info, info_span, warn};
 
 use super::known::Known;
 use super::{App, Inner};
-use crate::catalog::Catalog;
 use crate::catalog::ask::ask;
 use crate::catalog::serve::answer;
+use crate::catalog::{Catalog, keep_up};
 use crate::config::Config;
 use crate::membership::{self, FirstAnswer, Goodbye, Membership, Wish};
 use crate::notice::Notices;
@@ -101,7 +101,7 @@ impl Node {
         let catalog = Catalog::new(volume.clone());
         let uploads = Uploads::new(volume.clone(), catalog.clone());
         if sharing == Sharing::Folder {
-            catalog.start(notices.clone(), &tasks);
+            keep_up(catalog.clone(), notices.clone(), &tasks);
         }
         doors.child_on(bulk.handle()).spawn(
             info_span!("download port"),

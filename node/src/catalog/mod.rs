@@ -18,3 +18,4 @@ mod scan;
 pub mod serve;
 
 pub use own::Catalog;
+pub use scan::keep_up;

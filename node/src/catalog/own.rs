@@ -10,10 +10,8 @@ use tokio::sync::{Notify, watch};
 use super::found::FileInfo;
 use super::index::{Index, Shared};
 use super::pattern::{Matcher, PatternError};
-use super::{scan, store};
-use crate::notice::Notices;
+use super::store;
 use crate::volume::{Stamp, Volume};
-use shoal_common::task::Tasks;
 
 /// This node's own files. Clones are the same catalog.
 #[derive(Debug, Clone)]
@@ -34,7 +32,7 @@ struct Inner {
 }
 
 impl Catalog {
-    /// The catalog of a folder; empty until [`Catalog::start`].
+    /// The catalog of a folder; empty until it is [kept up](super::keep_up).
     pub fn new(volume: Volume) -> Self {
         let inner = Inner {
             volume,
@@ -44,12 +42,6 @@ impl Catalog {
             complete: watch::Sender::new(false),
         };
         Self { inner: Arc::new(inner) }
-    }
-
-    /// Loads what was known and keeps up with the folder from now on.
-    pub fn start(&self, notices: Notices, tasks: &Tasks) {
-        *self.index() = store::load(&self.inner.volume);
-        scan::start(self.clone(), notices, tasks);
     }
 
     /// Waits until everything that was in the folder at the start is known.
@@ -113,6 +105,11 @@ impl Catalog {
             self.inner.unsaved.send_replace(true);
             tracing::warn!("cannot keep the index: {error}");
         }
+    }
+
+    /// Knows again what was known the last time. Blocks.
+    pub(super) fn load(&self) {
+        *self.index() = store::load(&self.inner.volume);
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {

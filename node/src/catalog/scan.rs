@@ -6,6 +6,7 @@
 //! still being copied is not published by halves.
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use notify::event::{AccessKind, AccessMode, EventKind};
@@ -39,7 +40,9 @@ const SAVE: Duration = Duration::from_secs(5);
 /// A file that takes longer to hash than this at a few GB/s is announced.
 const LARGE: u64 = 4 * shoal_common::limits::GIB;
 
-pub(super) fn start(catalog: Catalog, notices: Notices, tasks: &Tasks) {
+/// Loads what was known and keeps `catalog` up with its folder until the tasks
+/// are cancelled.
+pub fn keep_up(catalog: Catalog, notices: Notices, tasks: &Tasks) {
     let watch = watch(&catalog);
     let stop = tasks.cancelled().clone();
     let scan = Scan {
@@ -48,6 +51,7 @@ pub(super) fn start(catalog: Catalog, notices: Notices, tasks: &Tasks) {
         watch,
         stop,
         saved: Instant::now(),
+        loaded: false,
         complete: false,
         reported: HashSet::new(),
     };
@@ -82,6 +86,8 @@ struct Scan {
     watch: Option<RecommendedWatcher>,
     stop: CancellationToken,
     saved: Instant,
+    /// Whether what was known the last time is known again.
+    loaded: bool,
     /// Whether everything that was there at the start is known.
     complete: bool,
     /// Files whose trouble has been told.
@@ -89,13 +95,15 @@ struct Scan {
 }
 
 impl Scan {
-    async fn run(mut self, blocking: Tasks) {
+    async fn run(self, blocking: Tasks) {
         let wanted = self.catalog.wanted();
+        // Lent to each look, not moved in and out: what a blocking task returns
+        // outlives it, and would keep the folder locked after the node ended.
+        let scan = Arc::new(Mutex::new(self));
         loop {
-            let Ok((scan, settled)) = blocking.spawn_blocking(move || self.look()).await else {
-                return;
-            };
-            self = scan;
+            let lent = Arc::clone(&scan);
+            let look = move || lent.lock().unwrap_or_else(PoisonError::into_inner).look();
+            let Ok(settled) = blocking.spawn_blocking(look).await else { return };
             sleep(if settled { LEAST_PAUSE } else { SETTLE }).await;
             if settled {
                 timeout(RESCAN, wanted.notified()).await.ok();
@@ -105,12 +113,15 @@ impl Scan {
 
     /// One look at the folder. Whether nothing is left to be looked at again
     /// soon.
-    fn look(mut self) -> (Self, bool) {
+    fn look(&mut self) -> bool {
+        if !std::mem::replace(&mut self.loaded, true) {
+            self.catalog.load();
+        }
         let listing = match self.catalog.volume().list() {
             Ok(listing) => listing,
             Err(error) => {
                 self.report(String::new(), format!("cannot read the shared folder: {error}"));
-                return (self, true);
+                return true;
             }
         };
         self.follow(&listing);
@@ -133,7 +144,7 @@ impl Scan {
             self.keep(Duration::ZERO);
         }
         self.keep(SAVE);
-        (self, settled)
+        settled
     }
 
     /// Writes the index if that was not done for a while.

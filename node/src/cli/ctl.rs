@@ -29,6 +29,11 @@ pub(super) async fn run(files: &Path, args: CtlArgs) -> Exit {
         Ok(answer) => {
             if json {
                 printer.line(json::value(&answer).to_string()).await;
+                if let Answer::Found(findings) = &answer
+                    && !findings.silent.is_empty()
+                {
+                    printer.note(render::silent(&findings.silent)).await;
+                }
             } else {
                 printer.lines(render::lines(&answer, printer.look())).await;
             }
@@ -100,8 +105,10 @@ async fn exit(door: &Door, printer: &Printer) -> Result<Answer, Trouble> {
     let news = follow(watched, |news| {
         let printer = printer.clone();
         async move {
-            if let News::Notice(line) | News::Over(line) = news {
-                printer.note(line).await;
+            match news {
+                News::Notice(line) => printer.note(line).await,
+                News::Over(job) => printer.note(render::over(&job)).await,
+                News::Progress(_) => {}
             }
         }
     });

@@ -23,6 +23,8 @@ pub mod verbs;
 
 pub mod plain;
 
+pub mod interactive;
+
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +33,7 @@ use tokio::sync::oneshot;
 use tracing::info_span;
 
 use crate::control::client::Door;
+use interactive::{Screen, Session};
 use printer::Printer;
 
 /// What it means to leave a terminal.
@@ -62,6 +65,7 @@ impl Place {
 #[derive(Debug)]
 pub struct Terminal {
     ended: oneshot::Receiver<()>,
+    _screen: Option<Screen>,
 }
 
 impl Terminal {
@@ -73,12 +77,33 @@ impl Terminal {
 
 /// Opens a terminal on a node: with line editing where a person sits, else
 /// plain.
-pub fn start(door: Door, _place: Place, printer: Printer, tasks: &Tasks) -> Terminal {
+pub fn start(door: Door, place: Place, printer: Printer, tasks: &Tasks) -> Terminal {
     let (end, ended) = oneshot::channel();
-    let _person = io::stdin().is_terminal() && io::stdout().is_terminal();
-    tasks.spawn(info_span!("terminal"), async move {
-        plain::run(door, printer).await;
-        drop(end);
-    });
-    Terminal { ended }
+    let span = info_span!("terminal");
+    let person = is_for_people()
+        .then(|| (Screen::take(), Session::open(door.clone(), place, printer.clone())));
+    let screen = match person {
+        Some((screen, Some(session))) => {
+            let shown = screen.clone();
+            tasks.spawn(span, async move {
+                session.run(shown).await;
+                drop(end);
+            });
+            Some(screen)
+        }
+        _ => {
+            tasks.spawn(span, async move {
+                plain::run(door, printer).await;
+                drop(end);
+            });
+            None
+        }
+    };
+    Terminal { ended, _screen: screen }
+}
+
+/// Whether a person sits at a terminal that can move its cursor.
+fn is_for_people() -> bool {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    !dumb && io::stdin().is_terminal() && io::stdout().is_terminal()
 }

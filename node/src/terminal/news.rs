@@ -1,7 +1,6 @@
 //! What happens at a node, as lines for a terminal.
 
 use crate::control::client::{Event, Watch};
-use crate::terminal::render;
 use crate::terminal::text::escape;
 use crate::transfer::job::JobInfo;
 
@@ -10,8 +9,8 @@ use crate::transfer::job::JobInfo;
 pub enum News {
     /// A line from the node.
     Notice(String),
-    /// A download is over; its line.
-    Over(String),
+    /// A download is over.
+    Over(Box<JobInfo>),
     /// How far the downloads are.
     Progress(Vec<JobInfo>),
 }
@@ -26,7 +25,7 @@ where
             Event::Notice(line) => show(News::Notice(escape(&line))).await,
             Event::Progress(jobs) => {
                 for job in jobs.iter().filter(|job| job.state.is_over()) {
-                    show(News::Over(render::over(job))).await;
+                    show(News::Over(Box::new(job.clone()))).await;
                 }
                 show(News::Progress(jobs)).await;
             }

@@ -28,7 +28,7 @@ pub async fn run(door: Door, printer: Printer) {
         async move {
             match news {
                 News::Notice(line) => printer.note(line).await,
-                News::Over(line) => printer.line(line).await,
+                News::Over(job) => printer.line(render::over(&job)).await,
                 News::Progress(_) => {}
             }
         }

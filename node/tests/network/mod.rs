@@ -1,5 +1,5 @@
 //! A tracker and nodes on loopback, in this process, that end with the test.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -1,0 +1,204 @@
+//! A terminal where a person sits: lines are edited, what happens appears
+//! above the prompt, and the downloads under way are shown at the bottom.
+
+pub mod area;
+pub mod complete;
+pub mod editor;
+mod screen;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_common::process::Exit;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::control::client::Door;
+use crate::terminal::answer::Answer;
+use crate::terminal::command::{Command, DownloadArgs, From, parse_line};
+use crate::terminal::news::{News, follow};
+use crate::terminal::plain::complain;
+use crate::terminal::printer::Printer;
+use crate::terminal::render;
+use crate::terminal::verbs::{Offered, Trouble, execute};
+use crate::terminal::{Leaving, Place};
+use crate::transfer::job::JobState;
+use complete::Words;
+use editor::{Editor, Options, Prompt, Typed};
+pub(crate) use screen::Screen;
+
+/// How long the Tab key waits for the node.
+const TAB_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long results may wait for a person who stopped the terminal (Ctrl-S).
+const FLUSH_PATIENCE: Duration = Duration::from_secs(60 * 60);
+
+/// A terminal with its line editor, not at work yet.
+#[derive(Debug)]
+pub(super) struct Session {
+    door: Door,
+    place: Place,
+    printer: Printer,
+    editor: Editor,
+}
+
+/// Whether the person goes on typing.
+enum After {
+    Next,
+    /// The node is leaving; what it still says is shown.
+    NodeLeaves,
+    /// The person leaves.
+    PersonLeaves,
+}
+
+impl Session {
+    /// Takes the terminal over; `None` where it can't edit lines.
+    pub(super) fn open(door: Door, place: Place, printer: Printer) -> Option<Self> {
+        let options = Options {
+            history: place.history.clone(),
+            words: words_of(door.clone()),
+            color: printer.look().color,
+        };
+        let editor = Editor::open(options)?;
+        Some(Self { door, place, printer, editor })
+    }
+
+    /// Serves the person until one of them leaves.
+    pub(super) async fn run(mut self, screen: Screen) {
+        let Ok(watch) = self.door.watch().await else {
+            return;
+        };
+        let above = self.editor.above();
+        let look = self.printer.look();
+        let news = follow(watch, |news| {
+            let (above, screen) = (above.clone(), screen.clone());
+            async move {
+                match news {
+                    News::Notice(line) => said(&above, line).await,
+                    News::Over(job) if job.state == JobState::Done => {
+                        said(&above, look.good(&render::over(&job))).await;
+                    }
+                    News::Over(job) => said(&above, look.bad(&render::over(&job))).await,
+                    News::Progress(jobs) => screen.show(jobs),
+                }
+            }
+        });
+        let printer = self.printer.clone();
+        let talk = async {
+            if matches!(self.prompts().await, After::NodeLeaves) {
+                // The news end when the node is gone.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = news => {}
+            () = talk => {}
+            () = screen.keep_up(&printer) => {}
+        }
+    }
+
+    async fn prompts(&mut self) -> After {
+        loop {
+            let name = match self.door.identity().await {
+                Ok(identity) => identity.name.to_string(),
+                Err(_) => return After::PersonLeaves,
+            };
+            let prompt = Prompt { text: format!("{name}> "), is_command: true };
+            let after = match self.editor.ask(prompt).await {
+                Typed::Line(line) => self.line(&line).await,
+                Typed::Interrupt { had_text: true } => After::Next,
+                Typed::Interrupt { had_text: false } | Typed::End => self.leave().await,
+            };
+            self.printer.flush(FLUSH_PATIENCE).await;
+            if !matches!(after, After::Next) {
+                return after;
+            }
+        }
+    }
+
+    async fn leave(&mut self) -> After {
+        match self.place.leaving {
+            Leaving::LeavesTheNode => After::PersonLeaves,
+            Leaving::EndsTheNode => match self.door.exit().await {
+                Ok(()) => After::NodeLeaves,
+                Err(_) => After::PersonLeaves,
+            },
+        }
+    }
+
+    async fn line(&mut self, line: &str) -> After {
+        match self.command(line).await {
+            Ok(after) => after,
+            Err(trouble) => {
+                complain(&self.printer, &trouble).await;
+                After::Next
+            }
+        }
+    }
+
+    async fn command(&mut self, line: &str) -> Result<After, Trouble> {
+        let Some(command) = parse_line(line)? else {
+            return Ok(After::Next);
+        };
+        let answer = match command {
+            Command::Download(args) if args.from.is_none() => self.download(args).await?,
+            command => execute(&self.door, command).await?,
+        };
+        self.printer.lines(render::lines(&answer, self.printer.look())).await;
+        Ok(if answer == Answer::Leaving { After::NodeLeaves } else { After::Next })
+    }
+
+    /// Lists the owners and asks for one until the choice can be met.
+    async fn download(&mut self, args: DownloadArgs) -> Result<Answer, Trouble> {
+        let offered = Offered::of(&self.door, &args.name).await?;
+        self.printer.lines(render::offers(&offered.findings)).await;
+        loop {
+            self.printer.flush(FLUSH_PATIENCE).await;
+            let text = "position (-1 cancels, -2 takes chunks from all): ".to_owned();
+            let typed = match self.editor.ask(Prompt { text, is_command: false }).await {
+                Typed::Line(line) if line.trim().is_empty() => continue,
+                Typed::Line(line) => line,
+                Typed::Interrupt { .. } | Typed::End => "-1".to_owned(),
+            };
+            let chosen = typed
+                .parse::<From>()
+                .map_err(|problem| Trouble::refused(super::text::escape(&problem)))
+                .and_then(|from| {
+                    let cancels = from == From::Nobody;
+                    offered.choose(&from, args.id.as_deref()).map_err(|trouble| Trouble {
+                        // Asked again, the list is still on the screen.
+                        help: Vec::new(),
+                        exit: if cancels { Exit::Interrupted } else { trouble.exit },
+                        ..trouble
+                    })
+                });
+            match chosen {
+                Ok(wanted) => return Ok(Answer::Started(self.door.download(wanted).await?)),
+                Err(trouble) if trouble.exit == Exit::Interrupted => return Err(trouble),
+                Err(trouble) => complain(&self.printer, &trouble).await,
+            }
+        }
+    }
+}
+
+async fn said(above: &mpsc::Sender<String>, line: String) {
+    above.send(line).await.ok();
+}
+
+/// Asks the node for what can be named. Called on the thread of the editor.
+fn words_of(door: Door) -> editor::WordSource {
+    let runtime = Handle::current();
+    Arc::new(move || {
+        let words = async {
+            let (names, peers, jobs) = tokio::join!(door.names(), door.peers(), door.jobs());
+            let running = jobs.unwrap_or_default().into_iter().filter(|job| !job.state.is_over());
+            Words {
+                names: names.unwrap_or_default(),
+                nodes: peers.unwrap_or_default().iter().map(|peer| peer.name.to_string()).collect(),
+                jobs: running.map(|job| job.job.to_string()).collect(),
+            }
+        };
+        runtime.block_on(async { timeout(TAB_PATIENCE, words).await }).unwrap_or_default()
+    })
+}
