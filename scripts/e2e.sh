@@ -95,7 +95,7 @@ holds() {
 sees() { holds "sorted(p['name'] for p in v) == sorted('$2'.split())" "$1" peers; }
 has() { holds "any(f['name'] == '$2' for f in v)" "$1" show; }
 lacks() { holds "all(f['name'] != '$2' for f in v)" "$1" show; }
-tracker_says() { grep -i -- "$1" "$logs/tracker/shoal-tracker.log" | grep -F -- "$2"; }
+tracker_says() { grep -ih -- "$1" "$logs"/tracker/*.log | grep -F -- "$2"; }
 
 # Makes node4 forget the big file, so that it can be fetched again.
 forget() {
