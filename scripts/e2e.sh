@@ -95,7 +95,7 @@ holds() {
 sees() { holds "sorted(p['name'] for p in v) == sorted('$2'.split())" "$1" peers; }
 has() { holds "any(f['name'] == '$2' for f in v)" "$1" show; }
 lacks() { holds "all(f['name'] != '$2' for f in v)" "$1" show; }
-tracker_says() { grep -i -- "$1" "$logs/tracker/shoal-tracker.log" | grep -F -- "$2"; }
+tracker_says() { grep -ih -- "$1" "$logs"/tracker/*.log | grep -F -- "$2"; }
 
 # Makes node4 forget the big file, so that it can be fetched again.
 forget() {
@@ -207,7 +207,7 @@ try_faults() {
   within 10 "  and it comes back" sees node1 'node2 node3 node4'
 
   forget
-  slow_owners 0.05
+  slow_owners 0.02
   must ctl node4 download "$big_name" --from all --detach
   within 10 "a slowed download is under way" under_way
   docker kill -s KILL "${prefix}tracker" >/dev/null
@@ -215,24 +215,27 @@ try_faults() {
   check "  it goes on while the tracker is dead" under_way
   must run -s 1
   within 10 "  the tracker, started again, is told of all nodes" sees node1 'node2 node3 node4'
-  slow_owners 2
+  free_owners
   within 60 "  the download ends" has node4 "$big_name"
   check "  its content is the owners'" same_as_owner
 
   forget
-  slow_owners 0.05
+  slow_owners 0.02
   must ctl node4 download "$big_name" --from all --detach
   within 10 "a slowed download is under way" under_way
   docker kill -s KILL "${prefix}node4" >/dev/null
   check "  killed in the middle, no file has the final name" [ ! -e "$volumes/node4/$big_name" ]
-  slow_owners 2
+  free_owners
   must run -nn node4
-  check "  started again, the download resumes and ends" fetch_big all
+  within 60 "  started again, the download resumes by itself and ends" has node4 "$big_name"
   check "  its content is the owners'" same_as_owner
-  check "  what had arrived was not fetched again" of_outcome "v['resumed'] > 0 and sum(o['bytes'] for o in v['owners']) < $big_size"
+  check "  what had arrived was not fetched again" \
+    holds "v[0]['resumed'] > 0 and sum(o['bytes'] for o in v[0]['owners']) < $big_size" node4 jobs
 }
 
+# A small share of a processor is a slow owner; it needs no rights on this machine.
 slow_owners() { docker update --cpus "$1" "${prefix}node1" "${prefix}node2" "${prefix}node3" >/dev/null; }
+free_owners() { slow_owners "$(docker info -f '{{.NCPU}}')"; }
 
 under_way() { holds "any(0 < j['done'] < $big_size for j in v)" node4 jobs; }
 

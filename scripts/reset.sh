@@ -30,7 +30,7 @@ clear_logs() {
   local folder
   for folder in "$logs"/*/; do
     [ -d "$folder" ] || continue
-    rm -f "$folder"shoal-node.log* "$folder"shoal-tracker.log* "$folder"output "$folder"pid
+    rm -f "$folder"*.log "$folder"*.log.[0-9]* "$folder"output "$folder"pid
     rmdir "$folder" 2>/dev/null || true
   done
 }

@@ -57,8 +57,12 @@ docker_healthy() {
 docker_last_words() { docker logs --tail 10 "$prefix$1" 2>&1; }
 
 # The command that shows a node's terminal, or the tracker's screen; one word per line.
+# From this machine where its socket can be reached: `docker exec` would leave a process behind
+# in the container whenever a window is closed.
 docker_screen() {
   if [ "$1" = tracker ]; then printf '%s\n' docker logs -f "${prefix}tracker"
+  elif timeout 10 "$bin/shoal-node" health --files "$volumes/$1" >/dev/null 2>&1; then
+    printf '%s\n' "$bin/shoal-node" attach --files "$volumes/$1"
   else printf '%s\n' docker exec -it "$prefix$1" /shoal-node attach; fi
 }
 
