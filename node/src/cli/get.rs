@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::app::node::{Node, Sharing};
 use crate::cli::args::GetArgs;
 use crate::config::Config;
-use crate::control::serve::open_here;
+use crate::control::serve::Service;
 use crate::terminal::news::{News, follow};
 use crate::terminal::plain::complain;
 use crate::terminal::printer::{Printer, complain as complain_now};
@@ -66,7 +66,9 @@ pub(super) async fn run(args: GetArgs) -> Exit {
 
 async fn fetch(node: &mut Node, args: &GetArgs, printer: &Printer) -> Result<JobInfo, Trouble> {
     join(node, args).await?;
-    let door = open_here(node.app().clone(), node.tasks());
+    let tasks = node.tasks();
+    let service = Service::new(node.app().clone(), tasks.cancelled().clone(), tasks.clone());
+    let door = service.door();
     let offered = Offered::of(&door, &args.name).await?;
     let id = args.id.as_deref().map(str::to_lowercase);
     let wanted = offered.choose(&args.from, id.as_deref())?;

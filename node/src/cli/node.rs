@@ -8,14 +8,15 @@ use shoal_common::process::{Exit, StopSignals, raise_descriptor_limit};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::task::Tasks;
 use tokio::runtime::Handle;
-use tracing::{info, info_span};
+use tokio::time::timeout;
+use tracing::info;
 
 use crate::app::App;
 use crate::app::node::{Node, Sharing};
 use crate::cli::args::NodeArgs;
 use crate::config::Config;
 use crate::control::client::Door;
-use crate::control::serve;
+use crate::control::serve::Service;
 use crate::control::socket::ControlSocket;
 use crate::terminal::printer::{Printer, complain};
 use crate::terminal::text::{self, escape};
@@ -40,14 +41,17 @@ pub(super) async fn run(args: NodeArgs) -> Exit {
         Ok(node) => node,
         Err(error) => return failed(&error),
     };
-    let socket = match ControlSocket::bind(&config.files) {
-        Ok(socket) => socket,
-        Err(error) => return failed(&format!("cannot open the control socket: {error}")),
-    };
-    let serving = serve::serve(socket, node.app().clone(), node.tasks().clone());
-    node.tasks().spawn(info_span!("control socket"), serving);
     node.resume();
     live(node, &config, signals).await
+}
+
+/// Without the socket a node still does its work; only `ctl` and `attach` can't
+/// reach it (on a file system that has no sockets, say).
+fn open_control(service: &Service, app: &App, files: &Path) {
+    match ControlSocket::bind(files) {
+        Ok(socket) => service.serve(socket),
+        Err(error) => app.say(format_args!("`ctl` can't reach this node: {error}")),
+    }
 }
 
 fn failed(error: &impl ToString) -> Exit {
@@ -59,11 +63,13 @@ fn failed(error: &impl ToString) -> Exit {
 async fn live(mut node: Node, config: &Config, mut signals: StopSignals) -> Exit {
     let app = node.app().clone();
     let printer = Printer::new();
-    // Its own group: the terminal shows what happens while the node ends.
+    // Their own group: terminals show what happens while the node ends.
     let shown = Tasks::new(Handle::current());
-    let door = serve::open_here(app.clone(), node.tasks());
+    let gone = node.tasks().cancelled().clone();
+    let service = Service::new(app.clone(), gone, shown.clone());
+    open_control(&service, &app, &config.files);
     let place = Place::new(&config.files, terminal::Leaving::EndsTheNode);
-    let screen = terminal::start(door, place, printer.clone(), &shown);
+    let mut screen = terminal::start(service.door(), place, printer.clone(), &shown);
 
     let mut asked = app.exit_requests();
     let first = node.first_answer();
@@ -86,6 +92,7 @@ async fn live(mut node: Node, config: &Config, mut signals: StopSignals) -> Exit
     };
     let grace = if refused.is_some() { Duration::ZERO } else { config.grace };
     node.stop(grace, hurry).await;
+    timeout(LAST_WORDS, screen.ended()).await.ok();
     shown.stop(LAST_WORDS).await.ok();
     drop(screen);
     let exit = match refused {

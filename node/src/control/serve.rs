@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, info_span, warn};
 
 use crate::app::App;
@@ -29,46 +30,68 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// part of the work of a download.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Serves the control socket until the tasks are cancelled.
-pub async fn serve(socket: ControlSocket, app: App, tasks: Tasks) {
-    let slots = Arc::new(Semaphore::new(MAX_CONVERSATIONS));
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
-        };
-        match socket.accept().await {
-            Ok(stream) => {
-                let app = app.clone();
-                tasks.spawn(info_span!("control"), async move {
-                    let _slot = slot;
-                    converse(stream, app).await;
-                });
+/// Answers terminals for a node.
+#[derive(Debug, Clone)]
+pub struct Service {
+    app: App,
+    gone: CancellationToken,
+    tasks: Tasks,
+}
+
+impl Service {
+    /// Conversations run in `tasks`, which outlive the node: when `gone` says
+    /// that it has ended, those who watch hear the last news.
+    pub fn new(app: App, gone: CancellationToken, tasks: Tasks) -> Self {
+        Self { app, gone, tasks }
+    }
+
+    /// Serves the control socket from now on.
+    pub fn serve(&self, socket: ControlSocket) {
+        let service = self.clone();
+        self.tasks.spawn(info_span!("control socket"), service.accept(socket));
+    }
+
+    /// A door for the terminal of this very process.
+    pub fn door(&self) -> Door {
+        let (to_node, mut streams) = mpsc::channel::<UnixStream>(1);
+        let service = self.clone();
+        self.tasks.spawn(info_span!("own terminal"), async move {
+            while let Some(stream) = streams.recv().await {
+                service.tasks.spawn(info_span!("control"), service.clone().converse(stream));
             }
-            Err(error) => {
-                warn!("cannot accept a control connection: {error}");
-                sleep(ACCEPT_PAUSE).await;
+        });
+        Door::Here(to_node)
+    }
+
+    async fn accept(self, socket: ControlSocket) {
+        let slots = Arc::new(Semaphore::new(MAX_CONVERSATIONS));
+        loop {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
+            match socket.accept().await {
+                Ok(stream) => {
+                    let conversation = self.clone().converse(stream);
+                    self.tasks.spawn(info_span!("control"), async move {
+                        let _slot = slot;
+                        conversation.await;
+                    });
+                }
+                Err(error) => {
+                    warn!("cannot accept a control connection: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
-}
 
-/// A door for the terminal of this very process.
-pub fn open_here(app: App, tasks: &Tasks) -> Door {
-    let (to_node, mut streams) = mpsc::channel::<UnixStream>(1);
-    let conversations = tasks.clone();
-    tasks.spawn(info_span!("terminal"), async move {
-        while let Some(stream) = streams.recv().await {
-            conversations.spawn(info_span!("control"), converse(stream, app.clone()));
+    async fn converse(self, stream: UnixStream) {
+        let Self { app, gone, .. } = self;
+        let mut conversation = Conversation { connection: Connection::new(stream), app, gone };
+        match conversation.run().await {
+            Err(error) if !error.is_usual() => info!("control connection closed: {error}"),
+            _ => debug!("control connection ends"),
         }
-    });
-    Door::Here(to_node)
-}
-
-async fn converse(stream: UnixStream, app: App) {
-    let mut conversation = Conversation { connection: Connection::new(stream), app };
-    match conversation.run().await {
-        Err(error) if !error.is_usual() => info!("control connection closed: {error}"),
-        _ => debug!("control connection ends"),
     }
 }
 
@@ -76,6 +99,7 @@ async fn converse(stream: UnixStream, app: App) {
 struct Conversation {
     connection: Connection<UnixStream>,
     app: App,
+    gone: CancellationToken,
 }
 
 impl Conversation {
@@ -125,7 +149,7 @@ impl Conversation {
         }
     }
 
-    /// Tells what happens until the terminal hangs up.
+    /// Tells what happens until the terminal hangs up or the node has ended.
     async fn watch(&mut self) -> Result<(), ConnectionError> {
         let mut notices = self.app.notices();
         let mut ticks = interval(PROGRESS_INTERVAL);
@@ -147,8 +171,16 @@ impl Conversation {
                     None => continue,
                 },
                 error = hung_up(&mut self.connection) => return Err(error),
+                () = self.gone.cancelled() => break,
             };
             self.reply(&reply).await?;
+        }
+        while let Ok(line) = notices.try_recv() {
+            self.reply(&Reply::Notice { line }).await?;
+        }
+        match told.news(self.app.jobs()) {
+            Some(jobs) => self.reply(&Reply::Progress { jobs }).await,
+            None => Ok(()),
         }
     }
 }

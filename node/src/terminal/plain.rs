@@ -22,7 +22,11 @@ pub async fn run(door: Door, printer: Printer) {
     let Ok(watch) = door.watch().await else {
         return;
     };
-    let typed = commands(door, printer.clone());
+    let typed = async {
+        commands(door, printer.clone()).await;
+        // At the end of standard input the node goes on.
+        std::future::pending::<()>().await;
+    };
     let news = follow(watch, |news| {
         let printer = printer.clone();
         async move {
@@ -33,7 +37,10 @@ pub async fn run(door: Door, printer: Printer) {
             }
         }
     });
-    tokio::join!(typed, news);
+    tokio::select! {
+        () = typed => {}
+        () = news => {}
+    }
 }
 
 async fn commands(door: Door, printer: Printer) {

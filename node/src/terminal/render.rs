@@ -23,7 +23,8 @@ pub fn lines(answer: &Answer, look: Look) -> Vec<String> {
         Answer::Jobs(jobs, uploads) => self::jobs(jobs, uploads, look),
         Answer::Started(job) => vec![started(job)],
         Answer::Over(job) | Answer::Cancelled(job) => vec![over(job)],
-        Answer::Leaving => vec!["leaving the network".to_owned()],
+        // What is waited for is said by the node.
+        Answer::Leaving => Vec::new(),
         Answer::Left => vec!["the node has left".to_owned()],
     }
 }
@@ -288,7 +289,7 @@ fn done(job: &JobInfo, name: &str) -> String {
     );
     let given = gave(job).map(|owner| owner.bytes).fold(0, u64::saturating_add);
     let shares: Vec<String> = gave(job)
-        .map(|owner| format!("{} {}%", owner.name, text::percent(owner.bytes, given)))
+        .map(|owner| format!("{} {}%", owner.name, text::share(owner.bytes, given)))
         .collect();
     if !shares.is_empty() {
         line.push_str(&format!("; from {}", shares.join(", ")));

@@ -50,7 +50,7 @@ const AT_80: Look = Look { color: false, width: Some(80) };
 fn the_end_of_a_download() {
     assert_eq!(
         over(&job()),
-        "job 1: `file.deb` is here: 394 MB in 1.2 s (315 MB/s); from node1 66%, node2 33%"
+        "job 1: `file.deb` is here: 394 MB in 1.2 s (315 MB/s); from node1 67%, node2 33%"
     );
     let mut other = job();
     other.saved_as = Some("file (1).deb".parse().unwrap());

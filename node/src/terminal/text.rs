@@ -163,6 +163,13 @@ pub fn percent(done: u64, whole: u64) -> u8 {
     hundred.checked_div(u128::from(whole)).and_then(|p| u8::try_from(p).ok()).unwrap_or(100)
 }
 
+/// The percentage of a part, rounded: of a few parts they sum up to about 100.
+pub fn share(part: u64, whole: u64) -> u64 {
+    let (part, whole) = (u128::from(part), u128::from(whole));
+    let rounded = (part * 100 + whole / 2).checked_div(whole).unwrap_or(0);
+    u64::try_from(rounded).unwrap_or(u64::MAX)
+}
+
 /// `1 peer`, `2 peers`.
 pub fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
@@ -304,6 +311,11 @@ mod tests {
         assert_eq!(percent(999, 1000), 99);
         assert_eq!(percent(u64::MAX, u64::MAX), 100);
         assert_eq!(percent(5, 4), 100);
+    }
+
+    #[test]
+    fn shares_are_rounded() {
+        assert_eq!((share(1, 3), share(2, 3), share(1, 2), share(5, 0)), (33, 67, 50, 0));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info_span, warn};
+use tracing::{debug, info, info_span, warn};
 
 use super::fetch::{Event, FetchError, Swarm, Work, fetch};
 use super::job::{JobId, JobInfo, JobState, Sources, Wanted};
@@ -423,15 +423,10 @@ impl Download {
             JobState::Waiting => self.note(Course::UnderWay),
             _ => {}
         }
-        let notices = &self.environment.notices;
+        // Whoever watches the downloads is told by the end of this one.
         match (&saved_as, &self.reason) {
-            (Some(saved), _) if *saved != name => notices.say(format!(
-                "`{name}` is whole; another file has that name, so it is saved as `{saved}`"
-            )),
-            (Some(_), _) => notices.say(format!("`{name}` is here, whole and verified")),
-            (None, Some(reason)) if self.state == JobState::Failed => {
-                notices.say(format!("`{name}` failed: {reason}"));
-            }
+            (Some(saved), _) => info!("`{name}` is whole and verified, saved as `{saved}`"),
+            (None, Some(reason)) => info!("`{name}`: {reason}"),
             _ => {}
         }
         let work = self.swarm.work.borrow().clone();

@@ -109,6 +109,8 @@ impl Area {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZero;
+
     use super::*;
 
     fn size(rows: usize, columns: usize) -> Size {
@@ -119,6 +121,10 @@ mod tests {
         texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
+    fn cells(number: u16) -> NonZero<u16> {
+        NonZero::new(number).unwrap()
+    }
+
     /// A terminal of 8 lines with an area.
     struct Screen {
         terminal: vt100::Parser,
@@ -127,7 +133,7 @@ mod tests {
 
     impl Screen {
         fn new() -> Self {
-            Self { terminal: vt100::Parser::new(8, 40, 0), area: Area::default() }
+            Self { terminal: vt100::Parser::new(cells(8), cells(40), 0), area: Area::default() }
         }
 
         fn write(&mut self, text: &str) {
@@ -136,7 +142,7 @@ mod tests {
 
         fn paint(&mut self, texts: &[&str]) {
             let (rows, columns) = self.terminal.screen().size();
-            let text = self.area.paint(lines(texts), size(rows.into(), columns.into()));
+            let text = self.area.paint(lines(texts), size(rows.get().into(), columns.get().into()));
             assert!(!text.contains('\n'));
             self.write(&text);
         }
@@ -190,7 +196,7 @@ mod tests {
         screen.write("> typ");
         screen.paint(&["one", "two"]);
         for rows in [12, 6, 4, 9] {
-            screen.terminal.screen_mut().set_size(rows, 40);
+            screen.terminal.screen_mut().set_size(cells(rows), cells(40));
             screen.paint(&["one", "two"]);
             let shown = screen.rows();
             assert_eq!(shown.len(), usize::from(rows));

@@ -34,6 +34,18 @@ pub struct Candidate {
     pub replacement: String,
 }
 
+/// The beginning of the name of a file that others have, if that is what is
+/// being typed: worth a search.
+pub fn wants_search(line: &str) -> Option<String> {
+    let (before, partial) = split(line);
+    let (verb, rest) = before.split_first()?;
+    let verb = VERBS.iter().find(|known| known.name == verb.to_lowercase())?;
+    let for_others = verb.argument == Argument::File && verb.name != "show";
+    let is_name = !partial.text.is_empty() && !partial.text.starts_with('-');
+    let is_value = matches!(rest.last().map(String::as_str), Some("--from" | "--id"));
+    (for_others && is_name && !is_value && !has_argument(verb, rest)).then_some(partial.text)
+}
+
 /// Where the word under the cursor begins, and how it could go on. `line` ends
 /// at the cursor.
 pub fn complete(line: &str, words: &Words) -> (usize, Vec<Candidate>) {
@@ -183,6 +195,16 @@ mod tests {
         assert_eq!(tab("download it"), ["download 'it'\\''s.txt' "]);
         assert!(tab("download x").is_empty(), "what can't be typed is not offered");
         assert!(tab("download file.deb f").is_empty(), "one name is enough");
+    }
+
+    #[test]
+    fn only_names_of_others_are_worth_a_search() {
+        let search = |line| wants_search(line);
+        assert_eq!(search("download 'old n"), Some("old n".to_owned()));
+        assert_eq!(search("search fi"), Some("fi".to_owned()));
+        for line in ["", "dow", "download ", "show fi", "download a --fr", "download --from n"] {
+            assert_eq!(search(line), None, "{line}");
+        }
     }
 
     #[test]

@@ -47,8 +47,9 @@ pub enum Typed {
     End,
 }
 
-/// Where the words for completion come from, asked when Tab is pressed.
-pub type WordSource = Arc<dyn Fn() -> Words + Send + Sync>;
+/// Where the words for completion come from, asked when Tab is pressed, with
+/// the line up to the cursor.
+pub type WordSource = Arc<dyn Fn(&str) -> Words + Send + Sync>;
 
 /// How the line editor works.
 pub struct Options {
@@ -237,7 +238,7 @@ impl Completer for Person {
         let Some(line) = line.get(..at).filter(|_| self.is_command.get()) else {
             return Ok((at, Vec::new()));
         };
-        let (start, candidates) = complete(line, &(self.words)());
+        let (start, candidates) = complete(line, &(self.words)(line));
         let pairs = candidates
             .into_iter()
             .map(|found| Pair { display: found.shown, replacement: found.replacement })

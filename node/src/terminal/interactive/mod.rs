@@ -24,12 +24,13 @@ use crate::terminal::render;
 use crate::terminal::verbs::{Offered, Trouble, execute};
 use crate::terminal::{Leaving, Place};
 use crate::transfer::job::JobState;
-use complete::Words;
+use complete::{Words, wants_search};
 use editor::{Editor, Options, Prompt, Typed};
 pub(crate) use screen::Screen;
 
-/// How long the Tab key waits for the node.
-const TAB_PATIENCE: Duration = Duration::from_millis(500);
+/// How long the Tab key waits for a search: a little more than silent peers
+/// are waited for. For everything together twice that.
+const TAB_PATIENCE: Duration = Duration::from_millis(1200);
 
 /// How long results may wait for a person who stopped the terminal (Ctrl-S).
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60 * 60);
@@ -189,8 +190,12 @@ async fn said(above: &mpsc::Sender<String>, line: String) {
 /// Asks the node for what can be named. Called on the thread of the editor.
 fn words_of(door: Door) -> editor::WordSource {
     let runtime = Handle::current();
-    Arc::new(move || {
+    Arc::new(move |line| {
         let words = async {
+            // The node remembers the names that a search brings.
+            if let Some(beginning) = wants_search(line) {
+                timeout(TAB_PATIENCE, door.search(&beginning)).await.ok();
+            }
             let (names, peers, jobs) = tokio::join!(door.names(), door.peers(), door.jobs());
             let running = jobs.unwrap_or_default().into_iter().filter(|job| !job.state.is_over());
             Words {
@@ -199,6 +204,6 @@ fn words_of(door: Door) -> editor::WordSource {
                 jobs: running.map(|job| job.job.to_string()).collect(),
             }
         };
-        runtime.block_on(async { timeout(TAB_PATIENCE, words).await }).unwrap_or_default()
+        runtime.block_on(async { timeout(2 * TAB_PATIENCE, words).await }).unwrap_or_default()
     })
 }

@@ -1,0 +1,234 @@
+//! The program as scripts use it: `ctl`, standard input, `get`, exit codes.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod network;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use network::{Network, TestNode};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::block_in_place;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shoal-node"));
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, args: &[&str]) -> Output {
+    program(folder).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The one JSON value that a command prints, and its exit code.
+fn json(folder: &Path, args: &[&str]) -> (Value, i32) {
+    let output = run(folder, &[&["ctl", "--json"], args].concat());
+    let text = stdout(&output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    (serde_json::from_str(&text).unwrap(), output.status.code().unwrap())
+}
+
+/// A node with its standard input in our hands.
+struct Running {
+    program: Child,
+    dir: TempDir,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.program.kill().ok();
+        self.program.wait().ok();
+    }
+}
+
+impl Running {
+    fn start(network: &Network, name: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tracker = network.tracker().to_string();
+        let program = program(dir.path())
+            .args(["--tracker", &tracker, "--listen", "127.0.0.1", "--name", name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let running = Self { program, dir };
+        running.eventually("registered", |path| {
+            let (identity, code) = json(path, &["getip"]);
+            code == 0 && identity["link"] == "registered"
+        });
+        running
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn eventually(&self, what: &str, holds: impl Fn(&Path) -> bool) {
+        let start = Instant::now();
+        while !holds(self.path()) {
+            assert!(start.elapsed() < PATIENCE, "never: {what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn output(mut self) -> Output {
+        let (mut out, mut err) = (String::new(), String::new());
+        use std::io::Read;
+        self.program.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        self.program.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        let status = self.program.wait().unwrap();
+        Output { status, stdout: out.into(), stderr: err.into() }
+    }
+}
+
+async fn other(network: &Network) -> TestNode {
+    network.node("node2", &[("a b.txt", b"two words"), ("c.bin", &[7; 2_000_000])]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_json_value_a_command() {
+    let network = Network::start().await;
+    let other = other(&network).await;
+    block_in_place(|| {
+        let node = Running::start(&network, "node1");
+        let path = node.path();
+        let (peers, code) = json(path, &["peers"]);
+        assert_eq!(code, 0);
+        let peer = &peers[0];
+        assert_eq!(peer["name"], "node2");
+        assert_eq!(peer["id"].as_str().unwrap().len(), 64);
+        for port in ["search", "download"] {
+            assert!(peer[port].as_str().unwrap().starts_with("127.0.0.1:"), "{peer}");
+        }
+        let (found, _) = json(path, &["search", "A B"]);
+        assert_eq!(found[0]["name"], "a b.txt");
+        assert_eq!(found[0]["size"], 9);
+        assert_eq!(found[0]["owners"], serde_json::json!(["node2"]));
+
+        let (job, code) = json(path, &["download", "a b.txt", "--from", "all"]);
+        assert_eq!((job["state"].as_str().unwrap(), code), ("done", 0));
+        assert_eq!(job["id"], found[0]["id"]);
+        node.eventually("it is shared", |path| json(path, &["show"]).0[0]["id"] == found[0]["id"]);
+        let (jobs, _) = json(path, &["jobs"]);
+        assert_eq!(jobs[0]["saved_as"], "a b.txt");
+        let (error, code) = json(path, &["download", "a b.txt", "--from", "0"]);
+        assert_eq!((error["error"].as_str().unwrap(), code), ("you have this file: `a b.txt`", 1));
+
+        let (job, _) = json(path, &["download", "c.bin", "--from", "node2", "--detach"]);
+        assert_eq!(job["job"], 2);
+        assert_eq!(json(path, &["exit"]), (serde_json::json!({ "left": true }), 0));
+        assert!(node.output().status.success());
+    });
+    drop(other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_say_what_happened() {
+    let network = Network::start().await;
+    block_in_place(|| {
+        let node = Running::start(&network, "node1");
+        for (args, code, words) in [
+            (&["ctl", "download", "nix"][..], 1, "nobody has `nix`"),
+            (&["ctl", "cancel", "7"], 1, "7"),
+            (&["ctl", "frobnicate"], 64, "there is no command"),
+            (&["ctl", "search"], 64, "usage: search PATTERN"),
+            (&["ctl", "--files", "nowhere", "peers"], 2, "no node is running on `nowhere`"),
+            (&["attach", "--files", "nowhere"], 2, "start one with `shoal-node --files nowhere`"),
+            (&["health", "--files", "nowhere"], 1, "no node is running"),
+            (&["--search-port", "x"], 64, "invalid value"),
+            (&["--files", "node_files"], 2, "another node is running"),
+        ] {
+            let output = run(node.path(), args);
+            assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
+            assert!(stderr(&output).contains(words), "{args:?}: {output:?}");
+            assert_eq!(stdout(&output), "", "{args:?}");
+        }
+        for args in [&["health"][..], &["ctl", "help"], &["--version"], &["completions", "bash"]] {
+            let output = run(node.path(), args);
+            assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_on_standard_input_are_commands_and_the_node_outlives_their_end() {
+    let network = Network::start().await;
+    let other = other(&network).await;
+    block_in_place(|| {
+        let mut node = Running::start(&network, "node1");
+        let mut stdin = node.program.stdin.take().unwrap();
+        stdin.write_all(b"peers\ndownload 'a b.txt'\nfrob\ndownload 'a b.txt' --from 0\n").unwrap();
+        drop(stdin);
+        node.eventually("the file is here", |path| path.join("node_files/a b.txt").exists());
+        assert!(run(node.path(), &["health"]).status.success(), "the node serves on");
+        assert_eq!(run(node.path(), &["ctl", "exit"]).status.code(), Some(0));
+        let output = node.output();
+        assert!(output.status.success());
+        let (out, err) = (stdout(&output), stderr(&output));
+        assert!(out.contains("node2"), "{out}");
+        assert!(out.contains("`a b.txt` is here: 9 B in"), "{out}");
+        assert!(err.contains("  0  node2"), "{err}");
+        assert!(err.contains("--from POSITION"), "{err}");
+        assert!(err.contains("there is no command `frob`"), "{err}");
+        assert!(!out.contains('\x1b') && !err.contains('\x1b'), "plain where nobody looks");
+    });
+    drop(other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn get_needs_no_node_and_leaves_nothing_but_the_file() {
+    let network = Network::start().await;
+    let other = other(&network).await;
+    block_in_place(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let tracker = network.tracker().to_string();
+        let args = ["get", "c.bin", "-o", "out", "--tracker", &tracker, "--listen", "127.0.0.1"];
+        let output = run(dir.path(), &args);
+        assert!(output.status.success(), "{output:?}");
+        assert!(stdout(&output).contains("`c.bin` is here: 2.00 MB"), "{output:?}");
+        let left: Vec<_> = std::fs::read_dir(dir.path().join("out"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["c.bin"]);
+        let args = ["get", "nix", "-o", "out", "--tracker", &tracker, "--listen", "127.0.0.1"];
+        let output = run(dir.path(), &args);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    });
+    drop(other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_in_use_ends_with_words() {
+    let network = Network::start().await;
+    let other = other(&network).await;
+    block_in_place(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let tracker = network.tracker().to_string();
+        let args = ["--tracker", &tracker, "--listen", "127.0.0.1", "--name", "node2"];
+        let output = run(dir.path(), &args);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(stderr(&output).contains("`node2` is in the network already"), "{output:?}");
+    });
+    drop(other);
+}

@@ -1,0 +1,155 @@
+//! The terminal of a person, on a real pseudo-terminal.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod network;
+mod person;
+
+use network::{Network, TestNode};
+use person::Person;
+use tempfile::TempDir;
+use tokio::task::block_in_place;
+
+const CTRL_C: &str = "\x03";
+const CTRL_D: &str = "\x04";
+
+/// A person at the node `me`.
+fn at_a_node(network: &Network) -> (Person, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = network.tracker().to_string();
+    let args = ["--tracker", &tracker, "--listen", "127.0.0.1", "--name", "me", "--grace", "5"];
+    let person = Person::starts(dir.path(), &args);
+    person.sees_text("in the network as `me`");
+    person.is_at("me> ");
+    (person, dir)
+}
+
+async fn other(network: &Network) -> TestNode {
+    network.node("node2", &[("été à la mer.txt", b"sea"), ("big.bin", &[7; 5_000_000])]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_does_not_break_what_is_typed() {
+    let network = Network::start().await;
+    let (person, _dir) = block_in_place(|| at_a_node(&network));
+    person.types("search half a li");
+    block_in_place(|| person.is_at("me> search half a li"));
+    let other = other(&network).await;
+    block_in_place(|| {
+        let lines = person.sees_text("`node2` joined");
+        let above = lines.iter().position(|line| line.contains("`node2` joined")).unwrap();
+        let typed = lines.iter().rposition(|line| line.contains("half")).unwrap();
+        assert!(above < typed, "{lines:?}");
+        person.is_at("me> search half a li");
+        person.types("ne");
+        person.is_at("me> search half a line");
+    });
+    drop(other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tab_completes_commands_and_names_and_a_download_is_told() {
+    let network = Network::start().await;
+    let other = other(&network).await;
+    block_in_place(|| {
+        let (person, dir) = at_a_node(&network);
+        person.types("dow\t");
+        person.is_at("me> download ");
+        person.types("ét\t");
+        person.is_at("me> download 'été à la mer.txt' ");
+        person.types("\r");
+        person.sees_text("  0  node2");
+        person.is_at("position (-1 cancels, -2 takes chunks from all): ");
+        person.types("7\r");
+        person.sees_text("there is no position `7`");
+        person.types("-2\r");
+        person.sees_text("`été à la mer.txt` is here: 3 B in");
+        assert_eq!(std::fs::read(dir.path().join("node_files/été à la mer.txt")).unwrap(), b"sea");
+        person.types("download \"été à la mer.txt\"\r");
+        person.sees_text("you have this file");
+        person.types("down big.bin\r");
+        person.sees_text("did you mean `download`?");
+        person.types("download big.bin --from node2\r");
+        person.sees_text("`big.bin` is here: 5.00 MB");
+        person.is_at("me> ");
+    });
+    drop(other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interrupting_clears_the_line_and_on_an_empty_one_leaves() {
+    let network = Network::start().await;
+    block_in_place(|| {
+        let (mut person, dir) = at_a_node(&network);
+        person.types("not meant so");
+        person.is_at("me> not meant so");
+        person.types(CTRL_C);
+        person.is_at("me> ");
+        person.types("getip\r");
+        person.sees_text("(registered)");
+        person.is_at("me> ");
+        person.types(CTRL_C);
+        assert_eq!(person.sees_the_end().code(), Some(0));
+        assert!(person.has_usual_modes());
+        let history = std::fs::read_to_string(dir.path().join("node_files/.shoal/history"));
+        assert!(history.unwrap().contains("getip"));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_gives_the_terminal_back() {
+    let network = Network::start().await;
+    block_in_place(|| {
+        let (mut person, _dir) = at_a_node(&network);
+        assert!(!person.has_usual_modes());
+        person.types("half");
+        person.is_at("me> half");
+        rustix::process::kill_process(person.id(), rustix::process::Signal::TERM).unwrap();
+        assert_eq!(person.sees_the_end().code(), Some(0));
+        assert!(person.has_usual_modes());
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attached_terminal_leaves_the_node_running() {
+    let network = Network::start().await;
+    block_in_place(|| {
+        let (mut node, dir) = at_a_node(&network);
+        let mut attached = Person::starts(dir.path(), &["attach"]);
+        attached.sees_text("on node `me`");
+        attached.is_at("me> ");
+        attached.types("peers\r");
+        attached.sees_text("nobody else is here");
+        attached.is_at("me> ");
+        attached.types(CTRL_D);
+        assert_eq!(attached.sees_the_end().code(), Some(0));
+        assert!(attached.has_usual_modes());
+
+        // `exit` is for the node, wherever it is typed; both see it end.
+        let mut attached = Person::starts(dir.path(), &["attach"]);
+        attached.is_at("me> ");
+        attached.types("exit\r");
+        assert_eq!(attached.sees_the_end().code(), Some(0));
+        assert_eq!(node.sees_the_end().code(), Some(0));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_typed_ahead_are_not_lost_and_sizes_may_change() {
+    let network = Network::start().await;
+    block_in_place(|| {
+        let (person, _dir) = at_a_node(&network);
+        person.types("search nothing\rjobs\rhalf");
+        person.sees_line("nothing found");
+        person.sees_line("no downloads");
+        person.is_at("me> half");
+        person.resizes(10, 40);
+        person.types(" more");
+        person.is_at("me> half more");
+    });
+}
