@@ -55,9 +55,12 @@ async fn files_come_change_and_go() {
     let (catalog, tasks) = start(dir.path()).await;
     assert_eq!(names(&catalog), ["early"]);
 
+    let start = tokio::time::Instant::now();
     fs::create_dir_all(dir.path().join("sub/deep")).unwrap();
     fs::write(dir.path().join("sub/deep/late"), "late").unwrap();
     eventually("the new file is shared", || names(&catalog) == ["early", "sub/deep/late"]).await;
+    // A look without being told comes only every ten seconds.
+    assert!(start.elapsed() < Duration::from_secs(8), "heard of it after {:?}", start.elapsed());
 
     fs::write(dir.path().join("sub/deep/late"), "changed").unwrap();
     eventually("the new content is shared", || catalog.find(&FileId::of(b"changed")).is_some())
