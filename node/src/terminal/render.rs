@@ -229,6 +229,7 @@ fn jobs(jobs: &[JobInfo], uploads: &[UploadInfo], look: Look) -> Vec<String> {
 }
 
 fn job_row(job: &JobInfo) -> [String; 8] {
+    let moves = job.state == JobState::Running || job.state.is_over();
     let owners = if job.state.is_over() { gave(job).count() } else { active(job) };
     [
         job.job.to_string(),
@@ -236,7 +237,7 @@ fn job_row(job: &JobInfo) -> [String; 8] {
         state(job.state).to_owned(),
         format!("{}%", text::percent(job.done, job.size)),
         text::size(job.size),
-        if job.rate > 0.0 { text::rate(job.rate) } else { String::new() },
+        if job.rate > 0.0 && moves { text::rate(job.rate) } else { String::new() },
         job.left.map(text::clock).unwrap_or_default(),
         owners.to_string(),
     ]

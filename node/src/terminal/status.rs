@@ -45,7 +45,9 @@ fn facts(job: &JobInfo) -> Vec<String> {
         JobState::Starting => format!("{percent}  {} here, starting", text::size(job.done)),
         JobState::Waiting => {
             let reason = job.reason.as_deref().unwrap_or("waiting for an owner");
-            format!("{percent}  {}", text::clip(&escape(reason), 40))
+            // The name stands in front already.
+            let reason = reason.replacen(&format!(" of `{}`", job.name), "", 1);
+            format!("{percent}  {}", text::clip(&escape(&reason), 40))
         }
         JobState::Running => return running(job, percent),
         over => format!("{percent}  {}", render::state(over)),
