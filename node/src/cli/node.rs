@@ -162,6 +162,8 @@ pub(super) async fn attach(files: &Path) -> Exit {
     printer
         .note(format!("on node `{}`; `help` helps, Ctrl-D leaves it running", identity.name))
         .await;
+    // The prompt must not come before it.
+    printer.flush(LAST_WORDS).await;
     let shown = Tasks::new(Handle::current());
     let place = Place::new(files, terminal::Leaving::LeavesTheNode);
     let mut screen = terminal::start(door, place, printer.clone(), &shown);
