@@ -136,7 +136,7 @@ fn screen_and_log_say_who_came_and_how_they_left() {
         "left without a word: its connection broke",
         "nobody is here",
         "SIGTERM: stopping",
-        "stopped; 0 nodes were connected",
+        "stopped; nodes connected until now: 0",
     ] {
         assert!(log.contains(line), "`{line}` is missing in the log:\n{log}");
         let shown = screen.lines().any(|shown| shown.ends_with(line) || shown.contains(line));
