@@ -57,7 +57,7 @@ impl Program {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.logs.path().join("tracker.log")).unwrap()
+        fs::read_to_string(self.logs.path().join("shoal-tracker.log")).unwrap()
     }
 
     fn signal(&self, signal: &str) {
@@ -213,7 +213,7 @@ fn what_keeps_it_from_running_is_said() {
     assert_eq!(status.code(), Some(2));
     let said = text(second.stderr.take().unwrap());
     assert!(said.contains(&format!("cannot listen on `{}`", tracker.address)), "{said}");
-    let log = fs::read_to_string(logs.path().join("tracker.log")).unwrap();
+    let log = fs::read_to_string(logs.path().join("shoal-tracker.log")).unwrap();
     assert!(log.contains("cannot listen"), "{log}");
 
     let output = program(&["--logs", "/dev/null/logs"]).output().unwrap();
