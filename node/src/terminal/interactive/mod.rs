@@ -146,7 +146,7 @@ impl Session {
             Command::Download(args) if args.from.is_none() => self.download(args).await?,
             command => execute(&self.door, command).await?,
         };
-        self.printer.lines(render::lines(&answer, self.printer.look())).await;
+        self.printer.lines(render::lines_beside_news(&answer, self.printer.look())).await;
         Ok(if answer == Answer::Leaving { After::NodeLeaves } else { After::Next })
     }
 
