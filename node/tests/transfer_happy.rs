@@ -1,5 +1,9 @@
 //! Fetching when nothing goes wrong.
 
+// Tests may fail loudly, their helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::print_stdout)]
+
 mod common;
 
 use common::{MIB, Node, Owner, content, wanted};
@@ -32,7 +36,7 @@ async fn from_three_owners_each_gives_a_share() {
         owners.push(Owner::start(name, &[("file.bin", &bytes)]).await);
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut node = Node::start(dir.path(), &owners.iter().map(|o| &o.peer).collect::<Vec<_>>());
+    let node = Node::start(dir.path(), &owners.iter().map(|o| &o.peer).collect::<Vec<_>>());
     let info = node.fetched("file.bin", &bytes).await;
     assert_eq!(info.state, JobState::Done, "{info:#?}");
     assert_eq!(std::fs::read(dir.path().join("file.bin")).unwrap(), bytes);
@@ -42,7 +46,6 @@ async fn from_three_owners_each_gives_a_share() {
     assert_eq!(shares.iter().sum::<u64>(), bytes.len() as u64);
     assert_eq!((info.done, info.resumed), (info.size, 0));
     assert!(info.owners.iter().all(|owner| !owner.active && owner.trouble.is_none()));
-    assert_eq!(node.was_told("`file.bin` is here"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,7 +84,6 @@ async fn several_at_once_and_none_twice() {
     let here = node.downloads.start(wanted("other.bin", shared[7].1), Vec::new());
     assert_eq!(here, Err(StartError::Here("7.bin".parse().unwrap())));
     assert_eq!(node.downloads.list().len(), 8);
-    assert_eq!(owner.uploads.list().len(), owner.uploads.list().len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,13 +92,12 @@ async fn a_file_of_other_content_is_never_overwritten() {
     let owner = Owner::start("node1", &[("notes.txt", &bytes)]).await;
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
-    let mut node = Node::start(dir.path(), &[&owner.peer]);
+    let node = Node::start(dir.path(), &[&owner.peer]);
     let info = node.fetched("notes.txt", &bytes).await;
     assert_eq!(info.state, JobState::Done);
     assert_eq!(info.saved_as.unwrap().as_str(), "notes (2).txt");
     assert_eq!(std::fs::read_to_string(dir.path().join("notes.txt")).unwrap(), "mine");
     assert_eq!(std::fs::read(dir.path().join("notes (2).txt")).unwrap(), bytes);
-    assert_eq!(node.was_told("saved as `notes (2).txt`"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
