@@ -1,5 +1,9 @@
 //! Fetching when nothing goes wrong.
 
+// Tests may fail loudly, their helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::print_stdout)]
+
 mod common;
 
 use common::{MIB, Node, Owner, content, wanted};
@@ -80,7 +84,6 @@ async fn several_at_once_and_none_twice() {
     let here = node.downloads.start(wanted("other.bin", shared[7].1), Vec::new());
     assert_eq!(here, Err(StartError::Here("7.bin".parse().unwrap())));
     assert_eq!(node.downloads.list().len(), 8);
-    assert_eq!(owner.uploads.list().len(), owner.uploads.list().len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

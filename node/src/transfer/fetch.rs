@@ -212,7 +212,7 @@ impl Owner {
             _ => return Err(FetchError::Unexpected),
         };
         if manifest.file() != swarm.file {
-            return Err(FetchError::Unexpected);
+            return Err(ManifestError::Hashes.into());
         }
         swarm.manifest.send_if_modified(|known| {
             let first = known.is_none();

@@ -73,8 +73,8 @@ struct Owner {
     asked: VecDeque<u32>,
     /// Since when it works on the first of them.
     since: Option<Instant>,
-    /// Mean time for one byte, in seconds.
-    pace: Option<f64>,
+    /// Mean time for one chunk.
+    pace: Option<Duration>,
     wrong: u32,
     bytes: u64,
 }
@@ -137,12 +137,13 @@ impl Plan {
     /// A whole chunk came from an owner; `correct` says whether it verified.
     pub fn delivered(&mut self, id: NodeId, chunk: u32, correct: bool, now: Instant) -> Verdict {
         let length = self.length(chunk);
+        let whole = length == self.geometry.chunk_size();
         let Some(owner) = self.owners.get_mut(&id) else { return Verdict::Unasked };
         let Some(place) = owner.asked.iter().position(|&asked| asked == chunk) else {
             return Verdict::Unasked;
         };
         owner.asked.remove(place);
-        owner.paced(length, now);
+        owner.paced(whole, now);
         if !correct {
             owner.wrong += 1;
             let banned = owner.wrong >= MAX_WRONG;
@@ -203,7 +204,7 @@ impl Plan {
             .filter(|(other, _)| **other != id)
             .flat_map(|(_, owner)| {
                 let asked = owner.asked.iter().zip(1..);
-                asked.map(|(&chunk, nth)| (owner.left(nth, self.length(chunk), now), chunk))
+                asked.map(|(&chunk, nth)| (owner.left(nth, now), chunk))
             })
             .filter(|&(_, chunk)| {
                 !self.verified.contains(index(chunk))
@@ -212,37 +213,32 @@ impl Plan {
             })
             .max()?;
         let nth = u32::try_from(taker.asked.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let sooner = taker.left(nth, self.length(chunk), now);
+        let sooner = taker.left(nth, now);
         let clearly = sooner.saturating_mul(SOONER_BY) < left && sooner + SOONER_AT_LEAST < left;
         clearly.then_some(chunk)
     }
 }
 
 impl Owner {
-    /// It finished its first chunk, of `length` bytes, now.
-    fn paced(&mut self, length: u64, now: Instant) {
-        if let Some(since) = self.since {
-            let newest = now.saturating_duration_since(since).as_secs_f64() / as_f64(length.max(1));
+    /// It finished a chunk now. The short one at the end of a file says nothing
+    /// of its pace: it takes hardly less than a whole one over a long way.
+    fn paced(&mut self, whole: bool, now: Instant) {
+        if let (Some(since), true) = (self.since, whole) {
+            let newest = now.saturating_duration_since(since);
             self.pace = Some(match self.pace {
-                Some(mean) => mean + NEWEST * (newest - mean),
+                Some(mean) => mean.mul_f64(1.0 - NEWEST) + newest.mul_f64(NEWEST),
                 None => newest,
             });
         }
         self.since = (!self.asked.is_empty()).then_some(now);
     }
 
-    /// How long until it has delivered the `nth` (from 1) of its chunks of
-    /// `length` bytes.
+    /// How long until it has delivered the `nth` (from 1) of its chunks.
     ///
     /// Of a chunk that takes longer than it should nothing is known but that
     /// it takes long: it is expected to take as long again.
-    fn left(&self, nth: u32, length: u64, now: Instant) -> Duration {
-        let usual = match self.pace {
-            Some(pace) => {
-                Duration::try_from_secs_f64(pace * as_f64(length)).unwrap_or(Duration::MAX)
-            }
-            None => UNPROVEN,
-        };
+    fn left(&self, nth: u32, now: Instant) -> Duration {
+        let usual = self.pace.unwrap_or(UNPROVEN);
         let elapsed =
             self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let first = usual.saturating_sub(elapsed).max(elapsed);
@@ -252,11 +248,6 @@ impl Owner {
 
 fn index(chunk: u32) -> usize {
     usize::try_from(chunk).unwrap_or(usize::MAX)
-}
-
-/// Exact for every length of a chunk.
-fn as_f64(length: u64) -> f64 {
-    u32::try_from(length).map_or(f64::MAX, f64::from)
 }
 
 #[cfg(test)]

@@ -123,6 +123,21 @@ fn an_owner_that_is_about_as_fast_is_left_in_peace() {
     assert!(!ask(&mut plan, 1, now + millis(2000)).is_empty(), "until it stands still");
 }
 
+/// Found by an owner that stood still for its whole deadline: five bytes in a
+/// millisecond look like a very slow owner, if the time for a byte is counted.
+#[test]
+fn a_short_last_chunk_does_not_make_an_owner_slow() {
+    let start = Instant::now();
+    let mut plan = Plan::new(Geometry::of(5 * MIB + 5).unwrap(), FixedBitSet::new());
+    plan.join(id(1));
+    plan.join(id(2));
+    ask(&mut plan, 2, start);
+    assert_eq!(ask(&mut plan, 1, start), [4, 5]);
+    plan.delivered(id(1), 4, true, start + millis(20));
+    plan.delivered(id(1), 5, true, start + millis(40));
+    assert_eq!(ask(&mut plan, 1, start + millis(500)), [3, 2, 1, 0]);
+}
+
 #[test]
 fn a_third_owner_makes_no_third_copy() {
     let (mut plan, now) = at_the_end(millis(1000));
