@@ -44,8 +44,10 @@ async fn see_each_other(nodes: &[&TestNode], count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_comes_from_all_owners_at_once_and_then_from_its_new_owner() {
+    const SIZE: usize = 192 << 20;
     let network = Network::start().await;
-    let file = content(24 << 20);
+    // Long enough that all three have joined in before it is over.
+    let file = content(SIZE);
     let one = network.node("node1", &[("big/file.deb", &file)]).await;
     let two = network.node("node2", &[("big/file.deb", &file)]).await;
     let three = network.node("node3", &[("big/file.deb", &file)]).await;
@@ -64,7 +66,7 @@ async fn a_file_comes_from_all_owners_at_once_and_then_from_its_new_owner() {
     for owner in &done.owners {
         assert!(owner.bytes > 0, "{owner:?} gave nothing");
     }
-    assert_eq!(done.owners.iter().map(|owner| owner.bytes).sum::<u64>(), 24 << 20);
+    assert_eq!(done.owners.iter().map(|owner| owner.bytes).sum::<u64>(), SIZE as u64);
 
     // The newcomer is an owner now, without hashing anything again.
     for owner in [one, two, three] {
