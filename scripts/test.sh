@@ -76,7 +76,7 @@ section 'format' one_check cargo fmt --all --check
 section 'lints' one_check cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 if have shellcheck; then section 'scripts' one_check shellcheck .ci/run scripts/*.sh scripts/lib/*.sh
 else say "" "== scripts"; skip 'needs shellcheck'; fi
-section 'tests' cargo_tests cargo test --quiet --locked --workspace
+section 'tests' cargo_tests cargo test --quiet --locked --workspace --no-fail-fast
 
 section 'end to end, without Docker' last_line scripts/e2e.sh local
 missing=$(docker_missing)

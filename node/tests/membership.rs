@@ -7,54 +7,22 @@
     clippy::panic
 )]
 
+mod network;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use network::{HEARTBEAT, Network, PATIENCE, eventually};
 use shoal_common::ident::NodeId;
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::task::Tasks;
 use shoal_node::membership::{self, FirstAnswer, Goodbye, Link, Membership, Wish};
 use shoal_node::notice::Notices;
-use shoal_tracker::run::{Config, run};
-use shoal_tracker::screen::Screen;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
-use tokio_util::sync::CancellationToken;
-use tracing::Span;
-
-/// Generous: the machine may be busy; a failure is not a matter of seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
-const HEARTBEAT: Duration = Duration::from_millis(400);
-
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// A listener on a port that was in use a moment ago.
-fn bind(address: SocketAddr) -> TcpListener {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(address).unwrap();
-    socket.listen(100).unwrap()
-}
-
-/// A tracker that ends, connections and all, when the token is cancelled.
-fn tracker(listener: TcpListener) -> CancellationToken {
-    let stop = CancellationToken::new();
-    let stopped = stop.clone().cancelled_owned();
-    let config = Config { heartbeat: HEARTBEAT, ..Config::default() };
-    Tasks::new(Handle::current()).spawn(Span::none(), async move {
-        run(listener, config, Screen::none(), stopped).await.unwrap();
-    });
-    stop
-}
 
 struct Member {
     membership: Membership,
@@ -107,9 +75,8 @@ impl Member {
 
 #[tokio::test]
 async fn members_see_each_other_come_and_go() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let _tracker = tracker(listener);
+    let network = Network::start().await;
+    let address = network.tracker();
     let mut one = member(address, "node", false);
     one.membership.registered().await;
     let two = member(address, "node", false);
@@ -131,9 +98,8 @@ async fn members_see_each_other_come_and_go() {
 
 #[tokio::test]
 async fn a_taken_name_is_said_at_once_and_only_when_it_was_insisted_on() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let _tracker = tracker(listener);
+    let network = Network::start().await;
+    let address = network.tracker();
     let one = member(address, "node", true);
     one.membership.registered().await;
     let mut two = member(address, "node", true);
@@ -145,22 +111,21 @@ async fn a_taken_name_is_said_at_once_and_only_when_it_was_insisted_on() {
 
 #[tokio::test]
 async fn a_tracker_that_comes_late_or_is_restarted_has_everyone_within_a_heartbeat() {
-    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = held.local_addr().unwrap();
-    drop(held);
+    let network = Network::without_tracker().await;
+    let address = network.tracker();
     let mut one = member(address, "one", true);
     let line = one.hears("trying again").await;
     assert_eq!(line, format!("tracker at `{address}` does not answer; trying again"));
 
-    let first = tracker(bind(address));
+    network.restart_tracker().await;
     one.membership.registered().await;
     let two = member(address, "two", true);
     eventually("they see each other", || one.sees() == ["two"] && two.sees() == ["one"]).await;
 
-    first.cancel();
+    network.stop_tracker();
     one.hears("is lost").await;
     assert_eq!(one.sees(), ["two"], "a peer is forgotten with the tracker");
-    let _second = tracker(bind(address));
+    network.restart_tracker().await;
     one.membership.registered().await;
     two.membership.registered().await;
     // Until long after the time in which the tracker had to confirm them.
@@ -174,16 +139,15 @@ async fn a_tracker_that_comes_late_or_is_restarted_has_everyone_within_a_heartbe
 
 #[tokio::test]
 async fn a_peer_that_never_comes_back_to_a_restarted_tracker_is_forgotten() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let first = tracker(listener);
+    let network = Network::start().await;
+    let address = network.tracker();
     let mut one = member(address, "one", true);
     let two = member(address, "two", true);
     eventually("they see each other", || one.sees() == ["two"]).await;
-    first.cancel();
+    network.stop_tracker();
     one.hears("is lost").await;
     drop(two);
-    let _second = tracker(bind(address));
+    network.restart_tracker().await;
     assert_eq!(one.hears("`two`").await, "`two` left without a word");
     assert!(one.sees().is_empty());
 }
@@ -205,9 +169,8 @@ async fn what_is_no_tracker_is_told_and_tried_again() {
 
 #[tokio::test]
 async fn saying_goodbye_to_nobody_does_not_wait() {
-    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = held.local_addr().unwrap();
-    drop(held);
+    let network = Network::without_tracker().await;
+    let address = network.tracker();
     let mut one = member(address, "one", true);
     one.hears("trying again").await;
     tokio::time::timeout(PATIENCE, one.goodbye.say()).await.unwrap();

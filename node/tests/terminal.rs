@@ -90,7 +90,8 @@ async fn interrupting_clears_the_line_and_on_an_empty_one_leaves() {
         person.is_at("me> not meant so");
         person.types(CTRL_C);
         person.is_at("me> ");
-        person.types("getip\r");
+        // Ctrl-Z would silence the node.
+        person.types("\x1agetip\r");
         person.sees_text("(registered)");
         person.is_at("me> ");
         person.types(CTRL_C);
@@ -152,4 +153,42 @@ async fn keys_typed_ahead_are_not_lost_and_sizes_may_change() {
         person.types(" more");
         person.is_at("me> half more");
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_connections_do_not_disturb_the_line_editor() {
+    shoal_common::process::raise_descriptor_limit();
+    let network = Network::start().await;
+    let other = other(&network).await;
+    let (person, _dir) = block_in_place(|| at_a_node(&network));
+    network::eventually("the node is known", || !other.app().peers().is_empty()).await;
+    let port = other.app().peers()[0].search;
+    // A peer that never answers: the search takes its time, and meanwhile the
+    // connections take every descriptor that is free.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = silent.local_addr().unwrap();
+    let silent = (network.register("silent", at, at).await, silent);
+    person.types("peers\r");
+    block_in_place(|| person.sees_text("silent"));
+    let mut idle = Vec::new();
+    person.types("search nothing\r");
+    for _ in 0..2000 {
+        idle.push(tokio::net::TcpStream::connect(port).await.unwrap());
+    }
+    block_in_place(|| {
+        person.sees_text("no answer from silent");
+        for _ in 0..3 {
+            person.types("peers\r");
+            person.sees_text("node2");
+            person.is_at("me> ");
+            person.types("\x0c");
+            person.sees("a clear screen", |lines| lines.len() <= 1);
+        }
+        person.types("download été --fr\t");
+        person.is_at("me> download été --from ");
+        person.types(CTRL_C);
+        person.is_at("me> ");
+        assert!(!person.lines().iter().any(|line| line.contains("panicked")));
+    });
+    drop((idle, silent, other));
 }

@@ -21,7 +21,7 @@ prefix=; [ "$project" = shoal ] || prefix=$project-
 # In a program of ours SHOAL_LOGS means something else (its own folder): never hand it down.
 export -n SHOAL_LOGS SHOAL_VOLUMES 2>/dev/null || true
 
-say()  { printf '%s\n' "$*"; }
+say()  { printf '%s\n' "$@"; }       # a line for each argument
 note() { printf '%s\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 2; }
 

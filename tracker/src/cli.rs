@@ -107,7 +107,7 @@ pub fn main() -> Exit {
 }
 
 fn track(args: Args) -> Result<Exit, Failure> {
-    let _log = logs::start(&args.logs, "tracker", args.log_format)?;
+    let _log = logs::start(&args.logs, "shoal-tracker", args.log_format)?;
     // While its guard lives; afterwards nothing more is written.
     track_logged(args).inspect_err(|failure| tracing::error!("{failure}"))
 }

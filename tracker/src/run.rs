@@ -90,6 +90,6 @@ pub async fn run(
     // Nothing here is worth waiting for: a node that is cut off turns to the
     // next tracker, or waits for this one to return.
     tasks.stop(STOP_PATIENCE).await.map_err(RunError::Leftover)?;
-    hub.say(format_args!("stopped; {connected} nodes were connected"));
+    hub.say(format_args!("stopped; nodes connected until now: {connected}"));
     Ok(connected)
 }

@@ -57,7 +57,7 @@ impl Program {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.logs.path().join("tracker.log")).unwrap()
+        fs::read_to_string(self.logs.path().join("shoal-tracker.log")).unwrap()
     }
 
     fn signal(&self, signal: &str) {
@@ -136,7 +136,7 @@ fn screen_and_log_say_who_came_and_how_they_left() {
         "left without a word: its connection broke",
         "nobody is here",
         "SIGTERM: stopping",
-        "stopped; 0 nodes were connected",
+        "stopped; nodes connected until now: 0",
     ] {
         assert!(log.contains(line), "`{line}` is missing in the log:\n{log}");
         let shown = screen.lines().any(|shown| shown.ends_with(line) || shown.contains(line));
@@ -213,7 +213,7 @@ fn what_keeps_it_from_running_is_said() {
     assert_eq!(status.code(), Some(2));
     let said = text(second.stderr.take().unwrap());
     assert!(said.contains(&format!("cannot listen on `{}`", tracker.address)), "{said}");
-    let log = fs::read_to_string(logs.path().join("tracker.log")).unwrap();
+    let log = fs::read_to_string(logs.path().join("shoal-tracker.log")).unwrap();
     assert!(log.contains("cannot listen"), "{log}");
 
     let output = program(&["--logs", "/dev/null/logs"]).output().unwrap();

@@ -15,7 +15,7 @@ use shoal_common::task::Tasks;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{info, info_span, warn};
 
 use super::known::Known;
@@ -174,6 +174,7 @@ impl Node {
         let App { inner } = &self.app;
         self.doors.cancel();
         inner.uploads.drain();
+        let start = Instant::now();
         let orderly = async {
             self.goodbye.say().await;
             let uploads = async { timeout(grace, inner.uploads.idle()).await.is_ok() };
@@ -181,7 +182,8 @@ impl Node {
             ended && left.is_empty()
         };
         tokio::select! {
-            all = orderly => if !all {
+            // A download that waits for an owner is not waited for.
+            all = orderly => if !all && start.elapsed() >= grace {
                 self.app.say(format_args!("leaving what is still under way after {} s", grace.as_secs()));
             },
             () = hurry => info!("leaving at once"),

@@ -52,7 +52,7 @@ pub(super) async fn run(args: GetArgs) -> Exit {
     tidy(&config.files);
     let exit = match outcome {
         Ok(job) => {
-            printer.line(render::over(&job)).await;
+            printer.line(render::outcome(&job)).await;
             if job.state == JobState::Done { Exit::Done } else { Exit::Failed }
         }
         Err(trouble) => {

@@ -277,3 +277,49 @@ fn shown(app: &App, part: Option<&str>) -> Vec<crate::catalog::found::FileInfo> 
     }
     files
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer::job::JobState;
+    use shoal_common::content::FileId;
+
+    fn job(job: JobId, state: JobState) -> JobInfo {
+        JobInfo {
+            job,
+            name: "a".parse().unwrap(),
+            size: 1,
+            id: FileId::of(b"a"),
+            state,
+            done: 0,
+            resumed: 0,
+            seconds: 0.0,
+            rate: 0.0,
+            left: None,
+            owners: vec![],
+            reason: None,
+            saved_as: None,
+        }
+    }
+
+    #[test]
+    fn each_end_is_told_once_and_the_past_is_no_news() {
+        use JobState::{Done, Failed, Running};
+        let mut told = Told::default();
+        told.news(vec![job(1, Done), job(2, Running)]);
+        let mut hear = |jobs: &[(JobId, JobState)]| {
+            let jobs = jobs.iter().map(|(number, state)| job(*number, *state)).collect();
+            told.news(jobs).map(|jobs| jobs.iter().map(|j| (j.job, j.state)).collect::<Vec<_>>())
+        };
+        assert_eq!(hear(&[(1, Done), (2, Running)]), Some(vec![(2, Running)]));
+        assert_eq!(hear(&[(1, Done), (2, Failed)]), Some(vec![(2, Failed)]));
+        assert_eq!(hear(&[(1, Done), (2, Failed)]), None);
+        // One that came and ended between two looks.
+        assert_eq!(hear(&[(1, Done), (2, Failed), (3, Done)]), Some(vec![(3, Done)]));
+        assert_eq!(hear(&[(2, Failed), (3, Done)]), None);
+        // One that is forgotten while it runs empties the status.
+        assert_eq!(hear(&[(4, Running)]), Some(vec![(4, Running)]));
+        assert_eq!(hear(&[]), Some(vec![]));
+        assert_eq!(hear(&[]), None);
+    }
+}

@@ -55,7 +55,7 @@ async fn commands(door: Door, printer: Printer) {
 async fn command(door: &Door, printer: &Printer, line: &str) -> Result<(), Trouble> {
     if let Some(command) = parse_line(line)? {
         let answer = execute(door, command).await?;
-        printer.lines(render::lines(&answer, printer.look())).await;
+        printer.lines(render::lines_beside_news(&answer, printer.look())).await;
     }
     Ok(())
 }

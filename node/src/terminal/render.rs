@@ -11,6 +11,12 @@ use crate::terminal::command::{VERBS, Verb};
 use crate::terminal::text::{self, Look, Side, Table, escape};
 use crate::transfer::job::{JobInfo, JobState, OwnerInfo, UploadInfo};
 
+/// The lines of an answer where the news of the node are shown beside it: what
+/// they tell is left out.
+pub fn lines_beside_news(answer: &Answer, look: Look) -> Vec<String> {
+    if matches!(answer, Answer::Cancelled(_)) { Vec::new() } else { lines(answer, look) }
+}
+
 /// The lines of an answer.
 pub fn lines(answer: &Answer, look: Look) -> Vec<String> {
     match answer {
@@ -199,14 +205,15 @@ fn jobs(jobs: &[JobInfo], uploads: &[UploadInfo], look: Look) -> Vec<String> {
     } else {
         let mut table = Table::new(&[
             ("JOB", Side::Right),
+            ("NAME", Side::Left),
             ("STATE", Side::Left),
             ("DONE", Side::Right),
             ("SIZE", Side::Right),
             ("RATE", Side::Right),
             ("LEFT", Side::Right),
             ("OWNERS", Side::Right),
-            ("NAME", Side::Left),
-        ]);
+        ])
+        .flexible(1);
         for job in jobs {
             table.row(job_row(job));
         }
@@ -222,16 +229,17 @@ fn jobs(jobs: &[JobInfo], uploads: &[UploadInfo], look: Look) -> Vec<String> {
 }
 
 fn job_row(job: &JobInfo) -> [String; 8] {
+    let moves = job.state == JobState::Running || job.state.is_over();
     let owners = if job.state.is_over() { gave(job).count() } else { active(job) };
     [
         job.job.to_string(),
+        escape(job.name.as_str()),
         state(job.state).to_owned(),
         format!("{}%", text::percent(job.done, job.size)),
         text::size(job.size),
-        if job.rate > 0.0 { text::rate(job.rate) } else { String::new() },
+        if job.rate > 0.0 && moves { text::rate(job.rate) } else { String::new() },
         job.left.map(text::clock).unwrap_or_default(),
         owners.to_string(),
-        escape(job.name.as_str()),
     ]
 }
 
@@ -261,8 +269,13 @@ fn started(job: &JobInfo) -> String {
     format!("job {}: fetching `{name}`, {}", job.job, text::size(job.size))
 }
 
-/// The end of a download, in a line.
+/// The end of a download, in a line, with its number.
 pub fn over(job: &JobInfo) -> String {
+    format!("job {}: {}", job.job, outcome(job))
+}
+
+/// The end of a download, in a line.
+pub fn outcome(job: &JobInfo) -> String {
     let name = escape(job.name.as_str());
     let reason = job.reason.as_ref().map(|reason| format!(": {}", escape(reason)));
     let kept = match job.done {
@@ -271,18 +284,17 @@ pub fn over(job: &JobInfo) -> String {
     };
     match job.state {
         JobState::Done => done(job, &name),
-        JobState::Cancelled => format!("job {}: `{name}` is cancelled{kept}", job.job),
+        JobState::Cancelled => format!("`{name}` is cancelled{kept}"),
         JobState::Failed => {
-            format!("job {}: `{name}` failed{}{kept}", job.job, reason.unwrap_or_default())
+            format!("`{name}` failed{}{kept}", reason.unwrap_or_default())
         }
-        other => format!("job {}: `{name}` is {}", job.job, state(other)),
+        other => format!("`{name}` is {}", state(other)),
     }
 }
 
 fn done(job: &JobInfo, name: &str) -> String {
     let mut line = format!(
-        "job {}: `{name}` is here: {} in {} ({})",
-        job.job,
+        "`{name}` is here: {} in {} ({})",
         text::size(job.size),
         text::took(job.seconds),
         text::rate(job.rate)

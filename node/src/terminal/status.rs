@@ -13,37 +13,55 @@ const SHORT_NAME: usize = 12;
 
 /// The line of a download, at most as wide as the terminal.
 pub fn line(job: &JobInfo, look: Look) -> String {
-    let columns = look.width.unwrap_or(80);
-    let facts = facts(job);
-    let name = escape(job.name.as_str());
     // One column stays free: some terminals wrap when the last one is written.
-    let room = columns.saturating_sub(text::width(&facts) + 1);
+    let columns = look.width.unwrap_or(80).saturating_sub(1);
+    let name = escape(job.name.as_str());
     let wanted = text::width(&name).min(SHORT_NAME);
+    let fits = |facts: &String| text::width(facts) + 2 + wanted <= columns;
+    let mut shorter = facts(job);
+    let facts = loop {
+        let least = shorter.len() <= 1;
+        match shorter.pop() {
+            Some(facts) if least || fits(&facts) => break facts,
+            Some(_) => {}
+            None => break String::new(),
+        }
+    };
+    let room = columns.saturating_sub(text::width(&facts));
     let bar = room.saturating_sub(wanted + 3).min(WIDEST_BAR);
     if bar < NARROWEST_BAR {
         let name = text::clip(&name, room.saturating_sub(2));
-        return text::clip(&format!("{name}  {facts}"), columns.saturating_sub(1));
+        return text::clip(&format!("{name}  {facts}"), columns);
     }
     let for_name = room.saturating_sub(bar + 3);
     format!("{}  {} {facts}", text::clip(&name, for_name), self::bar(job, bar, look))
 }
 
-/// Percent, rate, time left, owners in use; or what it waits for.
-fn facts(job: &JobInfo) -> String {
+/// Percent, rate, time left, owners in use; or what it waits for. The last
+/// says it all, those before it less and less.
+fn facts(job: &JobInfo) -> Vec<String> {
     let percent = format!("{:>3}%", text::percent(job.done, job.size));
-    match job.state {
+    let all = match job.state {
         JobState::Starting => format!("{percent}  {} here, starting", text::size(job.done)),
         JobState::Waiting => {
             let reason = job.reason.as_deref().unwrap_or("waiting for an owner");
-            format!("{percent}  {}", text::clip(&escape(reason), 40))
+            // The name stands in front already.
+            let reason = reason.replacen(&format!(" of `{}`", job.name), "", 1);
+            format!("{percent}  {}", text::clip(&escape(&reason), 40))
         }
-        JobState::Running => {
-            let left = job.left.map_or_else(|| "-:--".to_owned(), text::clock);
-            let owners = text::count(render::active(job), "owner", "owners");
-            format!("{percent}  {:>8}  {left:>5} left  {owners}", text::rate(job.rate))
-        }
+        JobState::Running => return running(job, percent),
         over => format!("{percent}  {}", render::state(over)),
-    }
+    };
+    vec![percent, all]
+}
+
+fn running(job: &JobInfo, percent: String) -> Vec<String> {
+    let left = job.left.map_or_else(|| "-:--".to_owned(), text::clock);
+    let owners = text::count(render::active(job), "owner", "owners");
+    let with_rate = format!("{percent}  {:>8}", text::rate(job.rate));
+    let with_time = format!("{with_rate}  {left:>5} left");
+    let all = format!("{with_time}  {owners}");
+    vec![percent, with_rate, with_time, all]
 }
 
 fn bar(job: &JobInfo, columns: usize, look: Look) -> String {
@@ -97,6 +115,13 @@ mod tests {
     }
 
     #[test]
+    fn a_narrow_line_keeps_what_matters() {
+        assert_eq!(line(&running(), look(40)), "file.deb   41%  315 MB/s   0:07 left");
+        assert_eq!(line(&running(), look(30)), "file.deb   41%  315 MB/s");
+        assert_eq!(line(&running(), look(20)), "file.deb   41%");
+    }
+
+    #[test]
     fn a_line_fits_everywhere() {
         let waiting = JobInfo {
             state: JobState::Waiting,
@@ -108,7 +133,7 @@ mod tests {
         for job in [running(), waiting, starting, long] {
             for width in 1..200 {
                 let line = line(&job, look(width));
-                assert!(text::width(&line) < width.max(1), "{width}: {line}");
+                assert!(text::width(&line) < width, "{width}: {line}");
             }
         }
     }

@@ -190,7 +190,11 @@ pub struct Table {
     sides: Vec<Side>,
     head: Vec<String>,
     rows: Vec<Vec<String>>,
+    flexible: Option<usize>,
 }
+
+/// Least width of a column that becomes narrower.
+const NARROWEST: usize = 8;
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -202,12 +206,19 @@ impl Table {
             sides: columns.iter().map(|(_, side)| *side).collect(),
             head: columns.iter().map(|(title, _)| (*title).to_owned()).collect(),
             rows: Vec::new(),
+            flexible: None,
         }
     }
 
     /// Adds a row; cells are clean text without styles.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
+    }
+
+    /// The column that becomes narrower where the terminal is too narrow.
+    pub fn flexible(mut self, column: usize) -> Self {
+        self.flexible = Some(column);
+        self
     }
 
     /// Columns that the longest row takes.
@@ -228,7 +239,11 @@ impl Table {
 
     /// The lines, clipped to the terminal.
     pub fn lines(&self, look: Look) -> Vec<String> {
-        let widths = self.widths();
+        let mut widths = self.widths();
+        let excess = look.width.map_or(0, |columns| self.width().saturating_sub(columns));
+        if let Some(width) = self.flexible.and_then(|column| widths.get_mut(column)) {
+            *width = (*width).saturating_sub(excess).max(NARROWEST);
+        }
         let fit = |line: String| match look.width {
             Some(columns) => clip(&line, columns),
             None => line,
@@ -244,10 +259,11 @@ impl Table {
             if index > 0 {
                 line.push_str(GAP);
             }
+            let cell = clip(cell, *width);
             let space = " ".repeat(width.saturating_sub(cell.width()));
             match side {
-                Side::Left => line.extend([cell.as_str(), &space]),
-                Side::Right => line.extend([space.as_str(), cell]),
+                Side::Left => line.extend([cell, space]),
+                Side::Right => line.extend([space, cell]),
             }
         }
         line.truncate(line.trim_end().len());
@@ -334,5 +350,9 @@ mod tests {
         assert_eq!(table.lines(Look::default()), ["NAME   SIZE", "名前    1 B", "a     12 kB"]);
         let narrow = Look { width: Some(8), ..Look::default() };
         assert!(table.lines(narrow).iter().all(|line| width(line) <= 8));
+        let mut table = Table::new(&[("NAME", Side::Left), ("SIZE", Side::Right)]).flexible(0);
+        table.row(["a longer name".into(), "12 kB".into()]);
+        let narrow = Look { width: Some(16), ..Look::default() };
+        assert_eq!(table.lines(narrow), ["NAME        SIZE", "a longer…  12 kB"]);
     }
 }

@@ -48,9 +48,16 @@ impl Drop for Network {
 
 impl Network {
     pub async fn start() -> Self {
+        let network = Self::without_tracker().await;
+        network.restart_tracker().await;
+        network
+    }
+
+    /// Its tracker's address is free, and nobody listens there yet.
+    pub async fn without_tracker() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tracker = listener.local_addr().unwrap();
-        Self { tracker, stop: Mutex::new(run_tracker(listener)) }
+        Self { tracker, stop: Mutex::default() }
     }
 
     pub fn tracker(&self) -> SocketAddr {

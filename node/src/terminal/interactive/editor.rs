@@ -15,7 +15,9 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
-use rustyline::{ColorMode, CompletionType, Config, Context, ExternalPrinter, Helper};
+use rustyline::{
+    Cmd, ColorMode, CompletionType, Config, Context, ExternalPrinter, Helper, KeyEvent,
+};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -59,6 +61,9 @@ pub struct Options {
     pub words: WordSource,
     /// Whether it may use colours.
     pub color: bool,
+    /// Whether Ctrl-Z stops the program. A node that is stopped falls silent,
+    /// and the others take it for dead.
+    pub may_suspend: bool,
 }
 
 /// The other end of the line editor.
@@ -115,6 +120,9 @@ fn line_editor(options: &Options) -> rustyline::Result<LineEditor> {
         .color_mode(if options.color { ColorMode::Enabled } else { ColorMode::Disabled })
         .build();
     let mut editor = LineEditor::with_config(config)?;
+    if !options.may_suspend {
+        editor.bind_sequence(KeyEvent::ctrl('Z'), Cmd::Noop);
+    }
     let words = Arc::clone(&options.words);
     editor.set_helper(Some(Person {
         words,
@@ -126,7 +134,8 @@ fn line_editor(options: &Options) -> rustyline::Result<LineEditor> {
 
 fn print_above(mut printer: impl ExternalPrinter, mut lines: mpsc::Receiver<String>) {
     while let Some(line) = lines.blocking_recv() {
-        if let Err(error) = printer.print(line + "\n") {
+        // While no line is edited, the terminal may have echoed keys.
+        if let Err(error) = printer.print(format!("\r\x1b[K{line}\n")) {
             warn!("cannot print above the prompt: {error}");
         }
     }

@@ -60,6 +60,7 @@ impl Session {
             history: place.history.clone(),
             words: words_of(door.clone()),
             color: printer.look().color,
+            may_suspend: place.leaving == Leaving::LeavesTheNode,
         };
         let editor = Editor::open(options)?;
         Some(Self { door, place, printer, editor })
@@ -146,7 +147,7 @@ impl Session {
             Command::Download(args) if args.from.is_none() => self.download(args).await?,
             command => execute(&self.door, command).await?,
         };
-        self.printer.lines(render::lines(&answer, self.printer.look())).await;
+        self.printer.lines(render::lines_beside_news(&answer, self.printer.look())).await;
         Ok(if answer == Answer::Leaving { After::NodeLeaves } else { After::Next })
     }
 
