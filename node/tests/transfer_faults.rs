@@ -227,3 +227,23 @@ async fn the_only_owner_that_was_chosen_lies() {
     assert_eq!(honest.called.load(Ordering::Relaxed), 0, "only one was to be asked");
     assert!(!dir.path().join("file.bin").exists());
 }
+
+/// Two owners are asked for the same chunks, the second by take-over, and both
+/// are out for ever. Their chunks must be free then: a third copy is never
+/// asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_of_owners_that_are_out_are_free_again() {
+    let bytes = content(11, 3 * MIB);
+    let late = Duration::from_millis(700);
+    let one = Rogue::slow("one", &bytes, Fault::OtherRange, late).await;
+    let two = Rogue::slow("two", &bytes, Fault::OtherRange, late).await;
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[&one.peer, &two.peer]);
+    let job = node.fetch("file.bin", &bytes);
+    let both = || [&one, &two].iter().all(|rogue| rogue.asked.load(Ordering::Relaxed) > 0);
+    common::eventually("a take-over", || both().then_some(())).await;
+    node.in_state(job, JobState::Waiting).await;
+    let honest = Owner::start("honest", &[("file.bin", &bytes)]).await;
+    node.network.lock().unwrap().push(honest.peer.clone());
+    assert_eq!(node.over(job).await.state, JobState::Done);
+}
