@@ -2,7 +2,7 @@
 //!
 //! `tracing-appender` writes it from a thread of its own, so that a slow disk
 //! never holds up a task. It rotates by time only, which bounds neither size
-//! nor number under load; so the file behind it is [`RollingFile`].
+//! nor number under load; so the file behind it is `RollingFile`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
 //! Who has what: this node's own files, and those of the others.
 //!
-//! [`index`] and [`pattern`] decide without I/O; [`scan`] feeds the index from
+//! [`index`] and [`pattern`] decide without I/O; `scan` feeds the index from
 //! the disk, [`serve`] answers others from it, [`ask`] asks the others.
 
 pub mod found;

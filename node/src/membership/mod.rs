@@ -1,6 +1,6 @@
 //! Who is in the network, as this node knows it.
 //!
-//! [`roster`] decides without I/O; [`session`] keeps the conversation with the
+//! `roster` decides without I/O; `session` keeps the conversation with the
 //! tracker and feeds it; [`Membership`] is the handle.
 
 mod roster;

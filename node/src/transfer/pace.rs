@@ -10,7 +10,7 @@ const QUANTUM: u64 = MIN_RATE * STALL_DEADLINE.as_secs();
 
 /// Watches one stream, in one direction.
 ///
-/// Every [`QUANTUM`] of bytes moves the deadline on; so a stream that moves
+/// Every `QUANTUM` of bytes moves the deadline on; so a stream that moves
 /// at [`MIN_RATE`] or more never meets it, one that stops meets it after
 /// [`STALL_DEADLINE`], and one that drips cannot push it on byte by byte.
 #[derive(Debug)]
