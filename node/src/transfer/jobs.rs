@@ -188,7 +188,8 @@ impl Downloads {
         let until = Instant::now() + patience;
         for (mut info, _) in watched.clone() {
             let still = info.wait_for(|info| !is_moving(info.state));
-            timeout_at(until, still).await.ok().map(|ended| ended.is_ok());
+            // Whether it ended or the time is over: it is told to leave now.
+            drop(timeout_at(until, still).await);
         }
         let mut left = Vec::new();
         for (mut info, stops) in watched {
