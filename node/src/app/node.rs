@@ -26,7 +26,7 @@ use crate::catalog::{Catalog, keep_up};
 use crate::config::Config;
 use crate::membership::{self, FirstAnswer, Goodbye, Membership, Wish};
 use crate::notice::Notices;
-use crate::transfer::{Downloads, Environment, Seek, Uploads};
+use crate::transfer::{Downloads, Environment, Seek, Uploads, serve_downloads};
 use crate::volume::{Volume, VolumeError};
 
 /// Why a node can't start.
@@ -105,7 +105,7 @@ impl Node {
         }
         doors.child_on(bulk.handle()).spawn(
             info_span!("download port"),
-            uploads.clone().serve(download.0, hello.clone(), bulk_tasks.clone()),
+            serve_downloads(uploads.clone(), download.0, hello.clone(), bulk_tasks.clone()),
         );
         let answering = catalog.clone();
         doors.spawn(

@@ -21,9 +21,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, info_span, warn};
 
+use super::environment::Environment;
 use super::fetch::{Event, FetchError, Swarm, Work, fetch};
 use super::job::{JobId, JobInfo, JobState, Sources, Wanted};
-use super::jobs::Environment;
 use super::note::{Course, Note};
 use super::plan::Plan;
 use super::progress::Progress;

@@ -1,8 +1,6 @@
 //! The handle on what comes in: all downloads of this node.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,41 +8,17 @@ use shoal_common::content::FileId;
 use shoal_common::ident::Peer;
 use shoal_common::limits::MAX_DOWNLOADS;
 use shoal_common::name::SharedName;
-use shoal_common::protocol::greeting::Hello;
-use shoal_common::task::Tasks;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info_span, warn};
 
 use super::download::{Download, Stops};
+use super::environment::Environment;
 use super::job::{JobId, JobInfo, JobState, Wanted};
 use super::note::{Course, Note};
-use crate::catalog::Catalog;
-use crate::notice::Notices;
-use crate::volume::Volume;
 
 /// How many downloads that are over stay on the list.
 const MAX_OVER: usize = 100;
-
-/// Who has a content now, as the network says.
-pub type Seek =
-    Box<dyn Fn(FileId) -> Pin<Box<dyn Future<Output = Vec<Peer>> + Send>> + Send + Sync>;
-
-/// What downloads need of the rest of the node.
-pub struct Environment {
-    /// Where files are written.
-    pub volume: Volume,
-    /// What is here, and is told of what came.
-    pub catalog: Catalog,
-    /// Where the person is told.
-    pub notices: Notices,
-    /// How this node greets.
-    pub us: Hello,
-    /// Who has a content now: everyone but this node.
-    pub seek: Seek,
-    /// Tasks of a runtime that may be kept busy by disk and hash.
-    pub tasks: Tasks,
-}
 
 /// Why a download does not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

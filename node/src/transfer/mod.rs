@@ -9,7 +9,8 @@
 //! jobs → download → roster            which owner, and when again
 //!              ↘ fetch → plan         which chunk
 //!                     ↘ sink          verified chunks, to the disk
-//! uploads → serve → window            mapped file, to the socket
+//! serve → uploads                     who fetches, and how many may
+//!      ↘ window                       mapped file, to the socket
 //! ```
 
 // Words and decisions, without I/O.
@@ -21,10 +22,12 @@ pub mod roster;
 // Serving.
 mod window;
 
-mod serve;
 mod uploads;
 
+mod serve;
+
 // Fetching.
+mod environment;
 mod note;
 mod sink;
 
@@ -35,5 +38,7 @@ mod download;
 
 mod jobs;
 
-pub use jobs::{CancelError, Downloads, Environment, Seek, StartError};
+pub use environment::{Environment, Seek};
+pub use jobs::{CancelError, Downloads, StartError};
+pub use serve::serve_downloads;
 pub use uploads::Uploads;

@@ -9,12 +9,16 @@ use std::time::Duration;
 use shoal_common::connection::ConnectionError;
 use shoal_common::content::{FileId, UncheckedManifest};
 use shoal_common::limits::{
-    IDLE_DEADLINE, MAX_CHUNK, MAX_RANGES, MAX_REPLY_FRAME, MAX_REQUEST_FRAME, MIB, STALL_DEADLINE,
+    IDLE_DEADLINE, MAX_CHUNK, MAX_NODE_CONNECTIONS, MAX_RANGES, MAX_REPLY_FRAME, MAX_REQUEST_FRAME,
+    MIB, STALL_DEADLINE,
 };
 use shoal_common::name::SharedName;
+use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{ByteRange, TransferReply, TransferRequest};
-use shoal_common::serve::Guest;
+use shoal_common::serve::{Guest, serve};
+use shoal_common::task::Tasks;
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -30,8 +34,18 @@ const LINGER: Duration = Duration::from_secs(2);
 /// can be refused in between.
 const STRIDE: u64 = 8 * MIB;
 
+/// Serves what `uploads` offers on the download port, until it drains or
+/// `tasks` are cancelled. Each connection is a task of `tasks`.
+pub async fn serve_downloads(uploads: Uploads, listener: TcpListener, us: Hello, tasks: Tasks) {
+    let draining = uploads.draining().clone();
+    let accept = serve(listener, us, MAX_NODE_CONNECTIONS, tasks, move |guest| {
+        converse(uploads.clone(), guest)
+    });
+    draining.run_until_cancelled(accept).await;
+}
+
 /// Answers until the guest hangs up, falls silent, or this node leaves.
-pub(super) async fn converse(uploads: Uploads, guest: Guest) -> Result<(), ConnectionError> {
+async fn converse(uploads: Uploads, guest: Guest) -> Result<(), ConnectionError> {
     let mut session = Session { uploads, guest, open: None, upload: None };
     while let Some(request) = session.next().await? {
         if let Err(refusal) = session.answer(request).await? {

@@ -5,17 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shoal_common::content::FileId;
-use shoal_common::limits::{MAX_NODE_CONNECTIONS, MAX_UPLOADS};
+use shoal_common::limits::MAX_UPLOADS;
 use shoal_common::name::SharedName;
-use shoal_common::protocol::greeting::Hello;
-use shoal_common::serve::serve;
-use shoal_common::task::Tasks;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::job::UploadInfo;
-use super::serve::converse;
 use crate::catalog::Catalog;
 use crate::volume::Volume;
 
@@ -54,16 +49,6 @@ impl Uploads {
             draining: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
-    }
-
-    /// Accepts and answers connections until [`Uploads::drain`], or until
-    /// `tasks` are cancelled. Each connection is a task of `tasks`.
-    pub async fn serve(self, listener: TcpListener, us: Hello, tasks: Tasks) {
-        let draining = self.inner.draining.clone();
-        let accept = serve(listener, us, MAX_NODE_CONNECTIONS, tasks, move |guest| {
-            converse(self.clone(), guest)
-        });
-        draining.run_until_cancelled(accept).await;
     }
 
     /// From now on nobody new is served. An upload that is under way goes on

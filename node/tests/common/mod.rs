@@ -14,7 +14,7 @@ use shoal_common::task::Tasks;
 use shoal_node::catalog::Catalog;
 use shoal_node::notice::Notices;
 use shoal_node::transfer::job::{JobId, JobInfo, JobState, Sources, Wanted};
-use shoal_node::transfer::{Downloads, Environment, Uploads};
+use shoal_node::transfer::{Downloads, Environment, Uploads, serve_downloads};
 use shoal_node::volume::{Stamp, Volume};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -85,7 +85,7 @@ impl Owner {
         let tasks = Tasks::new(Handle::current());
         let listener = TcpListener::bind(at).await.unwrap();
         let peer = peer(name, id, &listener);
-        let serve = uploads.clone().serve(listener, hello(id), tasks.clone());
+        let serve = serve_downloads(uploads.clone(), listener, hello(id), tasks.clone());
         tasks.spawn(tracing::Span::none(), serve);
         Self { dir, peer, uploads, catalog, tasks }
     }
