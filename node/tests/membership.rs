@@ -13,14 +13,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use network::{HEARTBEAT, Network, PATIENCE, eventually};
+use shoal_common::connection::Connection;
 use shoal_common::ident::NodeId;
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::limits::MAX_REQUEST_FRAME;
+use shoal_common::protocol::greeting::{Greeting, Hello};
 use shoal_common::protocol::refusal::Refusal;
+use shoal_common::protocol::tracking::{FromTracker, Registered, ToTracker};
 use shoal_common::task::Tasks;
 use shoal_node::membership::{self, FirstAnswer, Goodbye, Link, Membership, Wish};
 use shoal_node::notice::Notices;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
@@ -174,5 +177,58 @@ async fn saying_goodbye_to_nobody_does_not_wait() {
     let mut one = member(address, "one", true);
     one.hears("trying again").await;
     tokio::time::timeout(PATIENCE, one.goodbye.say()).await.unwrap();
+    eventually("it has left", || one.membership.link() == Link::Left).await;
+}
+
+/// Takes one node in and then does as it is told.
+async fn take_in(listener: &TcpListener) -> Connection<TcpStream> {
+    let (stream, _) = tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let mut connection = Connection::new(stream);
+    let _: Greeting = connection.receive(MAX_REQUEST_FRAME, PATIENCE).await.unwrap();
+    let hello = Greeting::Hello(Hello::new("shoal", NodeId::random()));
+    connection.send(&hello, MAX_REQUEST_FRAME).await.unwrap();
+    let _: ToTracker = connection.receive(MAX_REQUEST_FRAME, PATIENCE).await.unwrap();
+    let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).unwrap();
+    let (name, peers) = ("one".parse().unwrap(), vec![]);
+    let registered = Registered { name, heartbeat_ms, instance: 1, revision: 1, peers };
+    connection.send(&FromTracker::Registered(registered), MAX_REQUEST_FRAME).await.unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn a_tracker_that_falls_silent_is_noticed_after_two_heartbeats() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut one = member(listener.local_addr().unwrap(), "one", true);
+    let start = tokio::time::Instant::now();
+    let silent = take_in(&listener).await;
+    let line = one.hears("is lost").await;
+    assert!(line.contains("nothing came for"), "{line}");
+    assert!(start.elapsed() >= HEARTBEAT * 2, "{:?}", start.elapsed());
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_tracker_that_hangs_up_again_and_again_is_asked_more_and_more_seldom() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _one = member(listener.local_addr().unwrap(), "one", true);
+    let mut last = tokio::time::Instant::now();
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        drop(take_in(&listener).await);
+        pauses.push(last.elapsed());
+        last = tokio::time::Instant::now();
+    }
+    // At most half a heartbeat apart, and at least half of that.
+    assert!(pauses[4] >= HEARTBEAT / 4, "{pauses:?}");
+}
+
+#[tokio::test]
+async fn leaving_does_not_wait_for_a_tracker_that_says_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let one = member(listener.local_addr().unwrap(), "one", true);
+    let (_mute, _) = tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let start = tokio::time::Instant::now();
+    one.goodbye.say().await;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     eventually("it has left", || one.membership.link() == Link::Left).await;
 }

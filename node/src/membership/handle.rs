@@ -42,11 +42,11 @@ struct Us {
 }
 
 impl Membership {
-    /// Knows nobody yet; this node would like to be called `name`.
-    pub(super) fn new(name: NodeName) -> Self {
+    /// Knows nobody yet; this node, `id`, would like to be called `name`.
+    pub(super) fn new(id: NodeId, name: NodeName) -> Self {
         let us = Us { name, peer: None, link: Link::Searching };
         let inner = Inner {
-            roster: Mutex::default(),
+            roster: Mutex::new(Roster::new(id)),
             us: watch::Sender::new(us),
             changes: watch::Sender::new(0),
         };

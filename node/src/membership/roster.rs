@@ -4,10 +4,12 @@
 //! again. So what an earlier life of the tracker told is not forgotten at once:
 //! those peers are *unconfirmed* for a while, and used like the others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::time::Duration;
 
 use shoal_common::ident::{NodeId, Peer};
+use shoal_common::limits::MAX_NODES;
 use shoal_common::protocol::tracking::{Change, Leaving, News, Registered, Update};
 use tokio::time::Instant;
 
@@ -18,6 +20,16 @@ pub(super) enum Event {
     Left(Peer, Leaving),
 }
 
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Joined(peer) => write!(f, "`{}` joined", peer.name),
+            Self::Left(peer, Leaving::Exit) => write!(f, "`{}` left", peer.name),
+            Self::Left(peer, Leaving::Vanished) => write!(f, "`{}` left without a word", peer.name),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Entry {
     peer: Peer,
@@ -25,15 +37,21 @@ struct Entry {
     until: Option<Instant>,
 }
 
-/// The other nodes.
-#[derive(Debug, Default)]
+/// The other nodes, at most [`MAX_NODES`], whatever a tracker says.
+#[derive(Debug)]
 pub(super) struct Roster {
+    us: NodeId,
     peers: HashMap<NodeId, Entry>,
     instance: Option<u64>,
     revision: u64,
 }
 
 impl Roster {
+    /// Knows nobody; this node itself is never a peer.
+    pub(super) fn new(us: NodeId) -> Self {
+        Self { us, peers: HashMap::new(), instance: None, revision: 0 }
+    }
+
     /// In order of their names.
     pub(super) fn peers(&self) -> Vec<Peer> {
         let mut peers: Vec<_> = self.peers.values().map(|entry| entry.peer.clone()).collect();
@@ -86,6 +104,10 @@ impl Roster {
     }
 
     fn join(&mut self, peer: Peer) -> Option<Event> {
+        let is_new = !self.peers.contains_key(&peer.id);
+        if peer.id == self.us || !peer.is_reachable() || is_new && self.peers.len() >= MAX_NODES {
+            return None;
+        }
         let entry = Entry { peer: peer.clone(), until: None };
         let before = self.peers.insert(peer.id, entry);
         (before.map(|entry| entry.peer) != Some(peer.clone())).then_some(Event::Joined(peer))
@@ -97,7 +119,7 @@ impl Roster {
 
     /// Exactly these are here; others stay until `until`, if that is given.
     fn replace(&mut self, peers: Vec<Peer>, until: Option<Instant>) -> Vec<Event> {
-        let present: std::collections::HashSet<NodeId> = peers.iter().map(|peer| peer.id).collect();
+        let present: HashSet<NodeId> = peers.iter().map(|peer| peer.id).collect();
         let missing: Vec<NodeId> =
             self.peers.keys().filter(|id| !present.contains(id)).copied().collect();
         let mut events = Vec::new();
@@ -141,7 +163,7 @@ mod tests {
 
     #[test]
     fn follows_the_news() {
-        let mut roster = Roster::default();
+        let mut roster = Roster::new(peer("me").id);
         let now = Instant::now();
         let events = roster.registered(registered(1, &["b", "a"]), now, PATIENCE);
         assert_eq!(events.len(), 2);
@@ -160,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_restarted_tracker_is_given_time_to_know_everyone_again() {
-        let mut roster = Roster::default();
+        let mut roster = Roster::new(peer("me").id);
         let start = Instant::now();
         roster.registered(registered(1, &["a", "b"]), start, PATIENCE);
         assert_eq!(roster.registered(registered(2, &[]), start, PATIENCE), []);
@@ -173,8 +195,24 @@ mod tests {
     }
 
     #[test]
+    fn a_tracker_that_tells_nonsense_is_not_believed() {
+        let mut roster = Roster::new(peer("me").id);
+        let mut told = registered(1, &["me", "a"]);
+        told.peers.push(Peer { search: "0.0.0.0:9".parse().unwrap(), ..peer("b") });
+        told.peers.push(Peer { download: "127.0.0.1:0".parse().unwrap(), ..peer("c") });
+        roster.registered(told, Instant::now(), PATIENCE);
+        assert_eq!(names(&roster), ["a"]);
+        let crowd = (0..MAX_NODES + 9).map(|_| Peer { id: NodeId::random(), ..peer("x") });
+        roster.update(Update { revision: 2, news: News::Everyone(crowd.collect()) });
+        assert_eq!(roster.peers().len(), MAX_NODES);
+        let moved = Peer { search: "127.0.0.2:9".parse().unwrap(), ..roster.peers()[0].clone() };
+        let news = News::Changes(vec![Change::Joined(moved.clone()), Change::Joined(peer("z"))]);
+        assert_eq!(roster.update(Update { revision: 3, news }), [Event::Joined(moved)]);
+    }
+
+    #[test]
     fn the_same_tracker_is_believed_at_once() {
-        let mut roster = Roster::default();
+        let mut roster = Roster::new(peer("me").id);
         let now = Instant::now();
         roster.registered(registered(1, &["a", "b"]), now, PATIENCE);
         let events = roster.registered(registered(1, &["b"]), now, PATIENCE);

@@ -8,11 +8,11 @@ use shoal_common::call::{CallError, call};
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::ident::{NodeName, Peer};
 use shoal_common::limits::{
-    HEARTBEAT, MAX_REPLY_FRAME, MAX_REQUEST_FRAME, RECONNECT_PAUSE, REPLY_DEADLINE,
+    HEARTBEAT, HEARTBEATS, MAX_REPLY_FRAME, MAX_REQUEST_FRAME, RECONNECT_PAUSE, REPLY_DEADLINE,
 };
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::tracking::{FromTracker, Leaving, Registered, Registration, ToTracker};
+use shoal_common::protocol::tracking::{FromTracker, Registered, Registration, ToTracker};
 use shoal_common::task::Tasks;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +42,9 @@ pub struct Wish {
 /// What the tracker said to the first registration.
 pub type FirstAnswer = oneshot::Receiver<Result<(), Refusal>>;
 
+/// Wishes to say goodbye; each wants to know when it is said.
+type Goodbyes = mpsc::Receiver<oneshot::Sender<()>>;
+
 /// Says goodbye to the tracker.
 #[derive(Debug, Clone)]
 pub struct Goodbye(mpsc::Sender<oneshot::Sender<()>>);
@@ -60,7 +63,7 @@ impl Goodbye {
 /// Keeps this node registered until the tasks are cancelled or it has said
 /// goodbye.
 pub fn start(wish: Wish, notices: Notices, tasks: &Tasks) -> (Membership, FirstAnswer, Goodbye) {
-    let membership = Membership::new(wish.name.0.clone());
+    let membership = Membership::new(wish.hello.node, wish.name.0.clone());
     let (first, answer) = oneshot::channel();
     let (goodbye, goodbyes) = mpsc::channel(1);
     let session = Session {
@@ -68,11 +71,10 @@ pub fn start(wish: Wish, notices: Notices, tasks: &Tasks) -> (Membership, FirstA
         membership: membership.clone(),
         notices,
         first: Some(first),
-        goodbyes,
         trouble: None,
         heartbeat: HEARTBEAT,
     };
-    tasks.spawn(info_span!("tracker"), session.run().in_current_span());
+    tasks.spawn(info_span!("tracker"), session.run(goodbyes).in_current_span());
     (membership, answer, Goodbye(goodbye))
 }
 
@@ -96,44 +98,57 @@ struct Session {
     membership: Membership,
     notices: Notices,
     first: Option<oneshot::Sender<Result<(), Refusal>>>,
-    goodbyes: mpsc::Receiver<oneshot::Sender<()>>,
     /// The last trouble that was told, so that it is told once.
     trouble: Option<String>,
     heartbeat: Duration,
 }
 
 impl Session {
-    async fn run(mut self) {
+    async fn run(mut self, mut goodbyes: Goodbyes) {
         let mut pauses = pauses();
         loop {
-            let met = Instant::now();
-            let end = match self.register().await {
-                Ok((connection, registered)) => {
-                    pauses = self::pauses();
-                    self.follow(connection, registered).await
-                }
-                Err(end) => end,
-            };
+            let start = Instant::now();
+            let end = self.meet(&mut goodbyes).await;
             if matches!(end, End::Goodbye) {
                 self.membership.set_link(Link::Left);
                 return;
             }
             self.membership.set_link(Link::Searching);
             self.tell(&end);
+            if start.elapsed() > 2 * self.heartbeat {
+                // It was a tracker, not one that takes nodes in and hangs up.
+                pauses = self::pauses();
+            }
             let pause = match end {
                 // Two nodes with one id would throw each other out for ever.
                 End::Refused(Refusal::Superseded) => SUPERSEDED_PAUSE,
                 _ => self.jittered(pauses.next().unwrap_or(RECONNECT_PAUSE.1)),
             };
-            debug!(
-                "{end}; next try in {} ms, after {} ms",
-                pause.as_millis(),
-                met.elapsed().as_millis()
-            );
-            if self.rest(pause).await.is_err() {
-                self.membership.set_link(Link::Left);
-                return;
+            debug!("{end}; next try in {} ms", pause.as_millis());
+            tokio::select! {
+                () = sleep(pause) => {}
+                Some(said) = goodbyes.recv() => {
+                    said.send(()).ok();
+                    self.membership.set_link(Link::Left);
+                    return;
+                }
             }
+        }
+    }
+
+    /// One connection to the tracker, from its beginning to its end.
+    async fn meet(&mut self, goodbyes: &mut Goodbyes) -> End {
+        let registered = tokio::select! {
+            registered = self.register() => registered,
+            // There is nobody yet to say it to.
+            Some(said) = goodbyes.recv() => {
+                said.send(()).ok();
+                Err(End::Goodbye)
+            }
+        };
+        match registered {
+            Ok((connection, registered)) => self.follow(connection, registered, goodbyes).await,
+            Err(end) => end,
         }
     }
 
@@ -200,9 +215,10 @@ impl Session {
         &mut self,
         mut connection: Connection<TcpStream>,
         registered: Registered,
+        goodbyes: &mut Goodbyes,
     ) -> End {
-        self.heartbeat = Duration::from_millis(registered.heartbeat_ms)
-            .clamp(SHORTEST_HEARTBEAT, LONGEST_HEARTBEAT);
+        self.heartbeat =
+            Duration::from_millis(registered.heartbeat_ms).clamp(HEARTBEATS.0, HEARTBEATS.1);
         // The tracker answers every heartbeat, so this much silence means that
         // it is gone although the connection stands.
         let patience = self.heartbeat * 2;
@@ -212,9 +228,10 @@ impl Session {
         let mut beats = interval(self.heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut unconfirmed = Some(now + patience);
+        let mut due = now + patience;
         loop {
             let heard = tokio::select! {
-                message = connection.receive::<FromTracker>(MAX_REPLY_FRAME, patience) => message.map(Some),
+                message = connection.receive(MAX_REPLY_FRAME, due - Instant::now()) => message.map(Some),
                 _ = beats.tick() => self.beat(&mut connection).await.map(|()| None),
                 () = sleep_until(unconfirmed.unwrap_or(now)), if unconfirmed.is_some() => {
                     unconfirmed = None;
@@ -222,12 +239,15 @@ impl Session {
                     self.tell_events(events, true);
                     Ok(None)
                 }
-                Some(said) = self.goodbyes.recv() => {
+                Some(said) = goodbyes.recv() => {
                     leave(connection).await;
                     said.send(()).ok();
                     return End::Goodbye;
                 }
             };
+            if matches!(heard, Ok(Some(_))) {
+                due = Instant::now() + patience;
+            }
             match heard {
                 Ok(Some(FromTracker::Update(update))) => {
                     let events = self.membership.roster().update(update);
@@ -236,6 +256,7 @@ impl Session {
                 Ok(Some(FromTracker::Refused { refusal })) => return End::Refused(refusal),
                 Ok(Some(FromTracker::Unknown) | None) => {}
                 Ok(Some(FromTracker::Registered(_) | FromTracker::Done)) => return End::Nonsense,
+                Err(ConnectionError::Silent(_)) => return ConnectionError::Silent(patience).into(),
                 Err(error) => return error.into(),
             }
         }
@@ -251,19 +272,15 @@ impl Session {
             return;
         }
         self.membership.roster_changed();
-        for event in events {
-            let line = match event {
-                Event::Joined(peer) => format!("`{}` joined", peer.name),
-                Event::Left(peer, Leaving::Exit) => format!("`{}` left", peer.name),
-                Event::Left(peer, Leaving::Vanished) => {
-                    format!("`{}` left without a word", peer.name)
-                }
-            };
-            if aloud {
-                self.notices.say(line);
-            } else {
-                debug!("{line}");
-            }
+        let lines: Vec<_> = events.iter().map(Event::to_string).collect();
+        match (aloud, lines.len()) {
+            (false, _) => debug!("{}", lines.join("; ")),
+            (true, ..=MAX_TOLD) => lines.iter().for_each(|line| self.notices.say(line)),
+            (true, _) => self.notices.say(format_args!(
+                "{} nodes came or left; {} others are here",
+                lines.len(),
+                self.membership.peers().len()
+            )),
         }
     }
 
@@ -295,23 +312,10 @@ impl Session {
             self.trouble = Some(line);
         }
     }
-
-    /// Waits before the next try. An error if the node leaves meanwhile: there
-    /// is nobody to say goodbye to.
-    async fn rest(&mut self, pause: Duration) -> Result<(), ()> {
-        tokio::select! {
-            () = sleep(pause) => Ok(()),
-            Some(said) = self.goodbyes.recv() => {
-                said.send(()).ok();
-                Err(())
-            }
-        }
-    }
 }
 
-/// What a heartbeat may be, whatever a tracker says.
-const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
-const LONGEST_HEARTBEAT: Duration = Duration::from_secs(3600);
+/// Comings and goings of one moment that are told one by one.
+const MAX_TOLD: usize = 8;
 
 /// Pause after another node has taken this node's id.
 const SUPERSEDED_PAUSE: Duration = Duration::from_secs(60);
