@@ -205,6 +205,25 @@ async fn liar(network: &Network, listener: TcpListener, name: String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_asked_for_is_not_believed() {
+    let network = Network::start().await;
+    let node = network.node("one", &[]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let lying = liar(&network, listener, "other.txt".to_owned());
+    let asking = async {
+        eventually("the liar is known", || node.app().peers().len() == 1).await;
+        (node.app().find("notes.txt").await.unwrap(), node.app().search("other").await.unwrap())
+    };
+    let (asked, honest) = tokio::select! {
+        findings = asking => findings,
+        () = lying => unreachable!(),
+    };
+    assert!(asked.found.is_empty() && asked.silent.len() == 1, "{asked:?}");
+    assert_eq!(honest.found.len(), 1, "the same answer to another question is right");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_that_leave_the_folder_are_refused_from_a_peer_and_at_a_peer() {
     let network = Network::start().await;
     let node = network.node("one", &[("notes.txt", b"notes")]).await;

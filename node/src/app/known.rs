@@ -27,15 +27,16 @@ impl Known {
         let mut heard = self.heard();
         let mut owners: HashMap<FileId, Vec<Peer>> = HashMap::new();
         for found in &findings.found {
-            if heard.names.len() < MAX_KNOWN {
-                heard.names.insert(found.name.to_string());
+            if heard.names.len() >= MAX_KNOWN {
+                heard.names.clear();
             }
+            heard.names.insert(found.name.to_string());
             owners.entry(found.id).or_default().extend(found.owners.iter().cloned());
         }
-        if heard.owners.len() > MAX_KNOWN {
+        if heard.owners.len().saturating_add(owners.len()) > MAX_KNOWN {
             heard.owners.clear();
         }
-        heard.owners.extend(owners);
+        heard.owners.extend(owners.into_iter().take(MAX_KNOWN));
     }
 
     /// Who had this content when it was last heard of: where a download can

@@ -206,7 +206,8 @@ impl App {
         self.inner.exit.send_modify(|asked| *asked = true);
     }
 
-    /// Waits for [`App::request_exit`]; each call of it is seen once.
+    /// Changes with [`App::request_exit`]. Requests that come before the last
+    /// one was seen are one.
     pub fn exit_requests(&self) -> watch::Receiver<bool> {
         self.inner.exit.subscribe()
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shoal_common::call::call;
 use shoal_common::content::FileId;
 use shoal_common::ident::Peer;
-use shoal_common::limits::SEARCH_DEADLINE;
+use shoal_common::limits::{MAX_MATCHES, SEARCH_DEADLINE};
 use shoal_common::name::SharedName;
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::search::{Match, Pattern, SearchReply, SearchRequest};
@@ -16,12 +16,16 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::found::{Findings, Found};
+use super::pattern::Matcher;
 
 /// Most peers that are asked at the same moment: each takes a descriptor.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 1024;
 
-/// Asks all `peers` and groups their answers by name and content. Takes at most
-/// [`SEARCH_DEADLINE`]; who has not answered by then is named as silent.
+/// Asks all `peers` and groups their answers by name and content. Each has
+/// [`SEARCH_DEADLINE`]; who has not answered by then is named as silent. Up to
+/// [`AT_ONCE`] are asked at once, so no more of them take no longer than one.
+///
+/// What an answer holds that was not asked for is not believed.
 pub async fn ask(peers: Vec<Peer>, us: &Hello, pattern: &Pattern) -> Findings {
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     // A set, not `Tasks`: when the caller is cancelled, so are the questions.
@@ -29,11 +33,8 @@ pub async fn ask(peers: Vec<Peer>, us: &Hello, pattern: &Pattern) -> Findings {
     for peer in peers {
         let (us, pattern, slots) = (us.clone(), pattern.clone(), Arc::clone(&slots));
         questions.spawn(async move {
-            let question = async {
-                let _slot = slots.acquire().await;
-                ask_one(&peer, &us, pattern).await
-            };
-            let answer = timeout(SEARCH_DEADLINE, question).await;
+            let _slot = slots.acquire().await;
+            let answer = timeout(SEARCH_DEADLINE, ask_one(&peer, &us, pattern)).await;
             (peer, answer.unwrap_or_else(|_| Err("it did not answer in time".to_owned())))
         });
     }
@@ -48,8 +49,15 @@ pub async fn ask(peers: Vec<Peer>, us: &Hello, pattern: &Pattern) -> Findings {
 
 async fn ask_one(peer: &Peer, us: &Hello, pattern: Pattern) -> Result<(Vec<Match>, bool), String> {
     let (mut connection, _) = call(peer.search, us).await.map_err(|error| error.to_string())?;
+    let matcher = Matcher::new(&pattern).map_err(|error| error.to_string())?;
     match connection.ask(&SearchRequest::Search { pattern }).await {
-        Ok(SearchReply::Matches { matches, more }) => Ok((matches, more)),
+        Ok(SearchReply::Matches { matches, more }) => {
+            let asked = |found: &Match| matcher.matches(&found.name, found.file);
+            if matches.len() > MAX_MATCHES || !matches.iter().all(asked) {
+                return Err("it answered what was not asked".to_owned());
+            }
+            Ok((matches, more))
+        }
         Ok(SearchReply::Refused { refusal }) => Err(format!("refused: {refusal}")),
         Ok(SearchReply::Unknown) => Err("an unknown answer".to_owned()),
         Err(error) => Err(error.to_string()),

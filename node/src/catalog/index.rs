@@ -29,7 +29,7 @@ pub struct Shared {
 /// The files that a node shares.
 #[derive(Debug, Default)]
 pub struct Index {
-    by_name: BTreeMap<SharedName, Shared>,
+    by_name: BTreeMap<SharedName, Arc<Shared>>,
     by_content: HashMap<FileId, BTreeSet<SharedName>>,
 }
 
@@ -39,7 +39,7 @@ impl Index {
         self.remove(&shared.name);
         let names = self.by_content.entry(shared.manifest.file()).or_default();
         names.insert(shared.name.clone());
-        self.by_name.insert(shared.name.clone(), shared);
+        self.by_name.insert(shared.name.clone(), Arc::new(shared));
     }
 
     /// Removes a file; whether it was there.
@@ -58,17 +58,17 @@ impl Index {
     /// A file with this content, if there is one.
     pub fn find(&self, file: &FileId) -> Option<&Shared> {
         let name = self.by_content.get(file)?.first()?;
-        self.by_name.get(name)
+        self.get(name)
     }
 
     /// The file with this name.
     pub fn get(&self, name: &SharedName) -> Option<&Shared> {
-        self.by_name.get(name)
+        self.by_name.get(name).map(Arc::as_ref)
     }
 
     /// All files, in order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &Shared> {
-        self.by_name.values()
+        self.by_name.values().map(Arc::as_ref)
     }
 
     /// Number of files and of their bytes.
@@ -77,30 +77,16 @@ impl Index {
         (self.by_name.len(), bytes)
     }
 
-    /// The files that match, at most [`MAX_MATCHES`], and whether there are
-    /// more.
-    pub fn search(&self, matcher: &Matcher) -> (Vec<Match>, bool) {
-        let mut matches: Vec<Match> = self.candidates(matcher).take(MAX_MATCHES + 1).collect();
-        let more = matches.len() > MAX_MATCHES;
-        matches.truncate(MAX_MATCHES);
-        (matches, more)
-    }
-
-    fn candidates(&self, matcher: &Matcher) -> Box<dyn Iterator<Item = Match> + '_> {
+    /// The files that may match, in order of their names. Cheap; whether they do
+    /// is for [`select`], which need not hold anyone up.
+    pub fn candidates(&self, matcher: &Matcher) -> Vec<Arc<Shared>> {
         match matcher {
-            Matcher::Exact(name) => Box::new(self.get(name).map(as_match).into_iter()),
+            Matcher::Exact(name) => self.by_name.get(name).cloned().into_iter().collect(),
             Matcher::Content(file) => {
                 let names = self.by_content.get(file).into_iter().flatten();
-                Box::new(names.filter_map(|name| self.get(name).map(as_match)))
+                names.filter_map(|name| self.by_name.get(name).cloned()).collect()
             }
-            Matcher::Part(_) | Matcher::Glob(_) => {
-                // Not lazy: the matcher need not live as long as the index.
-                let all = self
-                    .iter()
-                    .filter(|shared| matcher.matches(&shared.name, shared.manifest.file()));
-                let found: Vec<_> = all.take(MAX_MATCHES + 1).map(as_match).collect();
-                Box::new(found.into_iter())
-            }
+            Matcher::Part(_) | Matcher::Glob(_) => self.by_name.values().cloned().collect(),
         }
     }
 
@@ -117,6 +103,17 @@ impl Index {
         });
         (forget.map(|known| known.name.clone()).collect(), hash.cloned().collect())
     }
+}
+
+/// Those that match, at most [`MAX_MATCHES`], and whether there are more.
+pub fn select(candidates: &[Arc<Shared>], matcher: &Matcher) -> (Vec<Match>, bool) {
+    let matching =
+        candidates.iter().filter(|shared| matcher.matches(&shared.name, shared.manifest.file()));
+    let mut matches: Vec<Match> =
+        matching.take(MAX_MATCHES + 1).map(|shared| as_match(shared)).collect();
+    let more = matches.len() > MAX_MATCHES;
+    matches.truncate(MAX_MATCHES);
+    (matches, more)
 }
 
 impl From<&Shared> for FileInfo {
@@ -136,6 +133,10 @@ mod tests {
 
     use super::super::pattern::typed;
     use super::*;
+
+    fn search(index: &Index, matcher: &Matcher) -> (Vec<Match>, bool) {
+        select(&index.candidates(matcher), matcher)
+    }
 
     fn shared(name: &str, content: &str, mtime_ns: i64) -> Shared {
         let size = content.len() as u64;
@@ -159,7 +160,7 @@ mod tests {
         index.insert(shared("a", "same", 1));
         let id = FileId::of(b"same");
         assert_eq!(index.find(&id).unwrap().name.as_str(), "a");
-        assert_eq!(index.search(&Matcher::Content(id)).0.len(), 2);
+        assert_eq!(search(&index, &Matcher::Content(id)).0.len(), 2);
         assert!(index.remove(&"a".parse().unwrap()));
         assert_eq!(index.find(&id).unwrap().name.as_str(), "b");
         index.insert(shared("b", "other", 2));
@@ -188,10 +189,10 @@ mod tests {
         for number in 0..=MAX_MATCHES {
             index.insert(shared(&format!("file {number:05}"), "x", 1));
         }
-        let (matches, more) = index.search(&Matcher::new(&typed("file")).unwrap());
+        let (matches, more) = search(&index, &Matcher::new(&typed("file")).unwrap());
         assert_eq!((matches.len(), more), (MAX_MATCHES, true));
         index.remove(&"file 00000".parse().unwrap());
-        let (matches, more) = index.search(&Matcher::new(&typed("file")).unwrap());
+        let (matches, more) = search(&index, &Matcher::new(&typed("file")).unwrap());
         assert_eq!((matches.len(), more), (MAX_MATCHES, false));
     }
 

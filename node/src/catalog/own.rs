@@ -8,7 +8,7 @@ use shoal_common::protocol::search::{Match, Pattern};
 use tokio::sync::{Notify, watch};
 
 use super::found::FileInfo;
-use super::index::{Index, Shared};
+use super::index::{Index, Shared, select};
 use super::pattern::{Matcher, PatternError};
 use super::store;
 use crate::volume::{Stamp, Volume};
@@ -65,13 +65,16 @@ impl Catalog {
         self.index().totals()
     }
 
-    /// The files that match, and whether there are more than may be told.
+    /// The files that match, and whether there are more than may be told. Takes
+    /// time in proportion to the number of files, unless the pattern is an exact
+    /// name or a content; others may use the catalog meanwhile.
     ///
     /// # Errors
     /// The pattern can't be used.
     pub fn search(&self, pattern: &Pattern) -> Result<(Vec<Match>, bool), PatternError> {
         let matcher = Matcher::new(pattern)?;
-        Ok(self.index().search(&matcher))
+        let candidates = self.index().candidates(&matcher);
+        Ok(select(&candidates, &matcher))
     }
 
     /// Adds a file whose content is known already.

@@ -87,16 +87,22 @@ fn folded(text: &str) -> String {
     text.nfc().flat_map(char::to_lowercase).collect()
 }
 
+/// Most groups in braces of a glob. Nested deeper than some 250, `globset` makes
+/// an expression that the compiler refuses, and panics; nobody types so many.
+const MAX_ALTERNATES: usize = 32;
+
 /// `globset` compiles to an automaton, so that no pattern takes more than
 /// linear time.
 fn glob(text: &str) -> Result<GlobMatcher, PatternError> {
+    let wrong =
+        |cause: String| PatternError::Glob { pattern: text.escape_debug().to_string(), cause };
+    if text.matches('{').count() > MAX_ALTERNATES {
+        return Err(wrong(format!("more than {MAX_ALTERNATES} groups in braces")));
+    }
     let normal: String = text.nfc().collect();
     match GlobBuilder::new(&normal).build() {
         Ok(glob) => Ok(glob.compile_matcher()),
-        Err(error) => Err(PatternError::Glob {
-            pattern: text.escape_debug().to_string(),
-            cause: error.kind().to_string(),
-        }),
+        Err(error) => Err(wrong(error.kind().to_string())),
     }
 }
 
@@ -137,14 +143,15 @@ mod tests {
     #[test]
     fn bad_patterns_are_errors() {
         let long = "x".repeat(MAX_PATTERN + 1);
-        for text in ["[", "{a,b", "a**[", &long] {
+        let nested = |depth| format!("{}a{}", "{".repeat(depth), "}".repeat(depth));
+        for text in ["[", "{a,b", "a**[", &long, &nested(MAX_ALTERNATES + 1), &nested(300)] {
             assert!(Matcher::new(&typed(text)).is_err(), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_pattern_gives_a_matcher_or_an_error(text in "[*?\\[\\]{},!a\\\\é/-]{0,60}") {
+        fn any_pattern_gives_a_matcher_or_an_error(text in "[*?\\[\\]{},!a\\\\é/-]{0,60}|[{}a,]{0,1000}|\\{{0,500}a}{0,500}") {
             if let Ok(matcher) = Matcher::new(&typed(&text)) {
                 matcher.matches(&"aé/a".parse().unwrap(), FileId::of(b""));
             }

@@ -6,6 +6,7 @@
 //! still being copied is not published by halves.
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,9 +31,9 @@ const RESCAN: Duration = Duration::from_secs(10);
 /// after the hash always shows in the stamp.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// Least time between two looks, so that a busy folder costs a bounded share of
-/// a core.
-const LEAST_PAUSE: Duration = Duration::from_millis(100);
+/// Least time between two looks, and least multiple of the time that the last
+/// one took: a busy folder costs at most a fifth of a core, however large.
+const LEAST_PAUSE: (Duration, u32) = (Duration::from_millis(100), 4);
 
 /// How often the index is written while it changes.
 const SAVE: Duration = Duration::from_secs(5);
@@ -51,6 +52,7 @@ pub fn keep_up(catalog: Catalog, notices: Notices, tasks: &Tasks) {
         watch,
         stop,
         saved: Instant::now(),
+        walked: Duration::ZERO,
         loaded: false,
         complete: false,
         reported: HashSet::new(),
@@ -86,6 +88,8 @@ struct Scan {
     watch: Option<RecommendedWatcher>,
     stop: CancellationToken,
     saved: Instant,
+    /// How long the last walk through the folder took.
+    walked: Duration,
     /// Whether what was known the last time is known again.
     loaded: bool,
     /// Whether everything that was there at the start is known.
@@ -102,9 +106,13 @@ impl Scan {
         let scan = Arc::new(Mutex::new(self));
         loop {
             let lent = Arc::clone(&scan);
-            let look = move || lent.lock().unwrap_or_else(PoisonError::into_inner).look();
-            let Ok(settled) = blocking.spawn_blocking(look).await else { return };
-            sleep(if settled { LEAST_PAUSE } else { SETTLE }).await;
+            let look = move || {
+                let mut scan = lent.lock().unwrap_or_else(PoisonError::into_inner);
+                (scan.look(), scan.walked)
+            };
+            let Ok((settled, walked)) = blocking.spawn_blocking(look).await else { return };
+            let pause = LEAST_PAUSE.0.max(walked * LEAST_PAUSE.1);
+            sleep(if settled { pause } else { pause.max(SETTLE) }).await;
             if settled {
                 timeout(RESCAN, wanted.notified()).await.ok();
             }
@@ -117,14 +125,19 @@ impl Scan {
         if !std::mem::replace(&mut self.loaded, true) {
             self.catalog.load();
         }
+        let start = Instant::now();
         let listing = match self.catalog.volume().list() {
-            Ok(listing) => listing,
+            Ok(listing) => {
+                self.reported.remove("");
+                listing
+            }
             Err(error) => {
                 self.report(String::new(), format!("cannot read the shared folder: {error}"));
                 return true;
             }
         };
         self.follow(&listing);
+        self.walked = start.elapsed();
         let (forget, to_hash) = self.catalog.index().compare(&listing.files);
         forget.iter().for_each(|name| self.forget(name));
         let mut settled = true;
@@ -160,7 +173,15 @@ impl Scan {
     fn forget(&self, name: &SharedName) {
         let now = self.catalog.volume().open_shared(name).and_then(|file| Stamp::of(&file));
         let known = self.catalog.index().get(name).map(|known| known.stamp);
-        if now.ok() != known {
+        let is_gone = match now {
+            Ok(now) => Some(now) != known,
+            // Any other error is about the moment, not about the file: too many
+            // open descriptors, a disk that stutters.
+            Err(error) => {
+                matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+            }
+        };
+        if is_gone {
             info!("`{name}` changed or went");
             self.catalog.forget(name);
         }

@@ -3,8 +3,9 @@
 use shoal_common::connection::ConnectionError;
 use shoal_common::limits::{IDLE_DEADLINE, MAX_REPLY_FRAME, MAX_REQUEST_FRAME};
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::search::{SearchReply, SearchRequest};
+use shoal_common::protocol::search::{Match, Pattern, SearchReply, SearchRequest};
 use shoal_common::serve::Guest;
+use tokio::sync::Semaphore;
 use tracing::debug;
 
 use super::own::Catalog;
@@ -23,8 +24,31 @@ pub async fn answer(mut guest: Guest, catalog: Catalog) -> Result<(), Connection
             }
             request => request?,
         };
-        guest.connection.send(&reply(&catalog, request), MAX_REPLY_FRAME).await?;
+        let reply = looked_up(&catalog, request).await;
+        guest.connection.send(&reply, MAX_REPLY_FRAME).await?;
     }
+}
+
+/// Most patterns that are compared with all names at the same time: enough for
+/// all cores of usual machines, and others keep a share of them.
+const MAX_LOOKUPS: usize = 4;
+
+static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
+
+/// A pattern is compared with every name, which takes its time: on a thread
+/// where nobody else waits.
+async fn looked_up(catalog: &Catalog, request: SearchRequest) -> SearchReply {
+    let pattern = match &request {
+        SearchRequest::Search { pattern } => pattern,
+        SearchRequest::Unknown => return reply(catalog, request),
+    };
+    if matches!(pattern, Pattern::Exact(_) | Pattern::Content(_)) {
+        return reply(catalog, request);
+    }
+    let _turn = LOOKUPS.acquire().await;
+    let catalog = catalog.clone();
+    let looked_up = tokio::task::spawn_blocking(move || reply(&catalog, request)).await;
+    looked_up.unwrap_or(SearchReply::Refused { refusal: Refusal::Busy })
 }
 
 fn reply(catalog: &Catalog, request: SearchRequest) -> SearchReply {
@@ -41,7 +65,7 @@ fn reply(catalog: &Catalog, request: SearchRequest) -> SearchReply {
 }
 
 /// Cuts an answer that would not fit a frame: names can be long.
-fn fitting(mut matches: Vec<shoal_common::protocol::search::Match>, mut more: bool) -> SearchReply {
+fn fitting(mut matches: Vec<Match>, mut more: bool) -> SearchReply {
     // Hash, size, tags and field names take less than this beside the name.
     const BESIDE_NAME: usize = 128;
     let mut left = MAX_REPLY_FRAME - BESIDE_NAME;

@@ -13,6 +13,9 @@ use shoal_common::protocol::greeting::DEFAULT_NETWORK;
 use crate::config::{Config, DEFAULT_FILES, DEFAULT_LOGS, DEFAULT_TRACKER};
 use crate::terminal::command::From;
 
+/// Longest time to wait for running transfers, in seconds: a day.
+const MAX_GRACE: u64 = 24 * 60 * 60;
+
 /// Shares a folder with a network of nodes, searches it, fetches from it.
 ///
 /// Without a subcommand a node runs until `exit` is typed or a signal comes.
@@ -78,7 +81,8 @@ pub struct NodeArgs {
     #[arg(long, env = "SHOAL_NAME", value_name = "NAME")]
     pub name: Option<NodeName>,
     /// How long running transfers are waited for on leaving.
-    #[arg(long, env = "SHOAL_GRACE", value_name = "SECONDS", default_value_t = GRACE.as_secs())]
+    #[arg(long, env = "SHOAL_GRACE", value_name = "SECONDS", default_value_t = GRACE.as_secs(),
+          value_parser = clap::value_parser!(u64).range(0..=MAX_GRACE))]
     pub grace: u64,
 }
 

@@ -1,6 +1,5 @@
 //! Joins the network, fetches one file, and leaves.
 
-use std::path::Path;
 use std::time::Duration;
 
 use shoal_common::process::{Exit, StopSignals, raise_descriptor_limit};
@@ -48,8 +47,14 @@ pub(super) async fn run(args: GetArgs) -> Exit {
         Err(error) => Err(Trouble::refused(format!("cannot listen to signals: {error}"))),
     };
     clear_progress(&printer).await;
+    // Held until the end, so that nobody else begins to use the folder before
+    // it is in order.
+    let volume = node.volume().clone();
     node.stop(Duration::ZERO, std::future::pending()).await;
-    tidy(&config.files);
+    if let Err(error) = volume.forget() {
+        printer.note(format!("cannot tidy up `.shoal`: {error}")).await;
+    }
+    drop(volume);
     let exit = match outcome {
         Ok(job) => {
             printer.line(render::outcome(&job)).await;
@@ -121,37 +126,5 @@ async fn show(printer: Printer, news: News) {
 async fn clear_progress(printer: &Printer) {
     if printer.look_err().width.is_some() {
         printer.raw_err("\r\x1b[K".to_owned()).await;
-    }
-}
-
-/// Removes the hidden folder, unless it belongs to a node that shares this
-/// folder or keeps a download for the next time.
-fn tidy(files: &Path) {
-    let hidden = files.join(".shoal");
-    let is_empty =
-        |path: &Path| std::fs::read_dir(path).map_or(true, |mut all| all.next().is_none());
-    if !hidden.join("id").exists() && is_empty(&hidden.join("partial")) {
-        // If it stays, it does no harm.
-        std::fs::remove_dir_all(hidden).ok();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_stays_but_what_is_needed_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let hidden = dir.path().join(".shoal");
-        for kept in ["id", "partial/x"] {
-            let kept = hidden.join(kept);
-            std::fs::create_dir_all(&kept).unwrap();
-            tidy(dir.path());
-            assert!(kept.exists());
-            std::fs::remove_dir(&kept).unwrap();
-        }
-        tidy(dir.path());
-        assert!(!hidden.exists());
     }
 }

@@ -166,6 +166,7 @@ mod tests {
         for line in [
             "shoal-node --name all",
             "shoal-node --search-port 99999",
+            "shoal-node --grace 18446744073709551615",
             "shoal-node frobnicate",
             "shoal-node ctl",
             "shoal-node --log-format xml",

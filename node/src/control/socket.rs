@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
-/// The hidden folder in a shared folder.
-const FOLDER: &str = ".shoal";
+use crate::volume::Volume;
+
 /// The socket in it.
 const SOCKET: &str = "control";
 
@@ -34,7 +34,7 @@ impl ControlSocket {
     /// # Errors
     /// The folder can't be written.
     pub fn bind(files: &Path) -> io::Result<Self> {
-        let folder = files.join(FOLDER);
+        let folder = Volume::state_path(files);
         fs::create_dir_all(&folder)?;
         fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
         let path = folder.join(SOCKET);
@@ -69,7 +69,7 @@ impl Drop for ControlSocket {
 /// # Errors
 /// No node runs there ([`is_absent`]), or its socket can't be opened.
 pub async fn connect(files: &Path) -> io::Result<UnixStream> {
-    let folder = File::open(files.join(FOLDER))?;
+    let folder = File::open(Volume::state_path(files))?;
     UnixStream::connect(through(&folder)).await
 }
 

@@ -33,6 +33,7 @@ use tokio::sync::oneshot;
 use tracing::info_span;
 
 use crate::control::client::Door;
+use crate::volume::Volume;
 use interactive::{Screen, Session};
 use printer::Printer;
 
@@ -57,7 +58,7 @@ pub struct Place {
 impl Place {
     /// The terminal of the node that shares `files`.
     pub fn new(files: &Path, leaving: Leaving) -> Self {
-        Self { history: files.join(".shoal/history"), leaving }
+        Self { history: Volume::state_path(files).join("history"), leaving }
     }
 }
 

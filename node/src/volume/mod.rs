@@ -10,6 +10,7 @@
 //! <files>/.shoal/lock    held while a node runs on this folder
 //! <files>/.shoal/index   what has been hashed
 //! <files>/.shoal/control the socket of the running node
+//! <files>/.shoal/history what was typed at its terminal
 //! <files>/.shoal/partial/<file id>/   a download in progress
 //! ```
 
@@ -191,23 +192,21 @@ impl Volume {
         write_whole(&self.state, name, content)
     }
 
-    /// Where the node's own state is: for the socket of the running node and
-    /// the history of its terminal.
-    pub fn state_path(&self) -> PathBuf {
-        Self::state_path_of(&self.path)
+    /// Where the state of the node on this folder is, for those who only look
+    /// for the socket of a running node or the history of its terminal.
+    pub fn state_path(files: &Path) -> PathBuf {
+        files.join(STATE)
     }
 
-    /// The same for a folder that is not opened here.
-    pub fn state_path_of(path: &Path) -> PathBuf {
-        path.join(STATE)
-    }
-
-    /// Removes the node's state if nothing in it is worth keeping: no partial
-    /// download. For a folder that was used only to fetch into.
+    /// Removes the node's state if nothing in it is worth keeping: no identity
+    /// and no partial download. For a folder that was used only to fetch into.
     ///
     /// # Errors
     /// Something can't be removed.
     pub fn forget(&self) -> io::Result<()> {
+        if self.state.try_exists("id")? {
+            return Ok(());
+        }
         match self.state.remove_dir("partial") {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -306,6 +305,21 @@ mod tests {
         volume.write_state("index", b"one").unwrap();
         volume.write_state("index", b"two").unwrap();
         assert_eq!(volume.read_state("index").unwrap(), b"two");
+    }
+
+    #[test]
+    fn nothing_is_forgotten_that_is_needed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(dir.path()).unwrap();
+        let file = shoal_common::content::FileId::of(b"half");
+        volume.partial(&file).unwrap();
+        volume.forget().unwrap();
+        assert_eq!(volume.partials().unwrap(), [file]);
+        volume.partial(&file).unwrap().discard().unwrap();
+        volume.node_id().unwrap();
+        volume.forget().unwrap();
+        assert!(dir.path().join(STATE).join("id").exists());
+        std::fs::remove_file(dir.path().join(STATE).join("id")).unwrap();
         volume.forget().unwrap();
         assert!(!dir.path().join(STATE).exists());
     }

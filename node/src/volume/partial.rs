@@ -105,26 +105,38 @@ impl PartialDir {
     /// The name can't be made: a part of it is a file or a link that leaves
     /// the folder, or the disk fails.
     pub fn publish(self, wanted: &SharedName) -> io::Result<SharedName> {
-        let folder = match wanted.parent() {
-            Some(parent) => {
-                self.root.create_dir_all(parent)?;
-                self.root.open_dir(parent)?
-            }
-            None => self.root.try_clone()?,
-        };
+        let folder = self.folder(wanted)?;
         let numbered = (2..MAX_NUMBER).map(|number| wanted.with_number(number));
         for name in std::iter::once(wanted.clone()).chain(numbered) {
             match self.rename_to(&folder, name.file_name()) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    sync(&folder)?;
-                    self.discard()?;
+                    // The file is there, whole: whatever fails now is not worth
+                    // saying that it is not.
+                    if let Err(error) = sync(&folder).and_then(|()| self.discard()) {
+                        tracing::warn!("`{name}` is here, but its folder is not in order: {error}");
+                    }
                     return Ok(name);
                 }
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The folder that a name lies in; made, and made durable, if it is not
+    /// there.
+    fn folder(&self, name: &SharedName) -> io::Result<Dir> {
+        let mut folder = self.root.try_clone()?;
+        for part in name.parent().into_iter().flat_map(|parent| parent.split('/')) {
+            match folder.create_dir(part) {
+                Ok(()) => sync(&folder)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            folder = folder.open_dir(part)?;
+        }
+        Ok(folder)
     }
 
     fn rename_to(&self, folder: &Dir, name: &str) -> io::Result<()> {
