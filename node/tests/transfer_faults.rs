@@ -83,7 +83,7 @@ async fn a_manifest_that_does_not_fit_is_not_believed() {
 async fn who_stands_still_loses_its_chunks_to_the_others() {
     for fault in [Fault::Silent, Fault::Mute, Fault::Drip, Fault::Stall] {
         let (info, _, _) = beside_an_honest_one(fault).await;
-        assert_eq!(share(&info, "honest"), info.size, "{fault:?}");
+        assert_eq!(share(&info, "honest"), info.size, "{fault:?}: {info:#?}");
     }
 }
 

@@ -147,7 +147,7 @@ impl Script {
         match self.fault {
             Fault::WrongBytes => bytes[length / 2] ^= 1,
             Fault::WrongOnce if nth == 0 => bytes[length / 2] ^= 1,
-            Fault::Silent => std::future::pending().await,
+            Fault::Silent | Fault::Mute => std::future::pending().await,
             Fault::OtherRange => announced.offset += 1,
             Fault::Refuse(refusal) => {
                 return wire.send(&TransferReply::Refused { refusal }, MAX_REPLY_FRAME).await;
