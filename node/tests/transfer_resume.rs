@@ -16,7 +16,7 @@ use shoal_common::task::Tasks;
 use shoal_node::transfer::CancelError;
 use shoal_node::transfer::job::JobState;
 
-const SLOWLY: Duration = Duration::from_millis(20);
+const SLOWLY: Duration = Duration::from_millis(80);
 
 fn data_of(dir: &Path, bytes: &[u8]) -> std::path::PathBuf {
     dir.join(".shoal/partial").join(FileId::of(bytes).to_string()).join("data")
