@@ -41,6 +41,11 @@ pub const MAX_COMPONENT: usize = 255;
 /// folder in front of it always fits too.
 pub const MAX_NAME: usize = 1024;
 
+/// Longest extension of a file name, in bytes, the dot included: one that is
+/// kept whole where a name is shortened. What is longer is no extension but a
+/// dot in a name.
+pub const MAX_EXTENSION: usize = 32;
+
 /// Deepest shared name, in components: bounds recursion over folders.
 pub const MAX_DEPTH: usize = 32;
 
