@@ -67,6 +67,12 @@ pub const MAX_REQUEST_FRAME: usize = 16 * 1024;
 /// largest of them.
 pub const MAX_REPLY_FRAME: usize = 4 * 1024 * 1024;
 
+/// Deepest nesting of lists and maps in a message. The deepest has 5 (a peer in
+/// a change in a list in the news of an update); beyond that there is room for
+/// new fields. A reader recurses as deep, so without a bound a frame of `[[[[…`
+/// exhausts its stack.
+pub const MAX_NESTING: usize = 16;
+
 /// Most ranges in one request for chunks.
 pub const MAX_RANGES: usize = 64;
 

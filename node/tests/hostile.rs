@@ -44,6 +44,12 @@ async fn downloads(address: SocketAddr) -> bool {
     matches!(connection.ask(&request).await, Ok(TransferReply::Size { size: 5 }))
 }
 
+/// A message of the right type with lists in lists in a field that is unknown.
+fn nested() -> Vec<u8> {
+    let body = [b"\x82\xa1x", &[0x91; 1000][..], b"\xc0\xa4type\xa5hello"].concat();
+    [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()
+}
+
 /// Waits until the other side hangs up; how long that took.
 async fn until_closed(stream: &mut TcpStream) -> Duration {
     let start = Instant::now();
@@ -57,10 +63,15 @@ async fn garbage_half_frames_and_endless_frames_are_closed_at_every_port() {
     let network = Network::start().await;
     let node = network.node("one", &[("notes.txt", b"notes")]).await;
     let us = node.app().identity();
+    let nested = nested();
     for port in [us.search, us.download, network.tracker()] {
-        for hostile in
-            [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[0xff; 64], b"\0\0\0\x01\xc1", &[0; 4]]
-        {
+        for hostile in [
+            &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+            &[0xff; 64],
+            b"\0\0\0\x01\xc1",
+            &[0; 4],
+            &nested,
+        ] {
             let mut stream = TcpStream::connect(port).await.unwrap();
             stream.write_all(hostile).await.unwrap();
             assert!(until_closed(&mut stream).await < HELLO_DEADLINE / 2, "{port} {hostile:?}");
@@ -71,8 +82,8 @@ async fn garbage_half_frames_and_endless_frames_are_closed_at_every_port() {
         assert!(until_closed(&mut half).await < HELLO_DEADLINE / 2, "{port}");
     }
     // The same after a proper greeting.
-    for port in [us.search, us.download] {
-        for hostile in [&[0xff; 64][..], b"\0\0\0\x01\xc1", &[0; 4]] {
+    for port in [us.search, us.download, network.tracker()] {
+        for hostile in [&[0xff; 64][..], b"\0\0\0\x01\xc1", &[0; 4], &nested] {
             let (mut connection, _) = call(port, &stranger()).await.unwrap();
             connection.stream().write_all(hostile).await.unwrap();
             assert!(until_closed(connection.stream()).await < HELLO_DEADLINE, "{port} {hostile:?}");
