@@ -49,7 +49,7 @@ impl Visit {
     pub(crate) fn needs_room(&self, message: Option<&ToTracker>, registry: &Registry) -> bool {
         match message {
             Some(ToTracker::Register(_)) => true,
-            Some(ToTracker::Heartbeat { .. }) | None => {
+            Some(ToTracker::Heartbeat) | None => {
                 self.told.is_some_and(|told| registry.revision().saturating_sub(told) > SMALL_NEWS)
             }
             Some(ToTracker::Exit | ToTracker::Unknown) => false,
@@ -74,8 +74,8 @@ impl Visit {
                 Err(refusal) => refused(refusal),
             },
             (ToTracker::Unknown, _) => refused(Refusal::Unsupported),
-            (ToTracker::Heartbeat { .. } | ToTracker::Exit, None) => refused(Refusal::NotAllowed),
-            (ToTracker::Heartbeat { .. }, Some(told)) => {
+            (ToTracker::Heartbeat | ToTracker::Exit, None) => refused(Refusal::NotAllowed),
+            (ToTracker::Heartbeat, Some(told)) => {
                 self.told = Some(registry.revision());
                 Step::Say(FromTracker::Update(registry.news(self.speaker.node, told)))
             }

@@ -53,7 +53,7 @@ async fn a_broken_connection_is_a_vanished_node_after_one_interval_and_not_befor
     let (id, start) = (two.id, Instant::now());
     drop(two);
     while !one.peers.is_empty() {
-        one.send(&ToTracker::Heartbeat { revision: 0 }).await;
+        one.send(&ToTracker::Heartbeat).await;
         let message = one.receive(EVER).await.unwrap();
         one.learn(message);
         tokio::time::sleep(BEAT / 10).await;
@@ -72,7 +72,7 @@ async fn silence_is_a_vanished_node_after_two_intervals_and_not_before() {
     let mut silent = Node::join(&tracker, "silent").await;
     let mut one = Node::join(&tracker, "one").await;
     while !one.peers.is_empty() {
-        one.send(&ToTracker::Heartbeat { revision: 0 }).await;
+        one.send(&ToTracker::Heartbeat).await;
         let message = one.receive(EVER).await.unwrap();
         one.learn(message);
         tokio::time::sleep(BEAT / 10).await;

@@ -23,11 +23,8 @@ use crate::protocol::refusal::Refusal;
 pub enum ToTracker {
     /// Here I am.
     Register(Registration),
-    /// Still here, and up to date to this revision.
-    Heartbeat {
-        /// The last revision that the node has seen.
-        revision: u64,
-    },
+    /// Still here.
+    Heartbeat,
     /// Leaving on purpose.
     Exit,
     /// A request of a newer program.
@@ -160,10 +157,7 @@ mod tests {
             &ToTracker::Register(registration()),
             &format!("85 a4'type a8'register a4'name a5'node1 a5'exact c3 {PORTS}"),
         );
-        golden(
-            &ToTracker::Heartbeat { revision: 300 },
-            "82 a4'type a9'heartbeat a8'revision cd012c",
-        );
+        golden(&ToTracker::Heartbeat, "81 a4'type a9'heartbeat");
         golden(&ToTracker::Exit, "81 a4'type a4'exit");
         golden(
             &FromTracker::Registered(Registered {
@@ -208,6 +202,6 @@ mod tests {
         assert_eq!(rmp_serde::from_slice::<ToTracker>(&unknown).unwrap(), ToTracker::Unknown);
         let richer = parse("83 a4'type a9'heartbeat a4'mood a5'happy a8'revision 01");
         let message = rmp_serde::from_slice::<ToTracker>(&richer).unwrap();
-        assert_eq!(message, ToTracker::Heartbeat { revision: 1 });
+        assert_eq!(message, ToTracker::Heartbeat);
     }
 }

@@ -242,8 +242,7 @@ impl Session {
     }
 
     async fn beat(&self, connection: &mut Connection<TcpStream>) -> Result<(), ConnectionError> {
-        let revision = self.membership.roster().revision();
-        connection.send(&ToTracker::Heartbeat { revision }, MAX_REQUEST_FRAME).await
+        connection.send(&ToTracker::Heartbeat, MAX_REQUEST_FRAME).await
     }
 
     fn tell_events(&self, events: Vec<Event>, aloud: bool) {

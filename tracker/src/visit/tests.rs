@@ -23,7 +23,7 @@ fn register(name: &str) -> ToTracker {
     })
 }
 
-const HEARTBEAT: ToTracker = ToTracker::Heartbeat { revision: 0 };
+const HEARTBEAT: ToTracker = ToTracker::Heartbeat;
 
 fn refused(refusal: Refusal) -> Step {
     Step::Say(FromTracker::Refused { refusal })

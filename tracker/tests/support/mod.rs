@@ -172,7 +172,7 @@ impl Node {
 
     /// Nothing is said to it for a while, but what it asks for itself.
     pub(crate) async fn hears_nothing(&mut self) {
-        self.send(&ToTracker::Heartbeat { revision: 0 }).await;
+        self.send(&ToTracker::Heartbeat).await;
         let FromTracker::Update(update) = self.receive(AT_ONCE).await.unwrap() else {
             panic!("no update");
         };
