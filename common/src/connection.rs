@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::limits::{FRAME_DEADLINE, MAX_NESTING, MAX_REPLY_FRAME, MAX_REQUEST_FRAME, REPLY_DEADLINE};
+use crate::limits::{FRAME_DEADLINE, MAX_NESTING, MAX_REQUEST_FRAME, REPLY_DEADLINE};
 
 /// Why a conversation ended. Whether the other side may be told is for the
 /// caller; what is said here goes to the log.
@@ -126,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         message
     }
 
-    /// Sends a request and receives its reply.
+    /// Sends a request and receives its reply of at most `bound` bytes.
     ///
     /// # Errors
     /// As for sending and receiving; the reply must begin within
@@ -134,9 +134,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub async fn ask<Q: Serialize, A: DeserializeOwned>(
         &mut self,
         request: &Q,
+        bound: usize,
     ) -> Result<A, ConnectionError> {
         self.send(request, MAX_REQUEST_FRAME).await?;
-        self.receive(MAX_REPLY_FRAME, REPLY_DEADLINE).await
+        self.receive(bound, REPLY_DEADLINE).await
     }
 
     async fn frame(&mut self, bound: usize) -> Result<(), ConnectionError> {

@@ -62,10 +62,24 @@ pub const MAX_PATTERN: usize = MAX_NAME + 64;
 /// a list of ranges, some 30 bytes each.
 pub const MAX_REQUEST_FRAME: usize = 16 * 1024;
 
-/// Largest frame of a reply, in bytes: a list of [`MAX_NODES`] nodes at no
-/// more than 250 bytes each (the longest name, two IPv6 addresses) is the
-/// largest of them.
-pub const MAX_REPLY_FRAME: usize = 4 * 1024 * 1024;
+// Largest frames of the replies of each conversation, in bytes. Each its own: a
+// message that is read takes a multiple of its frame in memory, and a peer that
+// is asked may send the worst one.
+
+/// Largest frame of a reply to a search: [`MAX_MATCHES`] of the longest name
+/// each, with size, id and the names of fields in no more than 128 bytes; the
+/// rest of the message takes no more than one of them does.
+pub const MAX_SEARCH_FRAME: usize = MAX_MATCHES * (MAX_NAME + 128) + 128;
+
+/// Largest frame of a reply about content: a manifest, a hash of 32 bytes for
+/// each chunk and the rest in no more than 256 bytes. The raw bytes that may
+/// follow a reply are in no frame.
+pub const MAX_TRANSFER_FRAME: usize = MAX_CHUNKS as usize * 32 + 256;
+
+/// Largest frame of a tracker: a list of [`MAX_NODES`] nodes at no more than
+/// 256 bytes each (the longest name, two IPv6 addresses), and the rest of the
+/// message in no more than one of them takes.
+pub const MAX_TRACKER_FRAME: usize = (MAX_NODES + 1) * 256;
 
 /// Deepest nesting of lists and maps in a message. The deepest has 5 (a peer in
 /// a change in a list in the news of an update); beyond that there is room for
@@ -154,7 +168,7 @@ pub const CHANGE_LOG: usize = 1024;
 pub const SMALL_NEWS: u64 = 64;
 
 /// Most lists of nodes and other long messages that a tracker is sending at
-/// once. Each takes up to [`MAX_REPLY_FRAME`] for as long as the other side is
+/// once. Each takes up to [`MAX_TRACKER_FRAME`] for as long as the other side is
 /// slow to read it, so this bounds the tracker's memory.
 pub const MAX_LISTS: usize = 64;
 

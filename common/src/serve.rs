@@ -175,7 +175,7 @@ mod tests {
         let Ok((mut connection, _)) = call(address, &us).await else {
             return false;
         };
-        connection.ask::<_, String>(&"hello").await.is_ok_and(|text| text == "hello")
+        connection.ask::<_, String>(&"hello", 100).await.is_ok_and(|text| text == "hello")
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use shoal_common::connection::{Connection, ConnectionError};
-use shoal_common::limits::{HELLO_DEADLINE, MAX_REPLY_FRAME, MAX_REQUEST_FRAME, PUSH_PAUSE};
+use shoal_common::limits::{HELLO_DEADLINE, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME, PUSH_PAUSE};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{FromTracker, ToTracker};
 use shoal_common::serve::Guest;
@@ -99,7 +99,7 @@ async fn say(
     if let FromTracker::Refused { refusal } = &message {
         info!("refused: {refusal}");
     }
-    connection.send(&message, MAX_REPLY_FRAME).await
+    connection.send(&message, MAX_TRACKER_FRAME).await
 }
 
 fn refused(refusal: Refusal) -> FromTracker {
@@ -139,7 +139,7 @@ mod tests {
             room.push(hub.room().await.unwrap());
         }
         let (mut node, _) = call(address, &us).await.unwrap();
-        let early: FromTracker = node.ask(&ToTracker::Exit).await.unwrap();
+        let early: FromTracker = node.ask(&ToTracker::Exit, MAX_TRACKER_FRAME).await.unwrap();
         assert_eq!(early, refused(Refusal::NotAllowed));
 
         let register = ToTracker::Register(Registration {
@@ -150,10 +150,10 @@ mod tests {
         });
         node.send(&register, MAX_REQUEST_FRAME).await.unwrap();
         let moment = Duration::from_millis(300);
-        let waiting = node.receive::<FromTracker>(MAX_REPLY_FRAME, moment).await;
+        let waiting = node.receive::<FromTracker>(MAX_TRACKER_FRAME, moment).await;
         assert!(matches!(waiting, Err(ConnectionError::Silent(_))), "{waiting:?}");
         drop(room);
-        let answer: FromTracker = node.receive(MAX_REPLY_FRAME, HELLO_DEADLINE).await.unwrap();
+        let answer: FromTracker = node.receive(MAX_TRACKER_FRAME, HELLO_DEADLINE).await.unwrap();
         assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");
         assert_eq!(tasks.stop(Duration::from_secs(5)).await, Ok(()));
     }

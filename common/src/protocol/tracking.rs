@@ -131,6 +131,7 @@ pub enum Leaving {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{CHANGE_LOG, MAX_NODE_NAME, MAX_NODES, MAX_TRACKER_FRAME};
     use crate::protocol::golden::{golden, parse};
 
     const ID: &str = "c420 0909090909090909 0909090909090909 0909090909090909 0909090909090909";
@@ -194,6 +195,27 @@ mod tests {
             &FromTracker::Refused { refusal: Refusal::NameTaken },
             "82 a4'type a7'refused a7'refusal aa'name_taken",
         );
+    }
+
+    #[test]
+    fn the_longest_list_fits_into_its_frame() {
+        let longest: SocketAddr =
+            "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
+        let name: NodeName = "x".repeat(MAX_NODE_NAME).parse().unwrap();
+        let id = NodeId::from_bytes([255; 32]);
+        let peer = Peer { id, name: name.clone(), search: longest, download: longest };
+        let list = FromTracker::Registered(Registered {
+            name,
+            heartbeat_ms: u64::MAX,
+            instance: u64::MAX,
+            revision: u64::MAX,
+            peers: vec![peer.clone(); MAX_NODES],
+        });
+        assert!(rmp_serde::to_vec_named(&list).unwrap().len() <= MAX_TRACKER_FRAME);
+        let changes = vec![Change::Joined(peer); CHANGE_LOG];
+        let update = Update { revision: u64::MAX, news: News::Changes(changes) };
+        let update = rmp_serde::to_vec_named(&FromTracker::Update(update)).unwrap();
+        assert!(update.len() <= MAX_TRACKER_FRAME);
     }
 
     #[test]
