@@ -109,6 +109,8 @@ pub const HEARTBEATS: (Duration, Duration) =
 
 /// Least time between two pushes of a tracker to one node, so that a crowd
 /// that joins at once costs each node a few messages instead of one a head.
+/// And between two registrations on one connection: who wants lists faster is
+/// hung up.
 /// Far below the second in which everyone is to know.
 pub const PUSH_PAUSE: Duration = Duration::from_millis(50);
 
@@ -163,8 +165,8 @@ pub const MAX_TRACKER_CONNECTIONS: usize = MAX_NODES + 4096;
 /// whole list instead.
 pub const CHANGE_LOG: usize = 1024;
 
-/// Most changes in a message of a tracker that any number of sessions may be
-/// sending at once (some 16 KiB); longer ones count for [`MAX_LISTS`].
+/// Most changes or nodes in a message of a tracker that any number of sessions
+/// may be sending at once (some 16 KiB); longer ones count for [`MAX_LISTS`].
 pub const SMALL_NEWS: u64 = 64;
 
 /// Most lists of nodes and other long messages that a tracker is sending at

@@ -11,7 +11,7 @@ mod support;
 
 use std::time::Duration;
 
-use shoal_common::limits::FRAME_DEADLINE;
+use shoal_common::limits::{FRAME_DEADLINE, HELLO_DEADLINE, MAX_REQUEST_FRAME};
 use shoal_common::process::raise_descriptor_limit;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{FromTracker, ToTracker};
@@ -162,6 +162,31 @@ async fn who_greets_and_does_not_register_is_hung_up() {
     let mut idle = Node::greet(&tracker).await;
     let ended = timeout(EVER, idle.receive(EVER)).await.expect("an idle guest holds its slot");
     assert!(ended.is_err());
+    is_well(&tracker).await;
+}
+
+#[tokio::test]
+async fn who_talks_and_does_not_register_is_hung_up() {
+    let tracker = Tracker::start_with(Config { connections: 1, ..Config::default() }).await;
+    let mut guest = Node::greet(&tracker).await;
+    let start = Instant::now();
+    while guest.connection.send(&ToTracker::Exit, MAX_REQUEST_FRAME).await.is_ok() {
+        let held = start.elapsed();
+        assert!(held < HELLO_DEADLINE + Duration::from_secs(3), "its slot was held for {held:?}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(start.elapsed() >= HELLO_DEADLINE);
+    is_well(&tracker).await;
+}
+
+#[tokio::test]
+async fn who_registers_again_and_again_is_hung_up() {
+    let tracker = Tracker::start(SLOW).await;
+    let mut one = Node::join(&tracker, "one").await;
+    for name in ["two", "three"] {
+        one.send(&ToTracker::Register(registration(name, true))).await;
+    }
+    assert!(is_closed(one.connection.stream(), AT_ONCE).await);
     is_well(&tracker).await;
 }
 

@@ -11,6 +11,7 @@ mod support;
 
 use std::time::Duration;
 
+use shoal_common::limits::PUSH_PAUSE;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{FromTracker, Leaving, ToTracker};
 use support::{AT_ONCE, EVER, Node, SLOW, Tracker, registration};
@@ -152,6 +153,7 @@ async fn a_second_registration_changes_name_and_address() {
     let mut one = Node::join(&tracker, "one").await;
     let mut two = Node::join(&tracker, "two").await;
     one.until_others(1, AT_ONCE).await;
+    tokio::time::sleep(PUSH_PAUSE).await;
     two.register(&registration("zwei", true)).await.unwrap();
     let message = one.receive(AT_ONCE).await.unwrap();
     one.learn(message);
