@@ -50,8 +50,9 @@ pub enum CallError {
 /// side.
 ///
 /// # Errors
-/// See [`CallError`]. Takes at most [`CONNECT_DEADLINE`] and [`HELLO_DEADLINE`]
-/// together, and the time to resolve a name.
+/// See [`CallError`]. Takes at most [`CONNECT_DEADLINE`], within which a name is
+/// resolved too, then [`HELLO_DEADLINE`] until the answer begins, and then
+/// [`FRAME_DEADLINE`](crate::limits::FRAME_DEADLINE) until it is whole.
 pub async fn call<A>(address: A, us: &Hello) -> Result<(Connection<TcpStream>, Hello), CallError>
 where
     A: ToSocketAddrs + fmt::Display,

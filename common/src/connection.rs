@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::limits::{FRAME_DEADLINE, MAX_REPLY_FRAME, MAX_REQUEST_FRAME, REPLY_DEADLINE};
+use crate::limits::{FRAME_DEADLINE, MAX_NESTING, MAX_REQUEST_FRAME, REPLY_DEADLINE};
 
 /// Why a conversation ended. Whether the other side may be told is for the
 /// caller; what is said here goes to the log.
@@ -118,15 +118,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let due = *self.due.get_or_insert_with(|| Instant::now() + FRAME_DEADLINE);
         timeout_at(due, self.frame(bound)).await.map_err(|_| ConnectionError::Slow)??;
-        let message = rmp_serde::from_slice(self.incoming.get(PREFIX..).unwrap_or_default());
+        let message = decode(self.incoming.get(PREFIX..).unwrap_or_default());
         self.incoming.clear();
         // A single large message must not cost its memory for hours.
         self.incoming.shrink_to(MAX_REQUEST_FRAME);
         self.due = None;
-        message.map_err(|error| ConnectionError::Malformed(error.to_string()))
+        message
     }
 
-    /// Sends a request and receives its reply.
+    /// Sends a request and receives its reply of at most `bound` bytes.
     ///
     /// # Errors
     /// As for sending and receiving; the reply must begin within
@@ -134,9 +134,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub async fn ask<Q: Serialize, A: DeserializeOwned>(
         &mut self,
         request: &Q,
+        bound: usize,
     ) -> Result<A, ConnectionError> {
         self.send(request, MAX_REQUEST_FRAME).await?;
-        self.receive(MAX_REPLY_FRAME, REPLY_DEADLINE).await
+        self.receive(bound, REPLY_DEADLINE).await
     }
 
     async fn frame(&mut self, bound: usize) -> Result<(), ConnectionError> {
@@ -183,12 +184,29 @@ fn encode<M: Serialize>(message: &M, bound: usize) -> Result<Vec<u8>, Connection
     Ok(frame)
 }
 
+/// The message of a frame. Fields it does not know are passed over, but no
+/// deeper than [`MAX_NESTING`]; so are bytes after the message.
+fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, ConnectionError> {
+    let mut from = rmp_serde::Deserializer::from_read_ref(body);
+    from.set_max_depth(MAX_NESTING);
+    M::deserialize(&mut from).map_err(|error| ConnectionError::Malformed(quoted(&error)))
+}
+
+/// What is wrong with a message, on one short line. The text may quote a
+/// stranger's words, which must not look like lines of the log.
+fn quoted(error: &rmp_serde::decode::Error) -> String {
+    error.to_string().escape_debug().take(200).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use tokio::io::duplex;
 
     use super::*;
+    use crate::ident::NodeId;
+    use crate::protocol::greeting::{Greeting, Hello};
+    use crate::protocol::search::SearchRequest;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -237,6 +255,47 @@ mod tests {
             received(b"\0\0\0\x01\xc1", 100).await,
             Err(ConnectionError::Malformed(_))
         ));
+    }
+
+    /// A greeting with one field more: so many lists within each other.
+    fn nested(depth: usize) -> Vec<u8> {
+        let hello = Greeting::Hello(Hello::new("shoal", NodeId::from_bytes([7; 32])));
+        let greeting = rmp_serde::to_vec_named(&hello).unwrap();
+        // Before the type, so that it has to be kept until that is known.
+        [b"\x85\xa1x", &vec![0x91; depth][..], b"\xc0", &greeting[1..]].concat()
+    }
+
+    #[test]
+    fn fields_of_a_newer_program_may_be_nested_but_not_without_end() {
+        assert!(decode::<Greeting>(&nested(MAX_NESTING / 2)).is_ok());
+        for depth in [MAX_NESTING + 1, 100, 1000, 16_000] {
+            let error = decode::<Greeting>(&nested(depth)).unwrap_err();
+            assert!(matches!(error, ConnectionError::Malformed(_)), "{depth}: {error}");
+        }
+    }
+
+    #[test]
+    fn bytes_after_a_message_are_passed_over() {
+        assert_eq!(decode::<String>(b"\xa5shoal\xc1").unwrap(), "shoal");
+    }
+
+    #[derive(Serialize)]
+    struct Forged {
+        r#type: &'static str,
+        pattern: std::collections::BTreeMap<String, u8>,
+    }
+
+    #[test]
+    fn a_stranger_writes_no_lines_of_the_log() {
+        let forged = "x`\n2026-01-01T00:00:00Z  INFO all is well\u{1b}[2J\u{202e}";
+        for forged in [forged.to_owned(), forged.repeat(100)] {
+            let pattern = [(forged, 1)].into();
+            let body = rmp_serde::to_vec_named(&Forged { r#type: "search", pattern }).unwrap();
+            let error = decode::<SearchRequest>(&body).unwrap_err().to_string();
+            assert!(error.contains("unknown variant"), "{error}");
+            assert!(!error.contains(['\n', '\u{1b}', '\u{202e}']), "{error}");
+            assert!(error.len() < 300, "{} bytes", error.len());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -41,6 +41,11 @@ pub const MAX_COMPONENT: usize = 255;
 /// folder in front of it always fits too.
 pub const MAX_NAME: usize = 1024;
 
+/// Longest extension of a file name, in bytes, the dot included: one that is
+/// kept whole where a name is shortened. What is longer is no extension but a
+/// dot in a name.
+pub const MAX_EXTENSION: usize = 32;
+
 /// Deepest shared name, in components: bounds recursion over folders.
 pub const MAX_DEPTH: usize = 32;
 
@@ -57,10 +62,30 @@ pub const MAX_PATTERN: usize = MAX_NAME + 64;
 /// a list of ranges, some 30 bytes each.
 pub const MAX_REQUEST_FRAME: usize = 16 * 1024;
 
-/// Largest frame of a reply, in bytes: a list of [`MAX_NODES`] nodes at no
-/// more than 250 bytes each (the longest name, two IPv6 addresses) is the
-/// largest of them.
-pub const MAX_REPLY_FRAME: usize = 4 * 1024 * 1024;
+// Largest frames of the replies of each conversation, in bytes. Each its own: a
+// message that is read takes a multiple of its frame in memory, and a peer that
+// is asked may send the worst one.
+
+/// Largest frame of a reply to a search: [`MAX_MATCHES`] of the longest name
+/// each, with size, id and the names of fields in no more than 128 bytes; the
+/// rest of the message takes no more than one of them does.
+pub const MAX_SEARCH_FRAME: usize = MAX_MATCHES * (MAX_NAME + 128) + 128;
+
+/// Largest frame of a reply about content: a manifest, a hash of 32 bytes for
+/// each chunk and the rest in no more than 256 bytes. The raw bytes that may
+/// follow a reply are in no frame.
+pub const MAX_TRANSFER_FRAME: usize = MAX_CHUNKS as usize * 32 + 256;
+
+/// Largest frame of a tracker: a list of [`MAX_NODES`] nodes at no more than
+/// 256 bytes each (the longest name, two IPv6 addresses), and the rest of the
+/// message in no more than one of them takes.
+pub const MAX_TRACKER_FRAME: usize = (MAX_NODES + 1) * 256;
+
+/// Deepest nesting of lists and maps in a message. The deepest has 5 (a peer in
+/// a change in a list in the news of an update); beyond that there is room for
+/// new fields. A reader recurses as deep, so without a bound a frame of `[[[[…`
+/// exhausts its stack.
+pub const MAX_NESTING: usize = 16;
 
 /// Most ranges in one request for chunks.
 pub const MAX_RANGES: usize = 64;
@@ -84,6 +109,8 @@ pub const HEARTBEATS: (Duration, Duration) =
 
 /// Least time between two pushes of a tracker to one node, so that a crowd
 /// that joins at once costs each node a few messages instead of one a head.
+/// And between two registrations on one connection: who wants lists faster is
+/// hung up.
 /// Far below the second in which everyone is to know.
 pub const PUSH_PAUSE: Duration = Duration::from_millis(50);
 
@@ -138,12 +165,12 @@ pub const MAX_TRACKER_CONNECTIONS: usize = MAX_NODES + 4096;
 /// whole list instead.
 pub const CHANGE_LOG: usize = 1024;
 
-/// Most changes in a message of a tracker that any number of sessions may be
-/// sending at once (some 16 KiB); longer ones count for [`MAX_LISTS`].
+/// Most changes or nodes in a message of a tracker that any number of sessions
+/// may be sending at once (some 16 KiB); longer ones count for [`MAX_LISTS`].
 pub const SMALL_NEWS: u64 = 64;
 
 /// Most lists of nodes and other long messages that a tracker is sending at
-/// once. Each takes up to [`MAX_REPLY_FRAME`] for as long as the other side is
+/// once. Each takes up to [`MAX_TRACKER_FRAME`] for as long as the other side is
 /// slow to read it, so this bounds the tracker's memory.
 pub const MAX_LISTS: usize = 64;
 

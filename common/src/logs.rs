@@ -118,9 +118,12 @@ impl RollingFile {
                 _ => {}
             }
         }
-        fs::rename(&self.path, self.numbered(1))?;
+        match fs::rename(&self.path, self.numbered(1)) {
+            // Somebody has deleted it; there is nothing to put aside.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         self.file = append(&self.path)?;
-        self.size = 0;
         Ok(())
     }
 }
@@ -132,7 +135,11 @@ fn append(path: &Path) -> io::Result<File> {
 impl Write for RollingFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.size > 0 && self.size + line.len() as u64 > self.max_size {
-            self.roll()?;
+            // If it can't be put aside, the open file goes on: a log that is
+            // too long is better than none. Tried again when it has grown by
+            // as much.
+            self.roll().ok();
+            self.size = 0;
         }
         self.file.write_all(line)?;
         self.size += line.len() as u64;
@@ -173,5 +180,47 @@ mod tests {
         assert!(before.ends_with("line 49 ..........\n"), "{before}");
         let newest = fs::read_to_string(&path).unwrap();
         assert!(newest.ends_with("the last line\n"), "{newest}");
+    }
+
+    #[test]
+    fn a_log_that_was_deleted_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shoal.log");
+        let mut file = RollingFile::open(&path, (100, 3)).unwrap();
+        let mut write = |range: std::ops::Range<u32>| {
+            for number in range {
+                writeln!(file, "line {number:02} ..........").unwrap();
+            }
+        };
+        write(0..9);
+        fs::remove_file(&path).unwrap();
+        write(9..13);
+        let newest = fs::read_to_string(&path).unwrap();
+        assert!(newest.ends_with("line 12 ..........\n"), "{newest}");
+        // What had been put aside is still there.
+        let before = fs::read_to_string(dir.path().join("shoal.log.2")).unwrap();
+        assert!(before.starts_with("line 00"), "{before}");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_put_aside_goes_on_and_is_put_aside_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path().join("logs");
+        let elsewhere = dir.path().join("elsewhere");
+        let path = logs.join("shoal.log");
+        let mut file = RollingFile::open(&path, (100, 3)).unwrap();
+        // Its folder is gone for a while, so there is no place for a new file.
+        fs::rename(&logs, &elsewhere).unwrap();
+        for number in 0..12 {
+            writeln!(file, "line {number:02} ..........").unwrap();
+        }
+        let whole = fs::read_to_string(elsewhere.join("shoal.log")).unwrap();
+        assert_eq!(whole.lines().count(), 12);
+        fs::rename(&elsewhere, &logs).unwrap();
+        for number in 12..20 {
+            writeln!(file, "line {number:02} ..........").unwrap();
+        }
+        let newest = fs::read_to_string(&path).unwrap();
+        assert!(newest.ends_with("line 19 ..........\n") && newest.len() <= 100, "{newest}");
     }
 }

@@ -10,14 +10,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::limits::{MAX_COMPONENT, MAX_DEPTH, MAX_NAME};
+use crate::limits::{MAX_COMPONENT, MAX_DEPTH, MAX_EXTENSION, MAX_NAME};
 
 /// The name of a shared file: its path below the shared folder, components
 /// separated by `/`.
 ///
 /// No component is empty, `.`, `..` or hidden (a leading dot); none is longer
-/// than [`MAX_COMPONENT`] bytes; there are no control characters and none that
-/// reorder text on a terminal.
+/// than [`MAX_COMPONENT`] bytes; none of the characters [is harmful](is_harmful).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct SharedName(String);
@@ -34,7 +33,7 @@ pub enum NameError {
     /// A component begins with a dot.
     #[error("it is hidden (a leading dot)")]
     Hidden,
-    /// It has control characters or characters that reorder text.
+    /// It has control characters or others that [are harmful](is_harmful).
     #[error("it has control characters")]
     Control,
     /// It or a component is too long.
@@ -63,31 +62,37 @@ impl SharedName {
 
     /// The same name with ` (number)` before its extension: where a file of
     /// other content already has the name. The stem is shortened if it must be.
-    pub fn with_number(&self, number: u32) -> Self {
+    /// `None` if the folder's name is so long that there is no room.
+    pub fn with_number(&self, number: u32) -> Option<Self> {
         let file = self.file_name();
         let (stem, extension) = match file.rfind('.') {
-            Some(dot) if dot > 0 => file.split_at(dot),
+            Some(dot) if dot > 0 && file.len() - dot <= MAX_EXTENSION => file.split_at(dot),
             _ => (file, ""),
         };
         let suffix = format!(" ({number}){extension}");
-        let in_part = MAX_COMPONENT.saturating_sub(suffix.len());
-        let in_name = MAX_NAME.saturating_sub(self.0.len() - file.len() + suffix.len());
+        let in_part = MAX_COMPONENT.checked_sub(suffix.len())?;
+        let in_name = MAX_NAME.checked_sub(self.0.len() - file.len() + suffix.len())?;
         let mut kept = stem.len().min(in_part).min(in_name);
         while !stem.is_char_boundary(kept) {
             kept -= 1;
         }
         let stem = stem.get(..kept).unwrap_or_default();
-        Self(match self.parent() {
+        Some(Self(match self.parent() {
             Some(parent) => format!("{parent}/{stem}{suffix}"),
             None => format!("{stem}{suffix}"),
-        })
+        }))
     }
 }
 
-/// Characters that change the order of those around them (Unicode UAX #9), so
-/// that a name can show as another one.
-fn reorders(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Characters that do something to a terminal or to the text around them:
+/// control characters, line and paragraph separators, and those that change the
+/// order of others (Unicode UAX #9), so that a name can show as another one.
+pub fn is_harmful(c: char) -> bool {
+    let reorders = matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    reorders || c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 impl FromStr for SharedName {
@@ -97,7 +102,7 @@ impl FromStr for SharedName {
         if text.len() > MAX_NAME {
             return Err(NameError::TooLong);
         }
-        if text.chars().any(|c| c.is_control() || reorders(c)) {
+        if text.chars().any(is_harmful) {
             return Err(NameError::Control);
         }
         let mut depth = 0;
@@ -159,6 +164,9 @@ mod tests {
             ("a\u{1b}[2J", Control),
             ("a\u{9b}2J", Control),
             ("exe.\u{202e}gpj", Control),
+            ("exe.\u{61c}gpj", Control),
+            ("a\u{2028}b", Control),
+            ("a\u{2029}b", Control),
             (&"x".repeat(300), TooLong),
             (&"x/".repeat(600), TooLong),
             (&deep, TooDeep),
@@ -182,9 +190,24 @@ mod tests {
             ("notes.txt", "notes (2).txt"),
             ("docs/notes", "docs/notes (2)"),
             ("a.tar.gz", "a.tar (2).gz"),
+            (&format!("a.{}", "x".repeat(31)), &format!("a (2).{}", "x".repeat(31))),
+            (&format!("a.{}", "x".repeat(32)), &format!("a.{} (2)", "x".repeat(32))),
+            (&format!("a.{}", "x".repeat(253)), &format!("a.{} (2)", "x".repeat(249))),
         ] {
             let name: SharedName = name.parse().unwrap();
-            assert_eq!(name.with_number(2).as_str(), numbered);
+            assert_eq!(name.with_number(2).unwrap().as_str(), numbered);
+        }
+    }
+
+    #[test]
+    fn where_a_long_folder_leaves_no_room_there_is_no_numbered_name() {
+        let folder = vec!["x".repeat(203); 5].join("/");
+        for (file, fits) in [("abcd", true), ("abc", false)] {
+            let folder =
+                format!("{folder}{}", "x".repeat(MAX_NAME - folder.len() - 1 - file.len()));
+            let name: SharedName = format!("{folder}/{file}").parse().unwrap();
+            assert_eq!(name.as_str().len(), MAX_NAME);
+            assert_eq!(name.with_number(2).is_some(), fits);
         }
     }
 
@@ -199,9 +222,34 @@ mod tests {
         }
 
         #[test]
-        fn a_numbered_name_is_a_name(text in "[a-zé.]{1,250}(/[a-zé.]{1,250}){0,4}", number: u32) {
-            if let Ok(name) = text.parse::<SharedName>() {
-                let numbered = name.with_number(number);
+        fn a_numbered_name_is_a_name(
+            folder in "([a-zé]{1,120}/){0,6}|([a-z]{200,254}/){3}",
+            file in "[a-zé.]{1,250}|[a-zé]{1,4}\\.[a-zé]{1,253}|[a-zé]{120}[a-zé.]{1,20}",
+            number: u32,
+        ) {
+            if let Ok(name) = format!("{folder}{file}").parse::<SharedName>() {
+                match name.with_number(number) {
+                    Some(numbered) => prop_assert!(numbered.as_str().parse() == Ok(numbered)),
+                    None => prop_assert!(folder.len() > MAX_NAME - MAX_COMPONENT),
+                }
+            }
+        }
+
+        #[test]
+        fn a_numbered_name_at_the_bounds_is_a_name(
+            parts in proptest::collection::vec(0..6_usize, 1..5),
+            ending in 0..255_usize,
+            number: u32,
+        ) {
+            // Every part as long as it may be, or a few bytes shorter.
+            let mut parts: Vec<_> =
+                parts.iter().map(|less| "x".repeat(MAX_COMPONENT - less)).collect();
+            if let Some(file) = parts.last_mut() {
+                let dot = file.len().saturating_sub(ending);
+                file.replace_range(dot..file.len().min(dot + 1), ".");
+            }
+            if let Ok(name) = parts.join("/").parse::<SharedName>() {
+                let numbered = name.with_number(number).unwrap();
                 prop_assert!(numbered.as_str().parse() == Ok(numbered));
             }
         }

@@ -71,3 +71,29 @@ pub fn raise_descriptor_limit() -> u64 {
         limit.current.unwrap_or(u64::MAX)
     }
 }
+
+/// Connections that each of `ports` may have at once so that the descriptors of
+/// this process suffice: an equal part of what is left beside a `reserve`, at
+/// least one and at most `bound`. What is beyond them waits in the kernel's
+/// queue, where it costs no descriptor. Raises the limit of descriptors first.
+pub fn connections(bound: usize, ports: usize, reserve: usize) -> usize {
+    part(raise_descriptor_limit(), bound, ports, reserve)
+}
+
+fn part(descriptors: u64, bound: usize, ports: usize, reserve: usize) -> usize {
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    (descriptors.saturating_sub(reserve) / ports.max(1)).clamp(1, bound.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_the_rest() {
+        assert_eq!(part(1024, 4096, 1, 64), 960);
+        assert_eq!(part(1024, 4096, 2, 64), 480);
+        assert_eq!(part(3, 4096, 2, 64), 1);
+        assert_eq!(part(u64::MAX, 4096, 2, 64), 4096);
+    }
+}

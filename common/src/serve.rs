@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -40,13 +40,14 @@ where
     F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
 {
     let slots = Arc::new(Semaphore::new(bound));
+    let mut pauses = Pauses::default();
     loop {
         // The slot comes before the connection: what can't be served yet stays
         // in the kernel's queue instead of taking a descriptor.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
-        let (stream, address) = accept(&listener).await;
+        let (stream, address) = accept(&listener, &mut pauses).await;
         let (us, handle) = (us.clone(), handle.clone());
         tasks.spawn(info_span!("from", %address), async move {
             let _slot = slot;
@@ -66,15 +67,17 @@ where
 
 /// The next connection. An error of `accept` (no descriptors left, say) would
 /// repeat at once, so each is followed by a growing pause.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    let mut pauses = accept_pauses();
+async fn accept(listener: &TcpListener, pauses: &mut Pauses) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok(accepted) => return accepted,
+            Ok(accepted) => {
+                pauses.accepted();
+                return accepted;
+            }
             // The caller hung up while it waited in the queue.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                let pause = pauses.next().unwrap_or(LONGEST_ACCEPT_PAUSE);
+                let pause = pauses.failed();
                 warn!("cannot accept a connection, next try in {} ms: {error}", pause.as_millis());
                 sleep(pause).await;
             }
@@ -82,14 +85,37 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// First and longest pause after an error of `accept`; each may be up to twice
+/// as long by chance.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
-fn accept_pauses() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(5))
-        .with_max_delay(LONGEST_ACCEPT_PAUSE)
-        .without_max_times()
-        .build()
+/// The pauses after errors of `accept`. They begin anew only after two
+/// connections in a row: while descriptors are short, one is accepted whenever
+/// one is freed, and the shortage goes on.
+#[derive(Debug, Default)]
+struct Pauses {
+    growing: Option<ExponentialBackoff>,
+    /// Whether the last `accept` went well.
+    well: bool,
+}
+
+impl Pauses {
+    fn accepted(&mut self) {
+        if std::mem::replace(&mut self.well, true) {
+            self.growing = None;
+        }
+    }
+
+    /// The pause after an error.
+    fn failed(&mut self) -> Duration {
+        self.well = false;
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(ACCEPT_PAUSE.0)
+            .with_max_delay(ACCEPT_PAUSE.1)
+            .with_jitter()
+            .without_max_times();
+        self.growing.get_or_insert_with(|| pauses.build()).next().unwrap_or(ACCEPT_PAUSE.1)
+    }
 }
 
 /// Exchanges greetings; `None` if the other was told that we won't talk.
@@ -149,7 +175,23 @@ mod tests {
         let Ok((mut connection, _)) = call(address, &us).await else {
             return false;
         };
-        connection.ask::<_, String>(&"hello").await.is_ok_and(|text| text == "hello")
+        connection.ask::<_, String>(&"hello", 100).await.is_ok_and(|text| text == "hello")
+    }
+
+    #[test]
+    fn pauses_grow_while_descriptors_are_short_and_begin_anew_afterwards() {
+        let mut pauses = Pauses::default();
+        let mut longest = Duration::ZERO;
+        for _ in 0..6 {
+            let pause = pauses.failed();
+            assert!(pause >= longest, "{pause:?} after {longest:?}");
+            longest = pause;
+            // A descriptor was freed; the next one is missing again.
+            pauses.accepted();
+        }
+        assert!(longest >= 32 * ACCEPT_PAUSE.0 && longest <= 2 * ACCEPT_PAUSE.1, "{longest:?}");
+        pauses.accepted();
+        assert!(pauses.failed() <= 2 * ACCEPT_PAUSE.0);
     }
 
     #[tokio::test]

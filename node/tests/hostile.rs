@@ -17,7 +17,9 @@ use network::{Network, PATIENCE, eventually};
 use shoal_common::call::call;
 use shoal_common::content::FileId;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{FRAME_DEADLINE, HELLO_DEADLINE, MAX_REPLY_FRAME, MAX_REQUEST_FRAME};
+use shoal_common::limits::{
+    FRAME_DEADLINE, HELLO_DEADLINE, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, MAX_TRANSFER_FRAME,
+};
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::search::{Pattern, SearchReply, SearchRequest};
@@ -34,14 +36,23 @@ fn stranger() -> Hello {
 async fn searches(address: SocketAddr) -> bool {
     let Ok((mut connection, _)) = call(address, &stranger()).await else { return false };
     let request = SearchRequest::Search { pattern: Pattern::Exact("notes.txt".parse().unwrap()) };
-    matches!(connection.ask(&request).await, Ok(SearchReply::Matches { matches, .. }) if matches.len() == 1)
+    matches!(connection.ask(&request, MAX_SEARCH_FRAME).await, Ok(SearchReply::Matches { matches, .. }) if matches.len() == 1)
 }
 
 /// Whether the download port answers a proper question.
 async fn downloads(address: SocketAddr) -> bool {
     let Ok((mut connection, _)) = call(address, &stranger()).await else { return false };
     let request = TransferRequest::Size { file: FileId::of(b"notes") };
-    matches!(connection.ask(&request).await, Ok(TransferReply::Size { size: 5 }))
+    matches!(
+        connection.ask(&request, MAX_TRANSFER_FRAME).await,
+        Ok(TransferReply::Size { size: 5 })
+    )
+}
+
+/// A message of the right type with lists in lists in a field that is unknown.
+fn nested() -> Vec<u8> {
+    let body = [b"\x82\xa1x", &[0x91; 1000][..], b"\xc0\xa4type\xa5hello"].concat();
+    [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()
 }
 
 /// Waits until the other side hangs up; how long that took.
@@ -57,10 +68,15 @@ async fn garbage_half_frames_and_endless_frames_are_closed_at_every_port() {
     let network = Network::start().await;
     let node = network.node("one", &[("notes.txt", b"notes")]).await;
     let us = node.app().identity();
+    let nested = nested();
     for port in [us.search, us.download, network.tracker()] {
-        for hostile in
-            [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[0xff; 64], b"\0\0\0\x01\xc1", &[0; 4]]
-        {
+        for hostile in [
+            &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+            &[0xff; 64],
+            b"\0\0\0\x01\xc1",
+            &[0; 4],
+            &nested,
+        ] {
             let mut stream = TcpStream::connect(port).await.unwrap();
             stream.write_all(hostile).await.unwrap();
             assert!(until_closed(&mut stream).await < HELLO_DEADLINE / 2, "{port} {hostile:?}");
@@ -71,8 +87,8 @@ async fn garbage_half_frames_and_endless_frames_are_closed_at_every_port() {
         assert!(until_closed(&mut half).await < HELLO_DEADLINE / 2, "{port}");
     }
     // The same after a proper greeting.
-    for port in [us.search, us.download] {
-        for hostile in [&[0xff; 64][..], b"\0\0\0\x01\xc1", &[0; 4]] {
+    for port in [us.search, us.download, network.tracker()] {
+        for hostile in [&[0xff; 64][..], b"\0\0\0\x01\xc1", &[0; 4], &nested] {
             let (mut connection, _) = call(port, &stranger()).await.unwrap();
             connection.stream().write_all(hostile).await.unwrap();
             assert!(until_closed(connection.stream()).await < HELLO_DEADLINE, "{port} {hostile:?}");
@@ -149,17 +165,20 @@ async fn requests_of_a_newer_program_are_refused_and_the_connection_goes_on() {
     }
     let newer = Newer { r#type: "dance", tempo: 5 };
     let (mut search, _) = call(us.search, &stranger()).await.unwrap();
-    let refused: SearchReply = search.ask(&newer).await.unwrap();
+    let refused: SearchReply = search.ask(&newer, MAX_SEARCH_FRAME).await.unwrap();
     assert_eq!(refused, SearchReply::Refused { refusal: Refusal::Unsupported });
     let request = SearchRequest::Search { pattern: Pattern::Content(FileId::of(b"notes")) };
-    assert!(matches!(search.ask(&request).await, Ok(SearchReply::Matches { .. })));
+    assert!(matches!(
+        search.ask(&request, MAX_SEARCH_FRAME).await,
+        Ok(SearchReply::Matches { .. })
+    ));
 
     let (mut download, _) = call(us.download, &stranger()).await.unwrap();
-    let refused: TransferReply = download.ask(&newer).await.unwrap();
+    let refused: TransferReply = download.ask(&newer, MAX_TRANSFER_FRAME).await.unwrap();
     assert_eq!(refused, TransferReply::Refused { refusal: Refusal::Unsupported });
     let request = TransferRequest::Size { file: FileId::of(b"notes") };
     assert_eq!(
-        download.ask::<_, TransferReply>(&request).await.unwrap(),
+        download.ask::<_, TransferReply>(&request, MAX_TRANSFER_FRAME).await.unwrap(),
         TransferReply::Size { size: 5 }
     );
     node.stop().await;
@@ -198,7 +217,7 @@ async fn liar(network: &Network, listener: TcpListener, name: String) {
         };
         let matches = vec![LyingMatch { name: name.clone(), size: 4, file: FileId::of(b"evil") }];
         connection
-            .send(&LyingReply { r#type: "matches", matches, more: false }, MAX_REPLY_FRAME)
+            .send(&LyingReply { r#type: "matches", matches, more: false }, MAX_SEARCH_FRAME)
             .await
             .unwrap();
     }
@@ -255,7 +274,7 @@ async fn names_that_leave_the_folder_are_refused_from_a_peer_and_at_a_peer() {
             pattern: std::collections::BTreeMap<&'static str, &'a str>,
         }
         let request = Lying { r#type: "search", pattern: [("exact", name)].into() };
-        let reply: SearchReply = connection.ask(&request).await.unwrap();
+        let reply: SearchReply = connection.ask(&request, MAX_SEARCH_FRAME).await.unwrap();
         assert_eq!(reply, SearchReply::Refused { refusal: Refusal::Malformed }, "{name:?}");
     }
     node.stop().await;

@@ -13,7 +13,9 @@ use shoal_common::call::call;
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::content::{FileId, Manifest};
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{FRAME_DEADLINE, HELLO_DEADLINE, MAX_CHUNK, STALL_DEADLINE};
+use shoal_common::limits::{
+    FRAME_DEADLINE, HELLO_DEADLINE, MAX_CHUNK, MAX_TRANSFER_FRAME, STALL_DEADLINE,
+};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{ByteRange, TransferReply, TransferRequest};
 use shoal_node::transfer::job::JobState;
@@ -28,7 +30,7 @@ async fn guest(owner: &Owner) -> Wire {
 }
 
 async fn ask(wire: &mut Wire, request: &TransferRequest) -> TransferReply {
-    wire.ask(request).await.unwrap()
+    wire.ask(request, MAX_TRANSFER_FRAME).await.unwrap()
 }
 
 fn chunks(file: FileId, ranges: &[(u64, u64)]) -> TransferRequest {
@@ -120,7 +122,8 @@ async fn bad_requests_are_refused_and_the_conversation_goes_on() {
         r#type: &'static str,
         colour: u8,
     }
-    let reply: TransferReply = wire.ask(&Newer { r#type: "paint", colour: 7 }).await.unwrap();
+    let reply: TransferReply =
+        wire.ask(&Newer { r#type: "paint", colour: 7 }, MAX_TRANSFER_FRAME).await.unwrap();
     assert_eq!(reply, refused(Refusal::Unsupported));
     let reply = ask(&mut wire, &TransferRequest::Size { file }).await;
     assert_eq!(reply, TransferReply::Size { size }, "the conversation goes on");

@@ -10,7 +10,7 @@ use shoal_common::call::call;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{HEARTBEATS, MAX_TRACKER_CONNECTIONS};
 use shoal_common::logs::{self, LogError, LogFormat};
-use shoal_common::process::{Exit, StopSignals, raise_descriptor_limit};
+use shoal_common::process::{Exit, StopSignals, connections};
 use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Hello};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -117,7 +117,7 @@ fn track_logged(args: Args) -> Result<Exit, Failure> {
     let config = Config {
         network: args.network,
         heartbeat: args.heartbeat,
-        connections: connections(raise_descriptor_limit()),
+        connections: connections(MAX_TRACKER_CONNECTIONS, 1, OTHER_DESCRIPTORS),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -129,14 +129,7 @@ fn track_logged(args: Args) -> Result<Exit, Failure> {
 }
 
 /// Descriptors beside the connections: log, listener, runtime.
-const OTHER_DESCRIPTORS: u64 = 64;
-
-/// Most connections that `descriptors` allow. What is beyond them waits in the
-/// kernel's queue, where it costs none.
-fn connections(descriptors: u64) -> usize {
-    let left = descriptors.saturating_sub(OTHER_DESCRIPTORS).max(1);
-    usize::try_from(left).unwrap_or(usize::MAX).min(MAX_TRACKER_CONNECTIONS)
-}
+const OTHER_DESCRIPTORS: usize = 64;
 
 async fn until_signal(
     listener: TcpListener,
@@ -209,13 +202,6 @@ mod tests {
         for wrong in ["0", "0.05", "3601", "-1", "NaN", "inf", "1e300", "ten", ""] {
             assert!(heartbeat(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn connections_leave_descriptors_for_the_rest() {
-        assert_eq!(connections(1024), 960);
-        assert_eq!(connections(3), 1);
-        assert_eq!(connections(u64::MAX), MAX_TRACKER_CONNECTIONS);
     }
 
     #[test]

@@ -236,6 +236,11 @@ impl Registry {
         Update { revision: self.revision, news }
     }
 
+    /// How many nodes live.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// How many nodes have a connection.
     pub(crate) fn connected(&self) -> usize {
         self.nodes.values().filter(|node| node.session.is_some()).count()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use shoal_common::connection::{Connection, ConnectionError};
-use shoal_common::limits::{HELLO_DEADLINE, MAX_REPLY_FRAME, MAX_REQUEST_FRAME, PUSH_PAUSE};
+use shoal_common::limits::{HELLO_DEADLINE, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME, PUSH_PAUSE};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{FromTracker, ToTracker};
 use shoal_common::serve::Guest;
@@ -34,13 +34,21 @@ async fn talk(
 ) -> Result<(), ConnectionError> {
     let mut bell = hub.bell();
     let mut next_push = Instant::now();
+    // Who does not register holds a slot for no longer than a greeting may take,
+    // whatever else it says.
+    let due = Instant::now() + HELLO_DEADLINE;
     loop {
         let message = tokio::select! {
-            received = listen(&mut connection, visit, hub) => Some(received?),
+            // In this order: who never stops talking does not put off its end.
+            biased;
+            () = sleep_until(due), if !visit.is_registered() => {
+                return Err(ConnectionError::Silent(HELLO_DEADLINE));
+            }
             () = ring(&mut bell, next_push), if visit.is_registered() => {
                 next_push = Instant::now() + PUSH_PAUSE;
                 None
             }
+            received = listen(&mut connection, hub) => Some(received?),
         };
         // Held until the message is sent.
         let mut _room = None;
@@ -65,16 +73,10 @@ async fn talk(
 /// The next message. Safe to cancel but for the very end of a connection.
 async fn listen(
     connection: &mut Connection<TcpStream>,
-    visit: &Visit,
     hub: &Hub,
 ) -> Result<ToTracker, ConnectionError> {
-    // Who has not registered holds a slot for no more than a greeting's time.
-    // Of the silence of others the registry decides; this is only the last
-    // resort.
-    let patience = match visit.is_registered() {
-        true => 4 * hub.look(Registry::heartbeat),
-        false => HELLO_DEADLINE,
-    };
+    // Of silence the registry decides; this is only the last resort.
+    let patience = (4 * hub.look(Registry::heartbeat)).max(HELLO_DEADLINE);
     let received = connection.receive(MAX_REQUEST_FRAME, patience).await;
     if let Err(ConnectionError::Malformed(_)) = received {
         // For the author of the other program; the connection ends anyway.
@@ -99,7 +101,7 @@ async fn say(
     if let FromTracker::Refused { refusal } = &message {
         info!("refused: {refusal}");
     }
-    connection.send(&message, MAX_REPLY_FRAME).await
+    connection.send(&message, MAX_TRACKER_FRAME).await
 }
 
 fn refused(refusal: Refusal) -> FromTracker {
@@ -112,7 +114,7 @@ mod tests {
 
     use shoal_common::call::call;
     use shoal_common::ident::NodeId;
-    use shoal_common::limits::MAX_LISTS;
+    use shoal_common::limits::{MAX_LISTS, SMALL_NEWS};
     use shoal_common::protocol::greeting::Hello;
     use shoal_common::protocol::tracking::Registration;
     use shoal_common::serve::serve;
@@ -123,8 +125,17 @@ mod tests {
     use super::*;
     use crate::screen::Screen;
 
+    fn register(name: &str) -> ToTracker {
+        ToTracker::Register(Registration {
+            name: name.parse().unwrap(),
+            exact: true,
+            search: "127.0.0.1:4000".parse().unwrap(),
+            download: "127.0.0.1:4001".parse().unwrap(),
+        })
+    }
+
     #[tokio::test]
-    async fn a_list_waits_for_room_and_small_answers_do_not() {
+    async fn a_long_list_waits_for_room_and_short_answers_do_not() {
         let hub = Arc::new(Hub::new(Duration::from_secs(60), 0, Screen::none()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -139,21 +150,24 @@ mod tests {
             room.push(hub.room().await.unwrap());
         }
         let (mut node, _) = call(address, &us).await.unwrap();
-        let early: FromTracker = node.ask(&ToTracker::Exit).await.unwrap();
+        let early: FromTracker = node.ask(&ToTracker::Exit, MAX_TRACKER_FRAME).await.unwrap();
         assert_eq!(early, refused(Refusal::NotAllowed));
 
-        let register = ToTracker::Register(Registration {
-            name: "one".parse().unwrap(),
-            exact: true,
-            search: "127.0.0.1:4000".parse().unwrap(),
-            download: "127.0.0.1:4001".parse().unwrap(),
-        });
-        node.send(&register, MAX_REQUEST_FRAME).await.unwrap();
+        // The list is short, then it is long.
+        let (mut first, _) = call(address, &Hello { node: NodeId::random(), ..us }).await.unwrap();
+        let answer: FromTracker = first.ask(&register("first"), MAX_TRACKER_FRAME).await.unwrap();
+        assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");
+        for number in 0..SMALL_NEWS {
+            let mut visit = hub.visit(NodeId::random());
+            let message = register(&format!("node{number}"));
+            hub.tell(|registry, now| visit.answer(message, registry, now));
+        }
+        node.send(&register("one"), MAX_REQUEST_FRAME).await.unwrap();
         let moment = Duration::from_millis(300);
-        let waiting = node.receive::<FromTracker>(MAX_REPLY_FRAME, moment).await;
+        let waiting = node.receive::<FromTracker>(MAX_TRACKER_FRAME, moment).await;
         assert!(matches!(waiting, Err(ConnectionError::Silent(_))), "{waiting:?}");
         drop(room);
-        let answer: FromTracker = node.receive(MAX_REPLY_FRAME, HELLO_DEADLINE).await.unwrap();
+        let answer: FromTracker = node.receive(MAX_TRACKER_FRAME, HELLO_DEADLINE).await.unwrap();
         assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");
         assert_eq!(tasks.stop(Duration::from_secs(5)).await, Ok(()));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shoal_common::ident::NodeName;
-use shoal_common::limits::SMALL_NEWS;
+use shoal_common::limits::{PUSH_PAUSE, SMALL_NEWS};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{FromTracker, News, Registered, ToTracker};
 
@@ -18,6 +18,8 @@ pub(crate) struct Visit {
     /// The revision up to which the node knows everything, once it has
     /// registered.
     told: Option<u64>,
+    /// When it last registered, once it has.
+    registered: Option<Duration>,
 }
 
 /// What follows for the connection.
@@ -36,7 +38,7 @@ pub(crate) enum Step {
 impl Visit {
     /// Begins when `speaker` has greeted.
     pub(crate) fn new(speaker: Speaker, instance: u64) -> Self {
-        Self { speaker, instance, told: None }
+        Self { speaker, instance, told: None, registered: None }
     }
 
     /// Whether the node has registered on this connection.
@@ -48,8 +50,8 @@ impl Visit {
     /// `message` as it came, or none for a push.
     pub(crate) fn needs_room(&self, message: Option<&ToTracker>, registry: &Registry) -> bool {
         match message {
-            Some(ToTracker::Register(_)) => true,
-            Some(ToTracker::Heartbeat { .. }) | None => {
+            Some(ToTracker::Register(_)) => registry.len() as u64 > SMALL_NEWS,
+            Some(ToTracker::Heartbeat) | None => {
                 self.told.is_some_and(|told| registry.revision().saturating_sub(told) > SMALL_NEWS)
             }
             Some(ToTracker::Exit | ToTracker::Unknown) => false,
@@ -69,13 +71,18 @@ impl Visit {
         registry.heard(self.speaker, now);
         let refused = |refusal| Step::Say(FromTracker::Refused { refusal });
         match (message, self.told) {
+            // Each answer is a list of everyone; no node needs one so soon.
+            (ToTracker::Register(_), _) if self.registered_lately(now) => Step::HangUp,
             (ToTracker::Register(wish), _) => match registry.register(self.speaker, &wish, now) {
-                Ok(name) => Step::Say(FromTracker::Registered(self.registered(name, registry))),
+                Ok(name) => {
+                    self.registered = Some(now);
+                    Step::Say(FromTracker::Registered(self.welcome(name, registry)))
+                }
                 Err(refusal) => refused(refusal),
             },
             (ToTracker::Unknown, _) => refused(Refusal::Unsupported),
-            (ToTracker::Heartbeat { .. } | ToTracker::Exit, None) => refused(Refusal::NotAllowed),
-            (ToTracker::Heartbeat { .. }, Some(told)) => {
+            (ToTracker::Heartbeat | ToTracker::Exit, None) => refused(Refusal::NotAllowed),
+            (ToTracker::Heartbeat, Some(told)) => {
                 self.told = Some(registry.revision());
                 Step::Say(FromTracker::Update(registry.news(self.speaker.node, told)))
             }
@@ -121,7 +128,12 @@ impl Visit {
         }
     }
 
-    fn registered(&mut self, name: NodeName, registry: &Registry) -> Registered {
+    /// Whether it registered less than [`PUSH_PAUSE`] ago.
+    fn registered_lately(&self, now: Duration) -> bool {
+        self.registered.is_some_and(|registered| now < registered + PUSH_PAUSE)
+    }
+
+    fn welcome(&mut self, name: NodeName, registry: &Registry) -> Registered {
         self.told = Some(registry.revision());
         Registered {
             name,

@@ -11,7 +11,7 @@ mod support;
 
 use std::time::Duration;
 
-use shoal_common::limits::FRAME_DEADLINE;
+use shoal_common::limits::{FRAME_DEADLINE, HELLO_DEADLINE, MAX_REQUEST_FRAME};
 use shoal_common::process::raise_descriptor_limit;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{FromTracker, ToTracker};
@@ -116,7 +116,7 @@ async fn bad_requests_are_refused_in_words() {
     let tracker = Tracker::start(SLOW).await;
     let mut node = Node::greet(&tracker).await;
     let refused = |refusal| FromTracker::Refused { refusal };
-    for message in [ToTracker::Heartbeat { revision: 9 }, ToTracker::Exit] {
+    for message in [ToTracker::Heartbeat, ToTracker::Exit] {
         node.send(&message).await;
         assert_eq!(node.receive(AT_ONCE).await.unwrap(), refused(Refusal::NotAllowed));
     }
@@ -166,13 +166,38 @@ async fn who_greets_and_does_not_register_is_hung_up() {
 }
 
 #[tokio::test]
+async fn who_talks_and_does_not_register_is_hung_up() {
+    let tracker = Tracker::start_with(Config { connections: 1, ..Config::default() }).await;
+    let mut guest = Node::greet(&tracker).await;
+    let start = Instant::now();
+    while guest.connection.send(&ToTracker::Exit, MAX_REQUEST_FRAME).await.is_ok() {
+        let held = start.elapsed();
+        assert!(held < HELLO_DEADLINE + Duration::from_secs(3), "its slot was held for {held:?}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(start.elapsed() >= HELLO_DEADLINE);
+    is_well(&tracker).await;
+}
+
+#[tokio::test]
+async fn who_registers_again_and_again_is_hung_up() {
+    let tracker = Tracker::start(SLOW).await;
+    let mut one = Node::join(&tracker, "one").await;
+    for name in ["two", "three"] {
+        one.send(&ToTracker::Register(registration(name, true))).await;
+    }
+    assert!(is_closed(one.connection.stream(), AT_ONCE).await);
+    is_well(&tracker).await;
+}
+
+#[tokio::test]
 async fn a_node_that_never_reads_holds_up_nobody() {
     let tracker = Tracker::start(SLOW).await;
     let mut one = Node::join(&tracker, "one").await;
     let mut deaf = Node::join_deaf(&tracker, "deaf").await;
     one.until_others(1, AT_ONCE).await;
     // It asks and asks and reads no answer, until neither side takes more.
-    let flood = b"\0\0\0\x1a\x82\xa4type\xa9heartbeat\xa8revision\0".repeat(1_000);
+    let flood = b"\0\0\0\x10\x81\xa4type\xa9heartbeat".repeat(1_000);
     let start = Instant::now();
     let flooding = async { while deaf.stream().write_all(&flood).await.is_ok() {} };
     let others = async {

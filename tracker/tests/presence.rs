@@ -11,6 +11,7 @@ mod support;
 
 use std::time::Duration;
 
+use shoal_common::limits::PUSH_PAUSE;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{FromTracker, Leaving, ToTracker};
 use support::{AT_ONCE, EVER, Node, SLOW, Tracker, registration};
@@ -53,7 +54,7 @@ async fn a_broken_connection_is_a_vanished_node_after_one_interval_and_not_befor
     let (id, start) = (two.id, Instant::now());
     drop(two);
     while !one.peers.is_empty() {
-        one.send(&ToTracker::Heartbeat { revision: 0 }).await;
+        one.send(&ToTracker::Heartbeat).await;
         let message = one.receive(EVER).await.unwrap();
         one.learn(message);
         tokio::time::sleep(BEAT / 10).await;
@@ -72,7 +73,7 @@ async fn silence_is_a_vanished_node_after_two_intervals_and_not_before() {
     let mut silent = Node::join(&tracker, "silent").await;
     let mut one = Node::join(&tracker, "one").await;
     while !one.peers.is_empty() {
-        one.send(&ToTracker::Heartbeat { revision: 0 }).await;
+        one.send(&ToTracker::Heartbeat).await;
         let message = one.receive(EVER).await.unwrap();
         one.learn(message);
         tokio::time::sleep(BEAT / 10).await;
@@ -152,6 +153,7 @@ async fn a_second_registration_changes_name_and_address() {
     let mut one = Node::join(&tracker, "one").await;
     let mut two = Node::join(&tracker, "two").await;
     one.until_others(1, AT_ONCE).await;
+    tokio::time::sleep(PUSH_PAUSE).await;
     two.register(&registration("zwei", true)).await.unwrap();
     let message = one.receive(AT_ONCE).await.unwrap();
     one.learn(message);

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use shoal_common::call::call;
 use shoal_common::ident::NodeId;
+use shoal_common::limits::MAX_TRACKER_FRAME;
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::tracking::{FromTracker, ToTracker};
 use support::{EVER, registration};
@@ -107,11 +108,12 @@ fn coming_and_going(address: SocketAddr) {
             let us = if name == "one" { us } else { Hello { node: NodeId::random(), ..us } };
             let (mut connection, _) = call(address, &us).await.unwrap();
             let register = ToTracker::Register(registration(name, true));
-            let answer: FromTracker = connection.ask(&register).await.unwrap();
+            let answer: FromTracker = connection.ask(&register, MAX_TRACKER_FRAME).await.unwrap();
             assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");
             connections.push(connection);
         }
-        let done: FromTracker = connections[1].ask(&ToTracker::Exit).await.unwrap();
+        let done: FromTracker =
+            connections[1].ask(&ToTracker::Exit, MAX_TRACKER_FRAME).await.unwrap();
         assert_eq!(done, FromTracker::Done);
     });
 }

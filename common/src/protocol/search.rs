@@ -73,6 +73,7 @@ pub struct Match {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{MAX_MATCHES, MAX_NAME, MAX_SEARCH_FRAME};
     use crate::protocol::golden::{golden, parse};
 
     const ID: &str = "c420 0909090909090909 0909090909090909 0909090909090909 0909090909090909";
@@ -103,6 +104,16 @@ mod tests {
             &SearchReply::Refused { refusal: Refusal::Malformed },
             "82 a4'type a7'refused a7'refusal a9'malformed",
         );
+    }
+
+    #[test]
+    fn the_longest_answer_fits_into_its_frame() {
+        let name = vec!["x".repeat(204); 5].join("/");
+        assert_eq!(name.len(), MAX_NAME);
+        let file = FileId::from_bytes([9; 32]);
+        let found = Match { name: name.parse().unwrap(), size: u64::MAX, file };
+        let reply = SearchReply::Matches { matches: vec![found; MAX_MATCHES], more: true };
+        assert!(rmp_serde::to_vec_named(&reply).unwrap().len() <= MAX_SEARCH_FRAME);
     }
 
     #[test]

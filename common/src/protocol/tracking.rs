@@ -23,11 +23,8 @@ use crate::protocol::refusal::Refusal;
 pub enum ToTracker {
     /// Here I am.
     Register(Registration),
-    /// Still here, and up to date to this revision.
-    Heartbeat {
-        /// The last revision that the node has seen.
-        revision: u64,
-    },
+    /// Still here.
+    Heartbeat,
     /// Leaving on purpose.
     Exit,
     /// A request of a newer program.
@@ -134,6 +131,7 @@ pub enum Leaving {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{CHANGE_LOG, MAX_NODE_NAME, MAX_NODES, MAX_TRACKER_FRAME};
     use crate::protocol::golden::{golden, parse};
 
     const ID: &str = "c420 0909090909090909 0909090909090909 0909090909090909 0909090909090909";
@@ -160,10 +158,7 @@ mod tests {
             &ToTracker::Register(registration()),
             &format!("85 a4'type a8'register a4'name a5'node1 a5'exact c3 {PORTS}"),
         );
-        golden(
-            &ToTracker::Heartbeat { revision: 300 },
-            "82 a4'type a9'heartbeat a8'revision cd012c",
-        );
+        golden(&ToTracker::Heartbeat, "81 a4'type a9'heartbeat");
         golden(&ToTracker::Exit, "81 a4'type a4'exit");
         golden(
             &FromTracker::Registered(Registered {
@@ -203,11 +198,32 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_list_fits_into_its_frame() {
+        let longest: SocketAddr =
+            "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
+        let name: NodeName = "x".repeat(MAX_NODE_NAME).parse().unwrap();
+        let id = NodeId::from_bytes([255; 32]);
+        let peer = Peer { id, name: name.clone(), search: longest, download: longest };
+        let list = FromTracker::Registered(Registered {
+            name,
+            heartbeat_ms: u64::MAX,
+            instance: u64::MAX,
+            revision: u64::MAX,
+            peers: vec![peer.clone(); MAX_NODES],
+        });
+        assert!(rmp_serde::to_vec_named(&list).unwrap().len() <= MAX_TRACKER_FRAME);
+        let changes = vec![Change::Joined(peer); CHANGE_LOG];
+        let update = Update { revision: u64::MAX, news: News::Changes(changes) };
+        let update = rmp_serde::to_vec_named(&FromTracker::Update(update)).unwrap();
+        assert!(update.len() <= MAX_TRACKER_FRAME);
+    }
+
+    #[test]
     fn what_a_newer_program_says_is_no_error() {
         let unknown = parse("82 a4'type a5'dance a5'tempo 05");
         assert_eq!(rmp_serde::from_slice::<ToTracker>(&unknown).unwrap(), ToTracker::Unknown);
         let richer = parse("83 a4'type a9'heartbeat a4'mood a5'happy a8'revision 01");
         let message = rmp_serde::from_slice::<ToTracker>(&richer).unwrap();
-        assert_eq!(message, ToTracker::Heartbeat { revision: 1 });
+        assert_eq!(message, ToTracker::Heartbeat);
     }
 }

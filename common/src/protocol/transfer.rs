@@ -80,6 +80,7 @@ pub enum TransferReply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{MAX_CHUNKS, MAX_FILE, MAX_TRANSFER_FRAME};
     use crate::protocol::golden::golden;
 
     const ID: &str = "c420 0909090909090909 0909090909090909 0909090909090909 0909090909090909";
@@ -120,5 +121,14 @@ mod tests {
             &TransferReply::Refused { refusal: Refusal::Changed },
             "82 a4'type a7'refused a7'refusal a7'changed",
         );
+    }
+
+    #[test]
+    fn the_longest_manifest_fits_into_its_frame() {
+        let file = FileId::from_bytes([9; 32]);
+        let hashes = vec![1; 32 * MAX_CHUNKS as usize];
+        let manifest = UncheckedManifest { file, size: MAX_FILE, hashes };
+        let reply = rmp_serde::to_vec_named(&TransferReply::Manifest(manifest)).unwrap();
+        assert!(reply.len() <= MAX_TRANSFER_FRAME);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shoal_common::call::call;
 use shoal_common::content::FileId;
 use shoal_common::ident::Peer;
-use shoal_common::limits::{MAX_MATCHES, SEARCH_DEADLINE};
+use shoal_common::limits::{MAX_MATCHES, MAX_SEARCH_FRAME, SEARCH_DEADLINE};
 use shoal_common::name::SharedName;
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::search::{Match, Pattern, SearchReply, SearchRequest};
@@ -50,7 +50,7 @@ pub async fn ask(peers: Vec<Peer>, us: &Hello, pattern: &Pattern) -> Findings {
 async fn ask_one(peer: &Peer, us: &Hello, pattern: Pattern) -> Result<(Vec<Match>, bool), String> {
     let (mut connection, _) = call(peer.search, us).await.map_err(|error| error.to_string())?;
     let matcher = Matcher::new(&pattern).map_err(|error| error.to_string())?;
-    match connection.ask(&SearchRequest::Search { pattern }).await {
+    match connection.ask(&SearchRequest::Search { pattern }, MAX_SEARCH_FRAME).await {
         Ok(SearchReply::Matches { matches, more }) => {
             let asked = |found: &Match| matcher.matches(&found.name, found.file);
             if matches.len() > MAX_MATCHES || !matches.iter().all(asked) {

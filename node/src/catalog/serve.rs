@@ -1,7 +1,7 @@
 //! The search port: answers from the catalog.
 
 use shoal_common::connection::ConnectionError;
-use shoal_common::limits::{IDLE_DEADLINE, MAX_REPLY_FRAME, MAX_REQUEST_FRAME};
+use shoal_common::limits::{IDLE_DEADLINE, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::search::{Match, Pattern, SearchReply, SearchRequest};
 use shoal_common::serve::Guest;
@@ -19,13 +19,13 @@ pub async fn answer(mut guest: Guest, catalog: Catalog) -> Result<(), Connection
         let request = match guest.connection.receive(MAX_REQUEST_FRAME, IDLE_DEADLINE).await {
             Err(error @ ConnectionError::Malformed(_)) => {
                 let reply = SearchReply::Refused { refusal: Refusal::Malformed };
-                guest.connection.send(&reply, MAX_REPLY_FRAME).await?;
+                guest.connection.send(&reply, MAX_SEARCH_FRAME).await?;
                 return Err(error);
             }
             request => request?,
         };
         let reply = looked_up(&catalog, request).await;
-        guest.connection.send(&reply, MAX_REPLY_FRAME).await?;
+        guest.connection.send(&reply, MAX_SEARCH_FRAME).await?;
     }
 }
 
@@ -68,7 +68,7 @@ fn reply(catalog: &Catalog, request: SearchRequest) -> SearchReply {
 fn fitting(mut matches: Vec<Match>, mut more: bool) -> SearchReply {
     // Hash, size, tags and field names take less than this beside the name.
     const BESIDE_NAME: usize = 128;
-    let mut left = MAX_REPLY_FRAME - BESIDE_NAME;
+    let mut left = MAX_SEARCH_FRAME - BESIDE_NAME;
     let fits = matches.iter().take_while(|found| {
         let bytes = found.name.as_str().len() + BESIDE_NAME;
         let enough = bytes <= left;

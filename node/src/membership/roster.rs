@@ -43,13 +43,12 @@ pub(super) struct Roster {
     us: NodeId,
     peers: HashMap<NodeId, Entry>,
     instance: Option<u64>,
-    revision: u64,
 }
 
 impl Roster {
     /// Knows nobody; this node itself is never a peer.
     pub(super) fn new(us: NodeId) -> Self {
-        Self { us, peers: HashMap::new(), instance: None, revision: 0 }
+        Self { us, peers: HashMap::new(), instance: None }
     }
 
     /// In order of their names.
@@ -57,11 +56,6 @@ impl Roster {
         let mut peers: Vec<_> = self.peers.values().map(|entry| entry.peer.clone()).collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         peers
-    }
-
-    /// The last revision that is known.
-    pub(super) fn revision(&self) -> u64 {
-        self.revision
     }
 
     /// The tracker took this node in. Peers that it does not know are kept for
@@ -73,14 +67,12 @@ impl Roster {
         patience: Duration,
     ) -> Vec<Event> {
         let restarted = self.instance.replace(told.instance) != Some(told.instance);
-        self.revision = told.revision;
         let until = restarted.then(|| now + patience);
         self.replace(told.peers, until)
     }
 
     /// News from the tracker.
     pub(super) fn update(&mut self, update: Update) -> Vec<Event> {
-        self.revision = update.revision;
         match update.news {
             News::Everyone(peers) => self.replace(peers, None),
             News::Changes(changes) => {
@@ -175,7 +167,7 @@ mod tests {
         ];
         let events = roster.update(Update { revision: 5, news: News::Changes(changes) });
         assert_eq!(events, [Event::Joined(peer("c")), Event::Left(peer("a"), Leaving::Exit)]);
-        assert_eq!((names(&roster), roster.revision()), (vec!["b".into(), "c".into()], 5));
+        assert_eq!(names(&roster), ["b", "c"]);
         let everyone = Update { revision: 9, news: News::Everyone(vec![peer("c")]) };
         assert_eq!(roster.update(everyone), [Event::Left(peer("b"), Leaving::Vanished)]);
     }

@@ -8,7 +8,7 @@ use shoal_common::call::{CallError, call};
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::ident::{NodeName, Peer};
 use shoal_common::limits::{
-    HEARTBEAT, HEARTBEATS, MAX_REPLY_FRAME, MAX_REQUEST_FRAME, RECONNECT_PAUSE, REPLY_DEADLINE,
+    HEARTBEAT, HEARTBEATS, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME, RECONNECT_PAUSE, REPLY_DEADLINE,
 };
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::refusal::Refusal;
@@ -169,7 +169,7 @@ impl Session {
             search: SocketAddr::new(ip, self.wish.ports.0),
             download: SocketAddr::new(ip, self.wish.ports.1),
         };
-        match connection.ask(&ToTracker::Register(registration.clone())).await? {
+        match connection.ask(&ToTracker::Register(registration.clone()), MAX_TRACKER_FRAME).await? {
             FromTracker::Registered(registered) => {
                 self.registered(&registered, &registration);
                 Ok((connection, registered))
@@ -231,7 +231,7 @@ impl Session {
         let mut due = now + patience;
         loop {
             let heard = tokio::select! {
-                message = connection.receive(MAX_REPLY_FRAME, due - Instant::now()) => message.map(Some),
+                message = connection.receive(MAX_TRACKER_FRAME, due - Instant::now()) => message.map(Some),
                 _ = beats.tick() => self.beat(&mut connection).await.map(|()| None),
                 () = sleep_until(unconfirmed.unwrap_or(now)), if unconfirmed.is_some() => {
                     unconfirmed = None;
@@ -263,8 +263,7 @@ impl Session {
     }
 
     async fn beat(&self, connection: &mut Connection<TcpStream>) -> Result<(), ConnectionError> {
-        let revision = self.membership.roster().revision();
-        connection.send(&ToTracker::Heartbeat { revision }, MAX_REQUEST_FRAME).await
+        connection.send(&ToTracker::Heartbeat, MAX_REQUEST_FRAME).await
     }
 
     fn tell_events(&self, events: Vec<Event>, aloud: bool) {
@@ -336,7 +335,7 @@ async fn leave(mut connection: Connection<TcpStream>) {
     let done = async {
         // Updates may be on their way still.
         while let Ok(message) =
-            connection.receive::<FromTracker>(MAX_REPLY_FRAME, REPLY_DEADLINE).await
+            connection.receive::<FromTracker>(MAX_TRACKER_FRAME, REPLY_DEADLINE).await
         {
             if message == FromTracker::Done {
                 break;

@@ -1,5 +1,6 @@
 //! Pieces of text as a person reads them. Pure.
 
+use shoal_common::name::is_harmful;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// How text may look where it goes.
@@ -50,11 +51,6 @@ pub fn escape(text: &str) -> String {
         }
     }
     escaped
-}
-
-fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Columns that a text without control characters takes.
@@ -280,6 +276,7 @@ mod tests {
         assert_eq!(escape("été ☃ 名"), "été ☃ 名");
         assert_eq!(escape("a\x1b[2Jb\n\r\u{9b}c"), "a\\u{1b}[2Jb\\u{a}\\u{d}\\u{9b}c");
         assert_eq!(escape("exe.\u{202e}gpj"), "exe.\\u{202e}gpj");
+        assert_eq!(escape("exe.\u{61c}gpj"), "exe.\\u{61c}gpj");
         let all: String = (0..0x3000).filter_map(char::from_u32).collect();
         assert!(!escape(&all).chars().any(is_harmful));
     }

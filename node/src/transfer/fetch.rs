@@ -13,7 +13,7 @@ use shoal_common::call::{CallError, call};
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::content::{ChunkHasher, FileId, Manifest, ManifestError};
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::limits::{MAX_REQUEST_FRAME, REPLY_DEADLINE};
+use shoal_common::limits::{MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME, REPLY_DEADLINE};
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{ByteRange, TransferReply, TransferRequest};
@@ -206,7 +206,7 @@ impl Owner {
             return Ok(());
         }
         let request = TransferRequest::Manifest { file: swarm.file };
-        let manifest = match self.connection.ask(&request).await? {
+        let manifest = match self.connection.ask(&request, MAX_TRANSFER_FRAME).await? {
             TransferReply::Manifest(unchecked) => Manifest::try_from(unchecked)?,
             TransferReply::Refused { refusal } => return Err(FetchError::Refused(refusal)),
             _ => return Err(FetchError::Unexpected),

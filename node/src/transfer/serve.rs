@@ -9,8 +9,8 @@ use std::time::Duration;
 use shoal_common::connection::ConnectionError;
 use shoal_common::content::{FileId, UncheckedManifest};
 use shoal_common::limits::{
-    IDLE_DEADLINE, MAX_CHUNK, MAX_NODE_CONNECTIONS, MAX_RANGES, MAX_REPLY_FRAME, MAX_REQUEST_FRAME,
-    MIB, STALL_DEADLINE,
+    IDLE_DEADLINE, MAX_CHUNK, MAX_NODE_CONNECTIONS, MAX_RANGES, MAX_REQUEST_FRAME,
+    MAX_TRANSFER_FRAME, MIB, STALL_DEADLINE,
 };
 use shoal_common::name::SharedName;
 use shoal_common::protocol::greeting::Hello;
@@ -173,7 +173,7 @@ impl Session {
             return Ok(Err(Refusal::Changed));
         }
         let connection = &mut self.guest.connection;
-        connection.send(&TransferReply::Bytes(range), MAX_REPLY_FRAME).await?;
+        connection.send(&TransferReply::Bytes(range), MAX_TRANSFER_FRAME).await?;
         let end = range.offset + range.length;
         match open.mapped.send(connection.stream(), range.offset..end).await {
             Ok(()) => Ok(Ok(())),
@@ -231,6 +231,6 @@ impl Session {
     }
 
     async fn reply(&mut self, reply: &TransferReply) -> Result<(), ConnectionError> {
-        self.guest.connection.send(reply, MAX_REPLY_FRAME).await
+        self.guest.connection.send(reply, MAX_TRANSFER_FRAME).await
     }
 }

@@ -106,7 +106,7 @@ impl PartialDir {
     /// the folder, or the disk fails.
     pub fn publish(self, wanted: &SharedName) -> io::Result<SharedName> {
         let folder = self.folder(wanted)?;
-        let numbered = (2..MAX_NUMBER).map(|number| wanted.with_number(number));
+        let numbered = (2..MAX_NUMBER).map_while(|number| wanted.with_number(number));
         for name in std::iter::once(wanted.clone()).chain(numbered) {
             match self.rename_to(&folder, name.file_name()) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

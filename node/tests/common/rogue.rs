@@ -7,7 +7,7 @@ use std::time::Duration;
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::content::{Manifest, UncheckedManifest};
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::limits::{IDLE_DEADLINE, MAX_REPLY_FRAME, MAX_REQUEST_FRAME};
+use shoal_common::limits::{IDLE_DEADLINE, MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{ByteRange, TransferReply, TransferRequest};
 use shoal_common::serve::serve;
@@ -131,7 +131,7 @@ impl Script {
             }
             _ => {}
         }
-        wire.send(&TransferReply::Manifest(manifest), MAX_REPLY_FRAME).await
+        wire.send(&TransferReply::Manifest(manifest), MAX_TRANSFER_FRAME).await
     }
 
     async fn chunk(
@@ -150,13 +150,13 @@ impl Script {
             Fault::Silent | Fault::Mute => std::future::pending().await,
             Fault::OtherRange => announced.offset += 1,
             Fault::Refuse(refusal) => {
-                return wire.send(&TransferReply::Refused { refusal }, MAX_REPLY_FRAME).await;
+                return wire.send(&TransferReply::Refused { refusal }, MAX_TRANSFER_FRAME).await;
             }
             Fault::Garbage => return Ok(wire.stream().write_all(&[0, 0, 0, 3, 1, 2, 3]).await?),
             Fault::Giant => return Ok(wire.stream().write_all(&[0xff; 64]).await?),
             _ => {}
         }
-        wire.send(&TransferReply::Bytes(announced), MAX_REPLY_FRAME).await?;
+        wire.send(&TransferReply::Bytes(announced), MAX_TRANSFER_FRAME).await?;
         let stream = wire.stream();
         match self.fault {
             Fault::Drip => loop {

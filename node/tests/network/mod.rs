@@ -9,6 +9,7 @@ use std::time::Duration;
 use shoal_common::call::call;
 use shoal_common::connection::Connection;
 use shoal_common::ident::NodeId;
+use shoal_common::limits::MAX_TRACKER_FRAME;
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::tracking::{FromTracker, Registration, ToTracker};
 use shoal_common::task::Tasks;
@@ -124,7 +125,8 @@ impl Network {
         let (mut connection, _) = call(self.tracker, &hello).await.unwrap();
         let name = name.parse().unwrap();
         let registration = Registration { name, exact: true, search, download };
-        let answer = connection.ask(&ToTracker::Register(registration)).await.unwrap();
+        let answer =
+            connection.ask(&ToTracker::Register(registration), MAX_TRACKER_FRAME).await.unwrap();
         assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");
         connection
     }

@@ -115,7 +115,7 @@ impl World {
                 self.say(self.open.len() - 1, wish(name, exact, port));
             }
             Event::Again { at, name, exact, port } => self.say(at, wish(name, exact, port)),
-            Event::Heartbeat { at } => self.say(at, ToTracker::Heartbeat { revision: 0 }),
+            Event::Heartbeat { at } => self.say(at, ToTracker::Heartbeat),
             Event::Exit { at } => self.say(at, ToTracker::Exit),
             Event::Break { at } if at < self.open.len() => self.close(at),
             Event::Push { at } if at < self.open.len() => {

@@ -241,20 +241,3 @@ fn nobody_is_blamed_when_the_tracker_itself_stood_still() {
     registry.tick(4 * BEAT);
     assert_eq!(ids(&registry), [0; 0]);
 }
-
-#[test]
-fn the_longest_list_fits_into_its_frame() {
-    let longest: SocketAddr =
-        "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
-    let peer = Peer {
-        id: NodeId::from_bytes([255; 32]),
-        name: name(&"x".repeat(63)),
-        search: longest,
-        download: longest,
-    };
-    // Each address as "ip:port", each field with its name, and the tags.
-    let bytes = 32 + 63 + 2 * longest.to_string().len() + "idnamesearchdownload".len() + 16;
-    assert_eq!(peer.name.as_str().len(), 63);
-    assert!(bytes <= 250, "{bytes}");
-    assert!(MAX_NODES * bytes < shoal_common::limits::MAX_REPLY_FRAME);
-}

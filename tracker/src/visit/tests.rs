@@ -23,7 +23,7 @@ fn register(name: &str) -> ToTracker {
     })
 }
 
-const HEARTBEAT: ToTracker = ToTracker::Heartbeat { revision: 0 };
+const HEARTBEAT: ToTracker = ToTracker::Heartbeat;
 
 fn refused(refusal: Refusal) -> Step {
     Step::Say(FromTracker::Refused { refusal })
@@ -78,7 +78,8 @@ fn a_refused_registration_is_no_registration_and_may_be_tried_again() {
     assert_eq!(three.answer(register("one"), &mut registry, START), refused(Refusal::NameTaken));
     assert!(!three.is_registered());
     // Nor does one who is here lose what it has.
-    assert_eq!(one.answer(register("two"), &mut registry, START), refused(Refusal::NameTaken));
+    let again = one.answer(register("two"), &mut registry, START + PUSH_PAUSE);
+    assert_eq!(again, refused(Refusal::NameTaken));
     assert!(matches!(
         one.answer(HEARTBEAT, &mut registry, START),
         Step::Say(FromTracker::Update(_))
@@ -99,6 +100,29 @@ fn a_change_is_told_once_by_push_or_heartbeat() {
     assert_eq!(one.answer(HEARTBEAT, &mut registry, START), update(vec![left]));
     assert_eq!(one.push(&registry), Step::Wait);
     assert_eq!(one.answer(HEARTBEAT, &mut registry, START), update(vec![]));
+}
+
+#[test]
+fn only_a_long_list_needs_room() {
+    let mut registry = Registry::new(BEAT);
+    let newcomer = visit(255, 255);
+    for number in 0..=SMALL_NEWS {
+        assert!(!newcomer.needs_room(Some(&register("new")), &registry), "{number} nodes");
+        let mut visit = visit(u8::try_from(number).unwrap(), number);
+        visit.answer(register(&format!("node{number}")), &mut registry, START);
+    }
+    assert!(newcomer.needs_room(Some(&register("new")), &registry));
+}
+
+#[test]
+fn who_registers_again_and_again_is_hung_up() {
+    let (mut registry, mut one, mut two) = two();
+    for times in 1..=3 {
+        let again = one.answer(register("one"), &mut registry, PUSH_PAUSE * times);
+        assert!(matches!(again, Step::Say(FromTracker::Registered(_))), "{again:?}");
+    }
+    assert_eq!(two.answer(register("zwei"), &mut registry, PUSH_PAUSE / 2), Step::HangUp);
+    assert_eq!(registry.revision(), 2, "the one that was hung up for it has changed something");
 }
 
 #[test]

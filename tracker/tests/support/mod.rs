@@ -10,7 +10,7 @@ use std::time::Duration;
 use shoal_common::call::call;
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::limits::MAX_REPLY_FRAME;
+use shoal_common::limits::{MAX_REQUEST_FRAME, MAX_TRACKER_FRAME};
 use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Greeting, Hello};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{
@@ -102,9 +102,9 @@ impl Node {
         socket.set_recv_buffer_size(4096).unwrap();
         let mut connection = Connection::new(socket.connect(tracker.address).await.unwrap());
         let us = Hello::new(DEFAULT_NETWORK, NodeId::random());
-        let _: Greeting = connection.ask(&Greeting::Hello(us)).await.unwrap();
+        let _: Greeting = connection.ask(&Greeting::Hello(us), MAX_REQUEST_FRAME).await.unwrap();
         let wish = ToTracker::Register(registration(name, true));
-        let _: FromTracker = connection.ask(&wish).await.unwrap();
+        let _: FromTracker = connection.ask(&wish, MAX_TRACKER_FRAME).await.unwrap();
         connection
     }
 
@@ -121,14 +121,14 @@ impl Node {
     }
 
     pub(crate) async fn send(&mut self, message: &ToTracker) {
-        self.connection.send(message, MAX_REPLY_FRAME).await.unwrap();
+        self.connection.send(message, MAX_REQUEST_FRAME).await.unwrap();
     }
 
     pub(crate) async fn receive(
         &mut self,
         within: Duration,
     ) -> Result<FromTracker, ConnectionError> {
-        self.connection.receive(MAX_REPLY_FRAME, within).await
+        self.connection.receive(MAX_TRACKER_FRAME, within).await
     }
 
     /// Takes news until it knows as many others as that. Returns how long it
@@ -172,7 +172,7 @@ impl Node {
 
     /// Nothing is said to it for a while, but what it asks for itself.
     pub(crate) async fn hears_nothing(&mut self) {
-        self.send(&ToTracker::Heartbeat { revision: 0 }).await;
+        self.send(&ToTracker::Heartbeat).await;
         let FromTracker::Update(update) = self.receive(AT_ONCE).await.unwrap() else {
             panic!("no update");
         };
