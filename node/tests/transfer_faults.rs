@@ -47,7 +47,8 @@ async fn wrong_bytes_are_fetched_elsewhere_and_the_person_is_told_by_whom() {
     let (info, mut node, rogue) = beside_an_honest_one(Fault::WrongBytes).await;
     assert_eq!(share(&info, "rogue"), 0);
     assert_eq!(share(&info, "honest"), info.size);
-    assert_eq!(rogue.called.load(Ordering::Relaxed), 1, "it was asked again");
+    // Twice, if the first wrong bytes were those that prove the manifest.
+    assert!(rogue.called.load(Ordering::Relaxed) <= 2, "it was asked again");
     let id = rogue.peer.id.short();
     assert_eq!(node.was_told(&format!("`rogue` ({id}) sent wrong bytes of `file.bin`")), 1);
     assert_eq!(node.was_told("fetching from the others"), 1, "{:?}", node.heard());
@@ -63,7 +64,7 @@ async fn who_is_wrong_once_gets_another_chance() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_manifest_that_does_not_fit_is_not_believed() {
     for fault in [Fault::LyingManifest, Fault::OtherManifest] {
-        let bytes = content(2, 5 * MIB);
+        let bytes = content(2, 9 * MIB + 500);
         let honest = Rogue::start("honest", &bytes, Fault::None).await;
         let rogue = Rogue::start("rogue", &bytes, fault).await;
         let dir = tempfile::tempdir().unwrap();
@@ -76,6 +77,27 @@ async fn a_manifest_that_does_not_fit_is_not_believed() {
         assert_eq!(share(&info, "honest"), info.size);
         assert_eq!(rogue.called.load(Ordering::Relaxed), 1, "it was asked again");
         assert_eq!(node.was_told("sent a manifest that does not fit `file.bin`"), 1);
+    }
+}
+
+/// The hashes merge to the file id whatever size is said, so the size needs a
+/// proof of its own; without it, honest owners would be blamed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_of_another_size_is_not_believed() {
+    for more in [5, -5, 300_000] {
+        let bytes = content(2, 5 * MIB + 500);
+        let rogue = Rogue::start("rogue", &bytes, Fault::LyingSize(more)).await;
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = Node::start(dir.path(), &[&rogue.peer]);
+        let job = node.fetch("file.bin", &bytes);
+        node.in_state(job, JobState::Waiting).await;
+        let honest = Rogue::start("honest", &bytes, Fault::None).await;
+        node.network.lock().unwrap().push(honest.peer.clone());
+        let info = node.over(job).await;
+        assert_eq!(info.state, JobState::Done, "{more}: {info:#?}");
+        assert_eq!(share(&info, "honest"), bytes.len() as u64);
+        assert!(rogue.called.load(Ordering::Relaxed) <= 2, "it was asked again");
+        assert_eq!(node.was_told("`honest`"), 0, "{:?}", node.heard());
     }
 }
 
@@ -117,7 +139,6 @@ async fn a_byte_a_second_is_given_up_in_time() {
     let node = Node::start(dir.path(), &[&rogue.peer]);
     let start = Instant::now();
     let job = node.fetch("file.bin", &bytes);
-    node.in_state(job, JobState::Running).await;
     let waiting = node.in_state(job, JobState::Waiting).await;
     let passed = start.elapsed();
     assert!(passed >= STALL_DEADLINE && passed < STALL_DEADLINE * 2, "{passed:?}");

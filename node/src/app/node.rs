@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use shoal_common::ident::{NodeId, NodeName};
 use shoal_common::limits::MAX_NODE_CONNECTIONS;
+use shoal_common::process::connections;
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::search::Pattern;
 use shoal_common::serve::serve;
@@ -103,14 +104,21 @@ impl Node {
         if sharing == Sharing::Folder {
             keep_up(catalog.clone(), notices.clone(), &tasks);
         }
+        let connections = connections(MAX_NODE_CONNECTIONS, PORTS, DESCRIPTOR_RESERVE);
         doors.child_on(bulk.handle()).spawn(
             info_span!("download port"),
-            serve_downloads(uploads.clone(), download.0, hello.clone(), bulk_tasks.clone()),
+            serve_downloads(
+                uploads.clone(),
+                download.0,
+                hello.clone(),
+                connections,
+                bulk_tasks.clone(),
+            ),
         );
         let answering = catalog.clone();
         doors.spawn(
             info_span!("search port"),
-            serve(search.0, hello.clone(), MAX_NODE_CONNECTIONS, tasks.clone(), move |guest| {
+            serve(search.0, hello.clone(), connections, tasks.clone(), move |guest| {
                 answer(guest, answering.clone())
             }),
         );
@@ -122,6 +130,7 @@ impl Node {
             catalog: catalog.clone(),
             us: hello.clone(),
             seek: seek(&membership, &hello),
+            network: membership.changes(),
             notices: notices.clone(),
             tasks: bulk_tasks,
         });
@@ -176,9 +185,9 @@ impl Node {
         inner.uploads.drain();
         let start = Instant::now();
         let orderly = async {
-            self.goodbye.say().await;
             let uploads = async { timeout(grace, inner.uploads.idle()).await.is_ok() };
-            let (ended, left) = tokio::join!(uploads, inner.downloads.drain(grace));
+            let ((), ended, left) =
+                tokio::join!(self.goodbye.say(), uploads, inner.downloads.drain(grace));
             ended && left.is_empty()
         };
         tokio::select! {
@@ -201,6 +210,13 @@ impl Node {
         info!("stopped");
     }
 }
+
+/// Ports that connections come to: for searches, for content, and the control
+/// socket.
+const PORTS: usize = 3;
+
+/// Descriptors that are kept for files and for calling others.
+const DESCRIPTOR_RESERVE: usize = 256;
 
 /// How long tasks may take to end once they are told to.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);

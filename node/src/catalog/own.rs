@@ -55,6 +55,11 @@ impl Catalog {
         self.index().find(file).cloned()
     }
 
+    /// The content that is known under this name.
+    pub fn named(&self, name: &SharedName) -> Option<FileId> {
+        self.index().get(name).map(|shared| shared.manifest.file())
+    }
+
     /// All files, in order of their names.
     pub fn list(&self) -> Vec<FileInfo> {
         self.index().iter().map(FileInfo::from).collect()

@@ -126,6 +126,13 @@ impl Scan {
             self.catalog.load();
         }
         let start = Instant::now();
+        if !self.catalog.volume().is_in_place() {
+            let path = self.catalog.volume().path().display();
+            let line = format!(
+                "the shared folder `{path}` was moved, removed or replaced: start the node again"
+            );
+            self.report("/".to_owned(), line);
+        }
         let listing = match self.catalog.volume().list() {
             Ok(listing) => {
                 self.reported.remove("");

@@ -2,13 +2,14 @@
 
 mod tell;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fixedbitset::FixedBitSet;
+use shoal_common::connection::ConnectionError;
 use shoal_common::content::Manifest;
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::MAX_OWNERS;
@@ -29,14 +30,17 @@ use super::plan::Plan;
 use super::progress::Progress;
 use super::roster::{Remedy, Roster};
 use super::sink::{Sink, SinkError, is_here};
-use crate::volume::Stamp;
+use crate::volume::{PartialDir, Stamp};
 
 /// How often progress is told, and decisions are looked at again.
 const TICK: Duration = Duration::from_millis(250);
 
-/// How often new owners are looked for while there are some, and while there
-/// are none.
-const SEEK: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+/// How often new owners are looked for while there are some.
+const SEEK: Duration = Duration::from_secs(5);
+
+/// First and longest pause between two looks while there are none: each asks
+/// everyone. Who comes or goes is a reason to look again at once.
+const SEEK_WAITING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 
 /// How long the network may take to say who has a content.
 const SEEK_DEADLINE: Duration = Duration::from_secs(5);
@@ -87,7 +91,13 @@ pub(super) struct Download {
     waiting: Option<(Instant, bool)>,
     seeking: Option<Seeking>,
     sought: Option<Instant>,
+    /// Until the next look, while there are no owners.
+    seek_pause: Duration,
     opening: Option<Opening>,
+    /// What each owner had given when it ended last.
+    given: HashMap<NodeId, u64>,
+    /// Whose last chunk did not fit its manifest once.
+    doubted: HashSet<NodeId>,
     /// What the person was told already.
     told: HashSet<(NodeId, &'static str)>,
 }
@@ -133,7 +143,10 @@ impl Download {
             waiting: None,
             seeking: None,
             sought: None,
+            seek_pause: SEEK_WAITING.0,
             opening: None,
+            given: HashMap::new(),
+            doubted: HashSet::new(),
             told: HashSet::new(),
         };
         (download, watched)
@@ -141,24 +154,40 @@ impl Download {
 
     /// Fetches until the file is here, or it is stopped, or can't go on.
     pub(super) async fn run(mut self) {
-        let end = match self.begin().await {
+        let (cancel, leave) = (self.stops.cancel.clone(), self.stops.leave.clone());
+        let begun = tokio::select! {
+            begun = self.begin() => begun,
+            () = cancel.cancelled() => Some(End::Cancelled),
+            () = leave.cancelled() => Some(End::Left),
+        };
+        let end = match begun {
             Some(end) => end,
             None => self.gather().await,
         };
         self.tasks.cancel();
+        // What it notes comes before what is noted of the end.
+        if let Some(opening) = self.opening.take() {
+            opening.await.ok();
+        }
         self.end(end);
     }
 
     /// Looks at what is here from earlier.
     async fn begin(&mut self) -> Option<End> {
+        // From now on a crash does not make it forgotten.
+        self.note(Course::UnderWay);
         let (volume, wanted) = (self.environment.volume.clone(), self.wanted.clone());
+        // Another content that is known under this name need not be read again.
+        let other = self.environment.catalog.named(&wanted.name).is_some();
+        let stop = self.tasks.cancelled().clone();
         let look = move || {
-            let here = is_here(&volume, &wanted.name, wanted.file, wanted.size);
+            let here = !other && is_here(&volume, &wanted.name, wanted.file, wanted.size, &stop);
             (here, Note::read(&volume, wanted.file).and_then(|note| note.manifest()))
         };
         let (here, manifest) = self.tasks.spawn_blocking(look).await.unwrap_or_default();
         if here {
             self.environment.catalog.refresh();
+            self.forget_partial();
             return Some(End::Done(self.wanted.name.clone()));
         }
         if let Some(manifest) = manifest {
@@ -173,6 +202,7 @@ impl Download {
         // Nothing is complete before there is work, which brings its own.
         let mut complete = CancellationToken::new();
         let (cancel, leave) = (self.stops.cancel.clone(), self.stops.leave.clone());
+        let mut network = self.environment.network.clone();
         loop {
             self.engage();
             self.tell();
@@ -192,6 +222,10 @@ impl Download {
                 peers = pending_or(&mut self.seeking) => {
                     self.seeking = None;
                     self.roster.seen(peers);
+                    Ok(())
+                }
+                Ok(()) = network.changed() => {
+                    self.seek_pause = SEEK_WAITING.0;
                     Ok(())
                 }
                 () = tokio::time::sleep(TICK) => Ok(()),
@@ -216,10 +250,16 @@ impl Download {
                 ending.with(outcome);
             });
         }
-        let pause = if self.roster.active() > 0 { SEEK.0 } else { SEEK.1 };
+        let waiting = self.roster.active() == 0;
+        let pause = if waiting { self.seek_pause } else { SEEK };
         let rested = self.sought.is_none_or(|sought| now.duration_since(sought) >= pause);
         if self.seeking.is_none() && rested {
             self.sought = Some(now);
+            self.seek_pause = match waiting {
+                // Not all who wait for one owner at the same moments.
+                true => (pause * 2).min(SEEK_WAITING.1).mul_f64(rand::random_range(0.75..1.0)),
+                false => SEEK_WAITING.0,
+            };
             let peers = (self.environment.seek)(self.wanted.file);
             self.seeking =
                 Some(Box::pin(
@@ -241,8 +281,9 @@ impl Download {
 
     fn ended(&mut self, id: NodeId, outcome: Result<(), FetchError>) -> Result<(), End> {
         let work = self.swarm.work.borrow().clone();
-        let given = || work.as_ref()?.plan().shares().find(|share| share.owner == id);
-        let gave = given().is_some_and(|share| share.bytes > 0);
+        let share = || work.as_ref()?.plan().shares().find(|share| share.owner == id);
+        let bytes = share().map_or(0, |share| share.bytes);
+        let gave = bytes > self.given.insert(id, bytes).unwrap_or(0);
         if let Some(work) = &work {
             work.leave(id);
         }
@@ -252,9 +293,14 @@ impl Download {
         };
         debug!("no more from an owner: {error}");
         let Some(remedy) = error.remedy() else { return Err(End::Failed(error.to_string())) };
+        // Wrong once can be a file that was being written to, as with chunks.
+        let doubted = matches!(error, FetchError::Unproven) && self.doubted.insert(id);
+        let remedy = if doubted { Remedy::Again } else { remedy };
         match &error {
-            FetchError::WrongBytes => self.blame(id, "sent wrong bytes of"),
-            FetchError::Manifest(_) => self.blame(id, "sent a manifest that does not fit"),
+            FetchError::WrongBytes | FetchError::Unproven => self.blame(id, "sent wrong bytes of"),
+            FetchError::Manifest(_) => {
+                self.blame(id, "sent a manifest that does not fit");
+            }
             FetchError::Refused(Refusal::Changed) => self.blame(id, "has changed"),
             _ if remedy == Remedy::Never => self.blame(id, "does not keep to the protocol over"),
             _ => {}
@@ -318,6 +364,14 @@ impl Download {
         End::Done(name)
     }
 
+    /// There is nothing to go on with.
+    fn forget_partial(&self) {
+        let partial = self.environment.volume.partial(&self.wanted.file);
+        if let Err(error) = partial.and_then(PartialDir::discard) {
+            warn!("cannot tidy up after `{}`: {error}", self.wanted.name);
+        }
+    }
+
     /// Notes how the download goes on after a restart.
     fn note(&self, course: Course) {
         let volume = &self.environment.volume;
@@ -372,7 +426,8 @@ struct Ending {
 
 impl Ending {
     fn new(id: NodeId, swarm: Arc<Swarm>) -> Self {
-        Self { id, swarm, outcome: Some(Ok(())) }
+        let dropped = FetchError::Connection(ConnectionError::Closed);
+        Self { id, swarm, outcome: Some(Err(dropped)) }
     }
 
     fn with(mut self, outcome: Result<(), FetchError>) {

@@ -7,6 +7,7 @@ use shoal_common::content::FileId;
 use shoal_common::ident::Peer;
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::task::Tasks;
+use tokio::sync::watch;
 
 use crate::catalog::Catalog;
 use crate::notice::Notices;
@@ -28,6 +29,8 @@ pub struct Environment {
     pub us: Hello,
     /// Who has a content now: everyone but this node.
     pub seek: Seek,
+    /// Changes whenever peers come or go.
+    pub network: watch::Receiver<u64>,
     /// Tasks of a runtime that may be kept busy by disk and hash.
     pub tasks: Tasks,
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use shoal_common::call::{CallError, call};
 use shoal_common::connection::{Connection, ConnectionError};
-use shoal_common::content::{ChunkHasher, FileId, Manifest, ManifestError};
+use shoal_common::content::{ChunkHasher, FileId, Geometry, Manifest, ManifestError};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME, REPLY_DEADLINE};
 use shoal_common::protocol::greeting::Hello;
@@ -61,6 +61,9 @@ pub(super) enum FetchError {
     /// Its manifest does not fit the content.
     #[error("it sent {0}")]
     Manifest(#[from] ManifestError),
+    /// Its last chunk does not fit its manifest: either may be wrong.
+    #[error("it sent wrong bytes, or a manifest of another size")]
+    Unproven,
     /// Chunks that do not verify, too often.
     #[error("it sent wrong bytes")]
     WrongBytes,
@@ -85,7 +88,9 @@ impl FetchError {
             },
             Self::Refused(refusal) if refusal.is_passing() => Remedy::Again,
             Self::Refused(_) => Remedy::Later,
-            Self::Manifest(_) | Self::WrongBytes | Self::Unexpected => Remedy::Never,
+            Self::Manifest(_) | Self::Unproven | Self::WrongBytes | Self::Unexpected => {
+                Remedy::Never
+            }
             Self::Disk(_) => return None,
         })
     }
@@ -214,12 +219,27 @@ impl Owner {
         if manifest.file() != swarm.file {
             return Err(ManifestError::Hashes.into());
         }
+        self.prove_size(&manifest).await?;
         swarm.manifest.send_if_modified(|known| {
             let first = known.is_none();
             known.get_or_insert_with(|| Arc::new(manifest));
             first
         });
         Ok(())
+    }
+
+    /// The hashes of all chunks merge to the file id whatever size the owner
+    /// says, as long as there are as many chunks. The last chunk tells: it has
+    /// its hash only at its place and with its length.
+    async fn prove_size(&mut self, manifest: &Manifest) -> Result<(), FetchError> {
+        let Some(last) = manifest.geometry().chunks().checked_sub(1) else { return Ok(()) };
+        let ranges = vec![range(manifest.geometry(), last)];
+        let request = TransferRequest::Chunks { file: manifest.file(), ranges };
+        self.connection.send(&request, MAX_REQUEST_FRAME).await?;
+        match self.receive(manifest, last, &mut Vec::new()).await? {
+            true => Ok(()),
+            false => Err(FetchError::Unproven),
+        }
     }
 
     async fn fetch(&mut self, swarm: &Swarm, work: &Work) -> Result<(), FetchError> {
@@ -232,7 +252,7 @@ impl Owner {
             self.ask(work, &mut asked).await?;
             match asked.pop_front() {
                 Some(chunk) => {
-                    let correct = self.receive(work, chunk, &mut buffer).await?;
+                    let correct = self.receive(&work.manifest, chunk, &mut buffer).await?;
                     match work.take(self.id, chunk, correct, &buffer).map_err(FetchError::Disk)? {
                         Verdict::Keep | Verdict::Known | Verdict::Unasked => {}
                         Verdict::Banned => return Err(FetchError::WrongBytes),
@@ -243,7 +263,11 @@ impl Owner {
                         }
                     }
                 }
-                None if work.plan().is_complete() => return Ok(()),
+                None if work.plan().is_complete() => {
+                    // The last chunk may still be on its way to the disk.
+                    work.complete.cancelled().await;
+                    return Ok(());
+                }
                 None => {
                     timeout(IDLE_TICK, work.news.notified()).await.ok();
                 }
@@ -259,7 +283,11 @@ impl Owner {
             let now = Instant::now();
             asked.extend(std::iter::from_fn(|| plan.next(self.id, now)));
         }
-        let ranges: Vec<_> = asked.iter().skip(already).map(|&chunk| range(work, chunk)).collect();
+        let ranges: Vec<_> = asked
+            .iter()
+            .skip(already)
+            .map(|&chunk| range(work.manifest.geometry(), chunk))
+            .collect();
         if !ranges.is_empty() {
             let request = TransferRequest::Chunks { file: work.manifest.file(), ranges };
             self.connection.send(&request, MAX_REQUEST_FRAME).await?;
@@ -271,20 +299,20 @@ impl Owner {
     /// right.
     async fn receive(
         &mut self,
-        work: &Work,
+        manifest: &Manifest,
         chunk: u32,
         buffer: &mut Vec<u8>,
     ) -> Result<bool, FetchError> {
-        let range = range(work, chunk);
+        let range = range(manifest.geometry(), chunk);
         match self.connection.receive(MAX_REQUEST_FRAME, REPLY_DEADLINE).await? {
             TransferReply::Bytes(announced) if announced == range => {}
             TransferReply::Refused { refusal } => return Err(FetchError::Refused(refusal)),
             _ => return Err(FetchError::Unexpected),
         }
         buffer.resize(usize::try_from(range.length).unwrap_or(0), 0);
-        let mut hasher = ChunkHasher::new(work.manifest.geometry(), chunk);
+        let mut hasher = ChunkHasher::new(manifest.geometry(), chunk);
         self.read(buffer, |piece| hasher.update(piece)).await?;
-        Ok(work.manifest.accepts(chunk, &hasher))
+        Ok(manifest.accepts(chunk, &hasher))
     }
 
     /// Fills `buffer` from the stream and shows it piece by piece.
@@ -320,7 +348,7 @@ fn broken(error: io::Error) -> FetchError {
     ConnectionError::Broken(error).into()
 }
 
-fn range(work: &Work, chunk: u32) -> ByteRange {
-    let range = work.manifest.geometry().range(chunk);
+fn range(geometry: Geometry, chunk: u32) -> ByteRange {
+    let range = geometry.range(chunk);
     ByteRange { offset: range.start, length: range.end - range.start }
 }

@@ -9,13 +9,18 @@ use shoal_common::ident::Peer;
 use shoal_common::limits::MAX_DOWNLOADS;
 use shoal_common::name::SharedName;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info_span, warn};
+
+use crate::volume::PartialDir;
 
 use super::download::{Download, Stops};
 use super::environment::Environment;
 use super::job::{JobId, JobInfo, JobState, Wanted};
 use super::note::{Course, Note};
+
+/// How long the last write of a download may take when the node leaves.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// How many downloads that are over stay on the list.
 const MAX_OVER: usize = 100;
@@ -108,11 +113,24 @@ impl Downloads {
         under_way
             .filter_map(|note| {
                 let name = note.wanted.name.clone();
-                self.start(note.wanted, Vec::new())
-                    .inspect_err(|error| warn!("`{name}` does not go on: {error}"))
-                    .ok()
+                let file = note.wanted.file;
+                let started = self.start(note.wanted, Vec::new());
+                match &started {
+                    // It got its name just before the end.
+                    Err(StartError::Here(_)) => self.forget(file),
+                    Err(error) => warn!("`{name}` does not go on: {error}"),
+                    Ok(_) => {}
+                }
+                started.ok()
             })
             .collect()
+    }
+
+    fn forget(&self, file: FileId) {
+        let partial = self.environment.volume.partial(&file);
+        if let Err(error) = partial.and_then(PartialDir::discard) {
+            warn!("cannot tidy up after a download that is complete: {error}");
+        }
     }
 
     /// All downloads, in order of their numbers; of those that are over, the
@@ -168,8 +186,10 @@ impl Downloads {
         let mut left = Vec::new();
         for (mut info, stops) in watched {
             stops.leave.cancel();
-            // Until the task is gone, which takes as long as its last write.
-            while info.changed().await.is_ok() {}
+            // Until the task is gone, which takes as long as its last write; a
+            // disk that hangs does not keep the node from leaving.
+            let gone = async { while info.changed().await.is_ok() {} };
+            timeout(LAST_WRITE, gone).await.ok();
             left.push(info.borrow().clone());
         }
         left.retain(|info| !info.state.is_over());

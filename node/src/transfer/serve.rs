@@ -9,8 +9,8 @@ use std::time::Duration;
 use shoal_common::connection::ConnectionError;
 use shoal_common::content::{FileId, UncheckedManifest};
 use shoal_common::limits::{
-    IDLE_DEADLINE, MAX_CHUNK, MAX_NODE_CONNECTIONS, MAX_RANGES, MAX_REQUEST_FRAME,
-    MAX_TRANSFER_FRAME, MIB, STALL_DEADLINE,
+    IDLE_DEADLINE, MAX_CHUNK, MAX_RANGES, MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME, MIB,
+    STALL_DEADLINE,
 };
 use shoal_common::name::SharedName;
 use shoal_common::protocol::greeting::Hello;
@@ -35,12 +35,17 @@ const LINGER: Duration = Duration::from_secs(2);
 const STRIDE: u64 = 8 * MIB;
 
 /// Serves what `uploads` offers on the download port, until it drains or
-/// `tasks` are cancelled. Each connection is a task of `tasks`.
-pub async fn serve_downloads(uploads: Uploads, listener: TcpListener, us: Hello, tasks: Tasks) {
+/// `tasks` are cancelled. Each connection is a task of `tasks`; at most `bound`
+/// are open at once.
+pub async fn serve_downloads(
+    uploads: Uploads,
+    listener: TcpListener,
+    us: Hello,
+    bound: usize,
+    tasks: Tasks,
+) {
     let draining = uploads.draining().clone();
-    let accept = serve(listener, us, MAX_NODE_CONNECTIONS, tasks, move |guest| {
-        converse(uploads.clone(), guest)
-    });
+    let accept = serve(listener, us, bound, tasks, move |guest| converse(uploads.clone(), guest));
     draining.run_until_cancelled(accept).await;
 }
 

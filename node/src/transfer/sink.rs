@@ -4,7 +4,7 @@
 //! was written before a crash is hashed again before it is believed.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,6 +36,9 @@ pub(super) enum SinkError {
     /// The disk fails.
     #[error("the disk fails: {0}")]
     Disk(#[from] io::Error),
+    /// A part of the name is a file, where a folder is needed.
+    #[error("`{0}` is a file here, and would have to be a folder")]
+    Blocked(String),
     /// The download was stopped meanwhile.
     #[error("stopped")]
     Stopped,
@@ -62,6 +65,12 @@ impl Sink {
         manifest: &Manifest,
         stop: &CancellationToken,
     ) -> Result<(Self, FixedBitSet), SinkError> {
+        if stop.is_cancelled() {
+            return Err(SinkError::Stopped);
+        }
+        if let Some(part) = volume.in_the_way(&wanted.name) {
+            return Err(SinkError::Blocked(part));
+        }
         let partial = volume.partial(&wanted.file)?;
         let data = partial.data()?;
         let fresh = data.metadata()?.len() == 0;
@@ -197,16 +206,29 @@ fn is_verified(
     Ok(manifest.accepts(chunk, &hasher))
 }
 
-/// Whether the file with this name is this content. Blocks.
-pub(super) fn is_here(volume: &Volume, name: &SharedName, file: FileId, size: u64) -> bool {
+/// Whether the file with this name is this content. Blocks, until it is read or
+/// told to `stop`.
+pub(super) fn is_here(
+    volume: &Volume,
+    name: &SharedName,
+    file: FileId,
+    size: u64,
+    stop: &CancellationToken,
+) -> bool {
     let is_same = || -> io::Result<bool> {
-        let opened = volume.open_shared(name)?;
+        let mut opened = volume.open_shared(name)?;
         if opened.metadata()?.len() != size {
             return Ok(false);
         }
         let mut hasher = blake3::Hasher::new();
-        io::copy(&mut io::BufReader::with_capacity(PIECE, opened), &mut hasher)?;
-        Ok(FileId::from_bytes(*hasher.finalize().as_bytes()) == file)
+        let mut piece = vec![0; PIECE];
+        while !stop.is_cancelled() {
+            match opened.read(&mut piece)? {
+                0 => return Ok(FileId::from_bytes(*hasher.finalize().as_bytes()) == file),
+                read => hasher.update(piece.get(..read).unwrap_or_default()),
+            };
+        }
+        Ok(false)
     };
     is_same().unwrap_or(false)
 }

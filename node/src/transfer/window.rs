@@ -141,9 +141,11 @@ impl Window {
         };
         let (from, until) = (within(range.start), within(range.end));
         // SAFETY: `from <= until <= map.len()`, so this is within one mapping,
-        // which `self` keeps alive for the time of the call. The slice goes
-        // nowhere but to the kernel, which checks each page as it copies; so it
-        // does not matter that the file may change or shrink meanwhile.
+        // which `self` keeps alive for the time of the call. Another
+        // process may change or shrink the file meanwhile, which a slice does
+        // not allow for; what is relied on is that no byte of it is ever read
+        // in user space: pointer and length go to `send(2)`, and the kernel
+        // checks each page as it copies.
         let bytes = unsafe {
             let start = self.map.as_ptr().add(from);
             std::slice::from_raw_parts(start, until.saturating_sub(from))

@@ -27,6 +27,7 @@ use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 use shoal_common::ident::NodeId;
+use shoal_common::limits::MIB;
 use shoal_common::name::SharedName;
 
 pub use partial::PartialDir;
@@ -129,6 +130,19 @@ impl Volume {
         &self.path
     }
 
+    /// Whether the folder is still where it was: not removed, moved, or replaced
+    /// by another one.
+    pub fn is_in_place(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let there = std::fs::metadata(&self.path);
+        there.is_ok_and(|there| {
+            self.root.dir_metadata().is_ok_and(|ours| {
+                (there.dev(), there.ino())
+                    == (cap_std::fs::MetadataExt::dev(&ours), cap_std::fs::MetadataExt::ino(&ours))
+            })
+        })
+    }
+
     /// The node id of this folder; drawn at the first time.
     ///
     /// # Errors
@@ -156,15 +170,22 @@ impl Volume {
     /// It is not there, not a regular file, or behind a link that leaves the
     /// folder.
     pub fn open_shared(&self, name: &SharedName) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        // Without O_NONBLOCK, opening a named pipe waits for its other end.
-        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
-        options.read(true).custom_flags(flags.bits().cast_signed());
-        let file = self.root.open_with(name.as_str(), &options)?.into_std();
+        let file = self.root.open_with(name.as_str(), &reading())?.into_std();
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
         Ok(file)
+    }
+
+    /// The part of a name that is no folder here although it would have to be
+    /// one, if there is such a part.
+    pub fn in_the_way(&self, name: &SharedName) -> Option<String> {
+        let parent = name.parent()?;
+        let ends = parent.match_indices('/').map(|(end, _)| end).chain([parent.len()]);
+        let mut parts = ends.filter_map(|end| parent.get(..end));
+        let is_other =
+            |part: &&str| self.root.symlink_metadata(part).is_ok_and(|there| !there.is_dir());
+        parts.find(is_other).map(str::to_owned)
     }
 
     /// Every file that can be shared, and what can't be, with the reason.
@@ -224,10 +245,30 @@ fn make_private_dir(parent: &Dir, name: &str) -> io::Result<()> {
     }
 }
 
+/// Largest piece of state that is read, in bytes: an index of some terabytes in
+/// many files, and not what somebody else put there.
+const MAX_STATE: u64 = 256 * MIB;
+
 fn read(dir: &Dir, name: &str) -> io::Result<Vec<u8>> {
+    let file = dir.open_with(name, &reading())?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
     let mut content = Vec::new();
-    dir.open(name)?.read_to_end(&mut content)?;
+    file.take(MAX_STATE + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_STATE {
+        return Err(io::Error::other(format!("more than {MAX_STATE} bytes")));
+    }
     Ok(content)
+}
+
+/// Reads what is a file, not what it leads to; without O_NONBLOCK, opening a
+/// named pipe waits for its other end.
+fn reading() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
+    options.read(true).custom_flags(flags.bits().cast_signed());
+    options
 }
 
 /// Writes beside the old file and renames over it, so that a reader, or a
@@ -296,6 +337,50 @@ mod tests {
         std::fs::create_dir(dir.path().join("folder")).unwrap();
         assert!(volume.open_shared(&name("pipe")).is_err());
         assert!(volume.open_shared(&name("folder")).is_err());
+    }
+
+    #[test]
+    fn what_is_no_state_is_not_read_and_does_not_block() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(dir.path()).unwrap();
+        let state = dir.path().join(STATE);
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, state.join("id"), mode).unwrap();
+        assert!(volume.node_id().is_err());
+        let huge = File::create(state.join("index")).unwrap();
+        huge.set_len(MAX_STATE + 1).unwrap();
+        assert!(volume.read_state("index").is_err());
+        symlink("/etc/hostname", state.join("link")).unwrap();
+        assert!(volume.read_state("link").is_err());
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_a_name_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(dir.path()).unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        std::fs::write(dir.path().join("a/file"), "").unwrap();
+        for (text, part) in [
+            ("a/b/c", None),
+            ("new/b/c", None),
+            ("a/file", None),
+            ("a/file/x", Some("a/file")),
+            ("a/file/x/y", Some("a/file")),
+        ] {
+            assert_eq!(volume.in_the_way(&name(text)).as_deref(), part, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_replaced_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = dir.path().join("files");
+        let volume = Volume::open(&files).unwrap();
+        assert!(volume.is_in_place());
+        std::fs::rename(&files, dir.path().join("moved")).unwrap();
+        assert!(!volume.is_in_place());
+        std::fs::create_dir(&files).unwrap();
+        assert!(!volume.is_in_place());
     }
 
     #[test]

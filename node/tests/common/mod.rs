@@ -85,7 +85,7 @@ impl Owner {
         let tasks = Tasks::new(Handle::current());
         let listener = TcpListener::bind(at).await.unwrap();
         let peer = peer(name, id, &listener);
-        let serve = serve_downloads(uploads.clone(), listener, hello(id), tasks.clone());
+        let serve = serve_downloads(uploads.clone(), listener, hello(id), 1000, tasks.clone());
         tasks.spawn(tracing::Span::none(), serve);
         Self { dir, peer, uploads, catalog, tasks }
     }
@@ -134,6 +134,7 @@ impl Node {
                 let peers = asked.lock().unwrap().clone();
                 Box::pin(async move { peers })
             }),
+            network: tokio::sync::watch::channel(0).1,
             tasks: tasks.clone(),
         });
         Self { downloads, catalog, network, notices: listening, heard: Vec::new(), tasks }

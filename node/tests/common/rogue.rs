@@ -29,6 +29,8 @@ pub enum Fault {
     WrongOnce,
     /// A manifest with a wrong hash.
     LyingManifest,
+    /// The right hashes, and so many bytes more or fewer than there are.
+    LyingSize(i64),
     /// The manifest of another content.
     OtherManifest,
     /// Accepts and never answers a request for chunks.
@@ -126,6 +128,7 @@ impl Script {
         match self.fault {
             Fault::Mute => std::future::pending().await,
             Fault::LyingManifest => manifest.hashes[7] ^= 1,
+            Fault::LyingSize(more) => manifest.size = manifest.size.wrapping_add_signed(more),
             Fault::OtherManifest => {
                 manifest = UncheckedManifest::from(&manifest_of(b"another content"));
             }
@@ -142,7 +145,8 @@ impl Script {
     ) -> Result<(), ConnectionError> {
         let from = usize::try_from(range.offset).unwrap();
         let length = usize::try_from(range.length).unwrap();
-        let mut bytes = self.content[from..from + length].to_vec();
+        let mut bytes = self.content[from..(from + length).min(self.content.len())].to_vec();
+        bytes.resize(length, 0);
         let mut announced = range;
         match self.fault {
             Fault::WrongBytes => bytes[length / 2] ^= 1,
