@@ -44,7 +44,7 @@ rust_missing() {
   need=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$root/Cargo.toml")
   if ! have cargo || ! have rustc; then echo "Rust (\`cargo\`) is not installed"; return; fi
   found=$(cd "$root" && rustc --version | cut -d' ' -f2)
-  [ "$(printf '%s\n' "$need" "$found" | sort -V | head -n 1)" = "$need" ] ||
+  [ "$(printf '%s\n' "$need" "$found" | sort -V | sed -n 1p)" = "$need" ] ||
     echo "Rust is $found here, Shoal needs $need or newer"
 }
 
@@ -65,17 +65,16 @@ build_with_cargo() {
 }
 
 build_in_docker() {
-  local container
   note "building ${programs[*]} inside Docker"
   docker build -f "$root/docker/Dockerfile" --target online -t "$image" "$root" >&2 ||
     fail "$no_rust, and the build inside Docker failed (its messages stand above):" \
          "install what is missing (Rust comes from rustup.rs), or give Docker a registry that has the \`rust\` image"
-  container=$(docker create "$image")
+  container=$(docker create --name "${prefix}build-$$" --label "shoal=$project" "$image")
   for program in "${programs[@]}"; do
-    docker cp "$container:/$program" "$scratch/$program" >/dev/null
+    docker cp "$container:/$program" "$scratch/$program" >/dev/null ||
+      fail "\`$program\` could not be copied out of the image $image"
     put_program "$scratch/$program"
   done
-  docker rm "$container" >/dev/null
 }
 
 # By rename: a program that runs keeps its old file.
@@ -118,8 +117,12 @@ build_image() {
 }
 
 mkdir -p "$bin"
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+scratch=$(mktemp -d) container=
+clean_up() {
+  rm -rf "$scratch"
+  [ -z "$container" ] || docker rm "$container" >/dev/null || true
+}
+trap clean_up EXIT
 no_rust=$(rust_missing)
 no_docker=$(docker_missing)
 [ -n "$local_only" ] || [ -z "$no_docker" ] || fail "no image without Docker: $no_docker (\`--local\` builds the programs only)"

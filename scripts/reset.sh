@@ -25,14 +25,19 @@ for argument in "$@"; do
   esac
 done
 
-# Only the files that Shoal writes; a folder goes when nothing else is in it.
+# Only the files that Shoal writes, and only in folders of the tracker and of nodes: those with a
+# log of ours, or with a folder of files by their side. A folder goes when nothing else is in it.
 clear_logs() {
-  local folder
+  local folder name files
+  shopt -s nullglob
   for folder in "$logs"/*/; do
-    [ -d "$folder" ] || continue
-    rm -f "$folder"*.log "$folder"*.log.[0-9]* "$folder"output "$folder"pid
+    name=$(basename "$folder")
+    files=("$folder"shoal-node*.log* "$folder"shoal-tracker*.log*)
+    [ ${#files[@]} -gt 0 ] || [ "$name" = tracker ] || [ -d "$volumes/$name" ] || continue
+    rm -f "${files[@]}" "$folder"output "$folder"pid
     rmdir "$folder" 2>/dev/null || true
   done
+  shopt -u nullglob
 }
 
 stop_everywhere

@@ -127,12 +127,17 @@ report() {
   say "stop all with scripts/stop.sh; files are in $volumes, logs in $logs"
 }
 
+# Two that start at once would start the same names: one after the other.
+mkdir -p "$logs"
+exec 9<"$logs"
+flock -n 9 || { note "another run.sh is starting: waiting for it"; flock 9; }
 choose_mode
 flags=(); [ "$mode" = docker ] || flags=(--local)
-"$root/scripts/config.sh" "${flags[@]}"
+"$root/scripts/config.sh" "${flags[@]}" 9<&-
 on check
 choose_names
 start_missing
+exec 9<&-
 for name in "${started[@]}"; do await_healthy "$name"; done
 on running tracker || note "no tracker runs; the nodes keep trying until \`scripts/run.sh -s 1\` starts one"
 [ ${#started[@]} -gt 0 ] || exit 0

@@ -8,7 +8,7 @@ usage() {
 usage: scripts/stop.sh [NAME]…
 
 Stops the given nodes (or \`tracker\`), without names all: first the nodes, which finish running
-transfers for up to 30 seconds, then the tracker. Files and logs stay.
+transfers for up to \`--grace\` (30) seconds, then the tracker. Files and logs stay.
 
   -h, --help  this text
 TEXT

@@ -15,7 +15,7 @@ compose() {
   if docker compose version >/dev/null 2>&1; then program=(docker compose); fi
   SHOAL_PROJECT=$project SHOAL_PREFIX=$prefix SHOAL_IMAGE=$image SHOAL_USER=$(id -u):$(id -g) \
   SHOAL_LOGS=$logs SHOAL_SUBNET=$subnet SHOAL_GATEWAY=$gateway SHOAL_NODE_RANGE=$node_range \
-  SHOAL_TRACKER_IP=$tracker_ip SHOAL_PORT=$port \
+  SHOAL_TRACKER_IP=$tracker_ip SHOAL_PORT=$port SHOAL_STOP_GRACE=$stop_grace \
     "${program[@]}" -p "$project" -f "$root/docker-compose.yml" "$@"
 }
 
@@ -30,7 +30,8 @@ docker_names() {
   docker ps "$@" --filter "label=shoal=$project" --format '{{.Names}}' | sed "s/^$prefix//" | sort -V
 }
 
-docker_running() { docker_names | grep -qxF -- "$1"; }
+# Never `grep -q` behind a pipe: it ends early, and with `pipefail` the writer's SIGPIPE counts.
+docker_running() { docker_names | grep -xF -- "$1" >/dev/null; }
 
 docker_address() {
   if [ "$1" = tracker ]; then echo "$tracker_ip:$port"; else
@@ -66,10 +67,11 @@ docker_screen() {
   else printf '%s\n' docker exec -it "$prefix$1" /shoal-node attach; fi
 }
 
-# Stops and removes; the network goes with the last container.
+# Stops and removes; the network goes with the last container. Without `-t` each container has the
+# time that its own SHOAL_GRACE gave it at its start (`stop_grace_period`).
 docker_stop() {
   local names=("${@/#/$prefix}") network
-  docker stop -t "$grace" "${names[@]}" >/dev/null
+  docker stop "${names[@]}" >/dev/null
   docker rm "${names[@]}" >/dev/null
   [ -z "$(docker_names -a)" ] || return 0
   network=$(docker network ls -q --filter "label=shoal=$project")

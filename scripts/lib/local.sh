@@ -9,7 +9,7 @@ local_pid() {
   [[ $pid =~ ^[0-9]+$ ]] || return 1
   # Pids are used again: ours runs a Shoal program and writes to this folder.
   [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == */shoal-* ]] &&
-    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF -- "$logs/$1" &&
+    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -xF -- "$logs/$1" >/dev/null &&
     echo "$pid"
 }
 
@@ -44,10 +44,11 @@ local_start_node() {
   spawn "$1" shoal-node --name "$1" --tracker "$local_tracker" --listen "$(local_ip "$1")" --files "$volumes/$1"
 }
 
-# spawn NAME PROGRAM FLAG…: in a session of its own, so that closing this terminal does not end it.
+# spawn NAME PROGRAM FLAG…: in a session of its own, so that closing this terminal does not end it,
+# and without run.sh's lock (9).
 spawn() {
   local name=$1 program=$2; shift 2
-  setsid "$bin/$program" "$@" --logs "$logs/$name" </dev/null >"$logs/$name/output" 2>&1 &
+  setsid "$bin/$program" "$@" --logs "$logs/$name" </dev/null >"$logs/$name/output" 2>&1 9<&- &
   echo $! >"$logs/$name/pid"
   disown
 }
@@ -65,17 +66,27 @@ local_screen() {
 }
 
 local_stop() {
-  local name pid
+  local name pid seconds
   for name in "$@"; do
     if pid=$(local_pid "$name"); then kill -TERM "$pid" 2>/dev/null || true; fi
   done
   for name in "$@"; do
-    if ! await "$grace" local_gone "$name" && pid=$(local_pid "$name"); then
-      note "\`$name\` (process $pid) did not stop within $grace s: killing it"
+    seconds=$(local_stop_grace "$name")
+    if ! await "$seconds" local_gone "$name" && pid=$(local_pid "$name"); then
+      note "\`$name\` (process $pid) did not stop within $seconds s: killing it"
       kill -KILL "$pid" 2>/dev/null || true
     fi
     rm -f "$logs/$name/pid"
   done
+}
+
+# Seconds that a process has to end: by the SHOAL_GRACE of its start, which may not be today's.
+local_stop_grace() {
+  local pid own=''
+  if pid=$(local_pid "$1"); then
+    own=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | sed -n 's/^SHOAL_GRACE=//p') || own=''
+  fi
+  if grace_seconds "$own"; then echo $((10#$own + 10)); else echo "$stop_grace"; fi
 }
 
 local_gone() { ! local_running "$1"; }

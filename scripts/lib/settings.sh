@@ -11,9 +11,9 @@ volumes=${SHOAL_VOLUMES:-$root/VOLUMES}         # VOLUMES/nodeN is what node N s
 logs=${SHOAL_LOGS:-$root/LOGS}                  # LOGS/nodeN, LOGS/tracker
 local_tracker=${SHOAL_LOCAL_TRACKER:-127.0.0.1:12345}   # the tracker's address with --local
 patience=${SHOAL_PATIENCE:-60}                  # seconds that a tracker or a node has to become healthy
+grace=${SHOAL_GRACE-30}                         # seconds that a node waits for running transfers before it leaves
 
 port=12345                                      # the tracker's, in Docker
-grace=35                                        # seconds to stop; a little more than a node's own --grace
 bin=$root/docker/bin
 image=$project:latest
 prefix=; [ "$project" = shoal ] || prefix=$project-
@@ -46,6 +46,9 @@ valid_name() { [[ $1 =~ ^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$ && $1 != tracker ]]; }
 
 number() { [[ $1 =~ ^[0-9]{1,4}$ ]]; }
 
+# As the node takes it: up to a day.
+grace_seconds() { [[ $1 =~ ^[0-9]{1,5}$ ]] && ((10#$1 <= 86400)); }
+
 ip_to_number() {
   local a b c d
   IFS=. read -r a b c d <<<"$1"
@@ -68,6 +71,9 @@ bounds() {
   fail "SHOAL_SUBNET is \`$subnet\`: use a subnet between /8 and /28, like 172.20.0.0/16"
 [[ $local_tracker =~ ^127\.[0-9.]+:[0-9]+$ ]] ||
   fail "SHOAL_LOCAL_TRACKER is \`$local_tracker\`: use an address of this machine, like 127.0.0.1:12345"
+grace_seconds "$grace" || fail "SHOAL_GRACE is \`$grace\`: use a whole number of seconds between 0 and 86400"
+stop_grace=$((10#$grace + 10))                  # seconds that a node has to end once it is told to
+
 for setting in "SHOAL_VOLUMES $volumes" "SHOAL_LOGS $logs"; do
   [[ ${setting#* } == /* ]] || fail "${setting%% *} is \`${setting#* }\`: use an absolute path"
 done
