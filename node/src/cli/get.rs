@@ -65,8 +65,7 @@ pub(super) async fn run(args: GetArgs) -> Exit {
             trouble.exit
         }
     };
-    printer.flush(LAST_WORDS).await;
-    exit
+    printer.finish(exit, LAST_WORDS).await
 }
 
 async fn fetch(node: &mut Node, args: &GetArgs, printer: &Printer) -> Result<JobInfo, Trouble> {
@@ -83,7 +82,7 @@ async fn fetch(node: &mut Node, args: &GetArgs, printer: &Printer) -> Result<Job
     let over = door.wait(job.job);
     tokio::select! {
         over = over => Ok(over?),
-        () = progress => Err(Trouble::refused("the node ended")),
+        _ = progress => Err(Trouble::refused("the node ended")),
     }
 }
 
