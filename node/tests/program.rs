@@ -280,6 +280,13 @@ async fn get_needs_no_node_and_leaves_nothing_but_the_file() {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         assert_eq!(left, ["c.bin"]);
+        let again = run(dir.path(), &args);
+        assert_eq!(again.status.code(), Some(1), "{again:?}");
+        assert!(stderr(&again).contains("you have this file: `c.bin`"), "{again:?}");
+        assert!(!dir.path().join("out/c (2).bin").exists());
+        // Of another content, it is fetched beside.
+        std::fs::write(dir.path().join("out/c.bin"), [8; 2_000_000]).unwrap();
+        assert!(stdout(&run(dir.path(), &args)).contains("saved as `c (2).bin`"));
         let args = ["get", "nix", "-o", "out", "--tracker", &tracker, "--listen", "127.0.0.1"];
         let output = run(dir.path(), &args);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
