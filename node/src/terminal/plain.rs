@@ -35,7 +35,7 @@ pub async fn run(door: Door, printer: Printer) -> Ending {
         if doing.is_none() {
             doing = timeout(WAITING_LINE, lines.recv()).await.ok().flatten().flatten();
         }
-        if let Some(line) = doing {
+        if let Some(line) = doing.filter(|line| !line.trim().is_empty()) {
             let line = clip(&escape(line.trim()), 80);
             printer.note(format!("not done: `{line}`, and what follows it")).await;
         }
