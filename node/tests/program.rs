@@ -147,8 +147,15 @@ async fn exit_codes_say_what_happened() {
     let network = Network::start().await;
     block_in_place(|| {
         let node = Running::start(&network, "node1");
+        let long = "x".repeat(66_000);
         for (args, code, words) in [
-            (&["ctl", "download", "nix"][..], 1, "nobody has `nix`"),
+            (
+                &["ctl", "search", &long][..],
+                1,
+                "a pattern of 66000 bytes: at most 1088 are allowed",
+            ),
+            (&["ctl", "download", &long], 1, "at most"),
+            (&["ctl", "download", "nix"], 1, "nobody has `nix`"),
             (&["ctl", "cancel", "7"], 1, "7"),
             (&["ctl", "frobnicate"], 64, "there is no command"),
             (&["ctl", "search"], 64, "usage: search PATTERN"),
@@ -162,6 +169,11 @@ async fn exit_codes_say_what_happened() {
             assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
             assert!(stderr(&output).contains(words), "{args:?}: {output:?}");
             assert_eq!(stdout(&output), "", "{args:?}");
+        }
+        for args in [&[][..], &["search"], &["--files"]] {
+            let (error, code) = json(node.path(), args);
+            assert!(!error["error"].as_str().unwrap().is_empty(), "{error}");
+            assert_eq!(code, 64, "{error}");
         }
         for args in [&["health"][..], &["ctl", "help"], &["--version"], &["completions", "bash"]] {
             let output = run(node.path(), args);
@@ -196,6 +208,63 @@ async fn lines_on_standard_input_are_commands_and_the_node_outlives_their_end() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_says_whether_its_node_left_or_is_gone() {
+    let network = Network::start().await;
+    block_in_place(|| {
+        let attach = |node: &Running| {
+            let mut program = program(node.path());
+            program.arg("attach").stdin(Stdio::piped());
+            program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        for killed in [false, true] {
+            let mut node = Running::start(&network, "node1");
+            let mut attached = attach(&node);
+            // It has done a command, so it listens.
+            let mut stdin = attached.stdin.take().unwrap();
+            stdin.write_all(b"getip\n").unwrap();
+            let mut answer = [0; 4];
+            std::io::Read::read_exact(attached.stdout.as_mut().unwrap(), &mut answer).unwrap();
+            if killed {
+                let pid = rustix::process::Pid::from_child(&node.program);
+                rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+                stdin.write_all(b"peers\njobs\n").unwrap();
+                node.program.kill().unwrap();
+            } else {
+                assert_eq!(run(node.path(), &["ctl", "exit"]).status.code(), Some(0));
+            }
+            let output = attached.wait_with_output().unwrap();
+            drop(stdin);
+            let err = stderr(&output);
+            // Depending on what is noticed first.
+            let undone = ["not done: `", "did not answer", "no node is running"];
+            let undone = undone.iter().any(|words| err.contains(words));
+            let said = err.contains("the node is gone") && undone;
+            let expected = if killed { (Some(2), true) } else { (Some(0), false) };
+            assert_eq!((output.status.code(), said), expected, "{output:?}");
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_written_is_a_failure() {
+    let network = Network::start().await;
+    block_in_place(|| {
+        let node = Running::start(&network, "node1");
+        for args in [&["ctl", "getip"][..], &["ctl", "--json", "getip"]] {
+            let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let output = program(node.path()).args(args).stdout(full).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{output:?}");
+            assert!(stderr(&output).contains("cannot write to standard output"), "{output:?}");
+            // A reader that is gone is no failure.
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let output = program(node.path()).args(args).stdout(writer).output().unwrap();
+            assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn get_needs_no_node_and_leaves_nothing_but_the_file() {
     let network = Network::start().await;
     let other = other(&network).await;
@@ -211,6 +280,13 @@ async fn get_needs_no_node_and_leaves_nothing_but_the_file() {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         assert_eq!(left, ["c.bin"]);
+        let again = run(dir.path(), &args);
+        assert_eq!(again.status.code(), Some(1), "{again:?}");
+        assert!(stderr(&again).contains("you have this file: `c.bin`"), "{again:?}");
+        assert!(!dir.path().join("out/c (2).bin").exists());
+        // Of another content, it is fetched beside.
+        std::fs::write(dir.path().join("out/c.bin"), [8; 2_000_000]).unwrap();
+        assert!(stdout(&run(dir.path(), &args)).contains("saved as `c (2).bin`"));
         let args = ["get", "nix", "-o", "out", "--tracker", &tracker, "--listen", "127.0.0.1"];
         let output = run(dir.path(), &args);
         assert_eq!(output.status.code(), Some(1), "{output:?}");

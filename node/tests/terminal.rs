@@ -141,6 +141,20 @@ async fn an_attached_terminal_leaves_the_node_running() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_attached_terminal_says_that_its_node_was_killed() {
+    let network = Network::start().await;
+    block_in_place(|| {
+        let (node, dir) = at_a_node(&network);
+        let mut attached = Person::starts(dir.path(), &["attach"]);
+        attached.is_at("me> ");
+        rustix::process::kill_process(node.id(), rustix::process::Signal::KILL).unwrap();
+        assert_eq!(attached.sees_the_end().code(), Some(2));
+        attached.sees_text("the node is gone");
+        assert!(attached.has_usual_modes());
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_typed_ahead_are_not_lost_and_sizes_may_change() {
     let network = Network::start().await;
     block_in_place(|| {

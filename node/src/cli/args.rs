@@ -1,6 +1,6 @@
 //! The words of the command line.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,18 +34,45 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct NetworkArgs {
     /// Where the tracker is.
-    #[arg(long, env = "SHOAL_TRACKER", value_name = "HOST:PORT", default_value = DEFAULT_TRACKER)]
+    #[arg(long, env = "SHOAL_TRACKER", value_name = "HOST:PORT", default_value = DEFAULT_TRACKER,
+          value_parser = host_port)]
     pub tracker: String,
     /// The local address on which others are served.
     #[arg(long, env = "SHOAL_LISTEN", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub listen: IpAddr,
     /// The address told to the others [default: the local address of the
     /// connection to the tracker].
-    #[arg(long, env = "SHOAL_ADVERTISE", value_name = "IP")]
+    #[arg(long, env = "SHOAL_ADVERTISE", value_name = "IP", value_parser = reachable)]
     pub advertise: Option<IpAddr>,
     /// Which network, where several share a tracker's address over time.
     #[arg(long, env = "SHOAL_NETWORK", value_name = "NAME", default_value = DEFAULT_NETWORK)]
     pub network: String,
+}
+
+/// A place that can be called: a name or an address, and a port.
+fn host_port(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').ok_or("it is HOST:PORT; the port is missing")?;
+    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(format!("it is HOST:PORT; `{port}` is no port (1 to 65535)"));
+    }
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match in_brackets {
+        Some(ip) if ip.parse::<Ipv6Addr>().is_ok() => Ok(text.to_owned()),
+        None if host.contains([':', '[', ']']) => {
+            Err("an IPv6 address goes in brackets, as in `[::1]:12345`".to_owned())
+        }
+        None if !host.trim().is_empty() => Ok(text.to_owned()),
+        _ => Err(format!("it is HOST:PORT; `{host}` is no host")),
+    }
+}
+
+/// An address at which one machine can be reached.
+fn reachable(text: &str) -> Result<IpAddr, String> {
+    let ip: IpAddr = text.parse().map_err(|_| "it is no IP address".to_owned())?;
+    if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err("nobody can be reached at this address".to_owned());
+    }
+    Ok(ip)
 }
 
 /// The shared folder.
@@ -178,6 +205,10 @@ pub struct GetArgs {
     /// Where to put it.
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub output: PathBuf,
+    /// Understood as everywhere, but of no use here: it shares nothing.
+    #[arg(id = "files", long = "files", env = "SHOAL_FILES", value_name = "DIR",
+          default_value = DEFAULT_FILES, hide = true)]
+    pub unused: PathBuf,
     /// The network.
     #[command(flatten)]
     pub network: NetworkArgs,

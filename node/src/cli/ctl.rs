@@ -47,8 +47,7 @@ pub(super) async fn run(files: &Path, args: CtlArgs) -> Exit {
             trouble.exit
         }
     };
-    printer.flush(PATIENCE).await;
-    exit
+    printer.finish(exit, PATIENCE).await
 }
 
 /// `--json` may also come behind the command, where people add it.

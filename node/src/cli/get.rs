@@ -1,8 +1,11 @@
 //! Joins the network, fetches one file, and leaves.
 
+use std::io;
 use std::time::Duration;
 
+use shoal_common::content::FileId;
 use shoal_common::process::{Exit, StopSignals, raise_descriptor_limit};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::app::node::{Node, Sharing};
@@ -16,7 +19,8 @@ use crate::terminal::render;
 use crate::terminal::status;
 use crate::terminal::text::escape;
 use crate::terminal::verbs::{Offered, Trouble};
-use crate::transfer::job::{JobInfo, JobState};
+use crate::transfer::job::{JobInfo, JobState, Wanted};
+use crate::volume::Volume;
 
 /// How long the tracker may take to take this node in.
 const JOIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -65,8 +69,7 @@ pub(super) async fn run(args: GetArgs) -> Exit {
             trouble.exit
         }
     };
-    printer.flush(LAST_WORDS).await;
-    exit
+    printer.finish(exit, LAST_WORDS).await
 }
 
 async fn fetch(node: &mut Node, args: &GetArgs, printer: &Printer) -> Result<JobInfo, Trouble> {
@@ -77,14 +80,34 @@ async fn fetch(node: &mut Node, args: &GetArgs, printer: &Printer) -> Result<Job
     let offered = Offered::of(&door, &args.name).await?;
     let id = args.id.as_deref().map(str::to_lowercase);
     let wanted = offered.choose(&args.from, id.as_deref())?;
+    // This node shares nothing, so it does not know what the folder holds.
+    let (volume, asked) = (node.volume().clone(), wanted.clone());
+    if spawn_blocking(move || is_here(&volume, &asked)).await.unwrap_or(false) {
+        return Err(Trouble::refused(format!("you have this file: `{}`", escape(&args.name))));
+    }
     let watch = door.watch().await?;
     let job = door.download(wanted).await?;
     let progress = follow(watch, |news| show(printer.clone(), news));
     let over = door.wait(job.job);
     tokio::select! {
         over = over => Ok(over?),
-        () = progress => Err(Trouble::refused("the node ended")),
+        _ = progress => Err(Trouble::refused("the node ended")),
     }
+}
+
+/// Whether the folder has this very content under this name. What can't be read
+/// is not it.
+fn is_here(volume: &Volume, wanted: &Wanted) -> bool {
+    let read = || {
+        let file = volume.open_shared(&wanted.name)?;
+        if file.metadata()?.len() != wanted.size {
+            return Ok(false);
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(file)?;
+        Ok::<_, io::Error>(FileId::from_bytes(*hasher.finalize().as_bytes()) == wanted.file)
+    };
+    read().unwrap_or(false)
 }
 
 async fn join(node: &mut Node, args: &GetArgs) -> Result<(), Trouble> {

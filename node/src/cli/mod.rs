@@ -17,6 +17,7 @@ use shoal_common::process::Exit;
 use tokio::runtime::Builder;
 
 use crate::control::client::Door;
+use crate::terminal::json;
 use crate::terminal::printer::{complain, dump};
 use args::{Cli, SampleArgs, Task};
 
@@ -26,9 +27,10 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Runs the program with these words; the first is its own name.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
-    let cli = match parse(words) {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let cli = match parse(words.clone()) {
         Ok(cli) => cli,
-        Err(error) => return say_usage(&error),
+        Err(error) => return say_usage(&error, wants_json(&words)),
     };
     let files = cli.node.files.files.clone();
     match cli.task {
@@ -62,10 +64,25 @@ fn misplaced(matches: &ArgMatches) -> Option<String> {
         .find_map(|arg| arg.get_long().map(str::to_owned))
 }
 
+/// Whether these words, which were not understood, ask `ctl` for JSON.
+fn wants_json(words: &[OsString]) -> bool {
+    let mut words = words.iter().take_while(|word| *word != "--");
+    words.any(|word| word == "ctl") && words.any(|word| word == "--json")
+}
+
 /// Help and version are results; everything else is bad usage.
-fn say_usage(error: &clap::Error) -> Exit {
+fn say_usage(error: &clap::Error, as_json: bool) -> Exit {
     let text = error.render();
     if error.use_stderr() {
+        if as_json {
+            let text = text.to_string();
+            let what = text.split("\n\n").next().unwrap_or_default();
+            let what = what.trim_start_matches("error: ").split_whitespace();
+            let what = what.collect::<Vec<_>>().join(" ");
+            if let Err(error) = dump(format!("{}\n", json::error(&what)).as_bytes()) {
+                complain(&format!("cannot write: {error}"));
+            }
+        }
         complain(text.to_string().trim_end());
         Exit::Usage
     } else {
@@ -162,6 +179,24 @@ mod tests {
     }
 
     #[test]
+    fn a_tracker_is_a_host_with_a_port() {
+        for tracker in ["tracker:12345", "127.0.0.1:1", "[::1]:12345"] {
+            let cli = cli(&format!("shoal-node --tracker {tracker}")).unwrap();
+            assert_eq!(cli.node.config().tracker, tracker);
+        }
+        let error = cli("shoal-node --tracker foo").unwrap_err().to_string();
+        assert!(error.contains("--tracker <HOST:PORT>"), "{error}");
+        let error = cli("shoal-node --advertise ::").unwrap_err().to_string();
+        assert!(error.contains("--advertise <IP>"), "{error}");
+    }
+
+    #[test]
+    fn the_help_of_get_tells_what_get_uses() {
+        let help = cli("shoal-node get --help").unwrap_err().to_string();
+        assert!(help.contains("--output") && !help.contains("--files"), "{help}");
+    }
+
+    #[test]
     fn bad_usage() {
         for line in [
             "shoal-node --name all",
@@ -172,6 +207,16 @@ mod tests {
             "shoal-node --log-format xml",
             "shoal-node sample x",
             "shoal-node get a --from ../x",
+            "shoal-node --tracker foo",
+            "shoal-node --tracker foo:99999",
+            "shoal-node --tracker foo:0",
+            "shoal-node --tracker :12345",
+            "shoal-node --tracker ::1:12345",
+            "shoal-node get a --tracker [foo]:12345",
+            "shoal-node --advertise 0.0.0.0",
+            "shoal-node --advertise ::",
+            "shoal-node --advertise 224.0.0.1",
+            "shoal-node --advertise 255.255.255.255",
         ] {
             assert!(cli(line).unwrap_err().use_stderr(), "{line}");
         }

@@ -20,7 +20,7 @@ use crate::control::serve::Service;
 use crate::control::socket::ControlSocket;
 use crate::terminal::printer::{Printer, complain};
 use crate::terminal::text::{self, escape};
-use crate::terminal::{self, Place};
+use crate::terminal::{self, Ending, Place};
 use crate::transfer::job::{JobInfo, JobState};
 
 /// How long the last words may take to be written.
@@ -168,11 +168,16 @@ pub(super) async fn attach(files: &Path) -> Exit {
     let place = Place::new(files, terminal::Leaving::LeavesTheNode);
     let mut screen = terminal::start(door, place, printer.clone(), &shown);
     let exit = tokio::select! {
-        () = screen.ended() => Exit::Done,
+        ending = screen.ended() => match ending {
+            Ending::InOrder => Exit::Done,
+            Ending::NodeGone => Exit::Failed,
+        },
         _ = signals.next() => Exit::Interrupted,
     };
     shown.stop(LAST_WORDS).await.ok();
     drop(screen);
-    printer.flush(LAST_WORDS).await;
-    exit
+    if exit == Exit::Failed {
+        printer.note("the node is gone").await;
+    }
+    printer.finish(exit, LAST_WORDS).await
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::ident::Peer;
-use shoal_common::limits::{MAX_REQUEST_FRAME, REPLY_DEADLINE};
+use shoal_common::limits::{MAX_PATTERN, MAX_REQUEST_FRAME, REPLY_DEADLINE};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use crate::app::Identity;
 use crate::catalog::found::{FileInfo, Findings};
+use crate::catalog::pattern::PatternError;
 use crate::control::protocol::{MAX_CONTROL_REPLY, Reply, Request};
 use crate::control::socket;
 use crate::transfer::job::{JobId, JobInfo, UploadInfo, Wanted};
@@ -44,7 +45,7 @@ pub enum ControlError {
     /// The node went away meanwhile, or does not answer.
     #[error("the node did not answer: {0}")]
     Broken(#[from] ConnectionError),
-    /// The node of this process is ending.
+    /// The node ends in order.
     #[error("the node is leaving")]
     Gone,
     /// The node refuses.
@@ -137,6 +138,10 @@ impl Door {
     /// # Errors
     /// See [`ControlError`].
     pub async fn search(&self, pattern: &str) -> Result<Findings, ControlError> {
+        // The node would say so, but the request may be too long to get there.
+        if pattern.len() > MAX_PATTERN {
+            return Err(ControlError::Refused(PatternError::TooLong(pattern.len()).to_string()));
+        }
         self.findings(&Request::Search { pattern: pattern.to_owned() }).await
     }
 
@@ -254,7 +259,12 @@ impl fmt::Debug for Client {
 
 impl Client {
     async fn send(&mut self, request: &Request) -> Result<(), ControlError> {
-        Ok(self.connection.send(request, MAX_REQUEST_FRAME).await?)
+        match self.connection.send(request, MAX_REQUEST_FRAME).await {
+            Err(ConnectionError::TooLong { length, bound }) => Err(ControlError::Refused(format!(
+                "a request of {length} bytes: at most {bound} are allowed"
+            ))),
+            sent => Ok(sent?),
+        }
     }
 
     async fn next(&mut self, patience: Duration) -> Result<Reply, ControlError> {
@@ -284,12 +294,14 @@ impl Watch {
     /// The next event. Safe to cancel.
     ///
     /// # Errors
-    /// The node is gone.
+    /// [`ControlError::Gone`] when the node ended in order; any other when it is
+    /// gone without a word.
     pub async fn next(&mut self) -> Result<Event, ControlError> {
         loop {
             match self.client.next(JOB_PATIENCE).await? {
                 Reply::Notice { line } => return Ok(Event::Notice(line)),
                 Reply::Progress { jobs } => return Ok(Event::Progress(jobs)),
+                Reply::Leaving => return Err(ControlError::Gone),
                 _ => {}
             }
         }

@@ -54,7 +54,8 @@ pub enum Request {
     /// Names of files known to this node. Answered with [`Reply::Names`].
     Names,
     /// From now on say what happens: [`Reply::Notice`] and [`Reply::Progress`],
-    /// until one side hangs up.
+    /// until one side hangs up; a node that ends in order says [`Reply::Leaving`]
+    /// before.
     Watch,
     /// Leave the network and end. Answered with [`Reply::Leaving`].
     Exit,

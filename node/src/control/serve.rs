@@ -164,7 +164,7 @@ impl Conversation {
                     Err(RecvError::Lagged(missed)) => {
                         Reply::Notice { line: format!("{missed} notices were skipped") }
                     }
-                    Err(RecvError::Closed) => return Ok(()),
+                    Err(RecvError::Closed) => break,
                 },
                 _ = ticks.tick() => match told.news(self.app.jobs()) {
                     Some(jobs) => Reply::Progress { jobs },
@@ -178,10 +178,11 @@ impl Conversation {
         while let Ok(line) = notices.try_recv() {
             self.reply(&Reply::Notice { line }).await?;
         }
-        match told.news(self.app.jobs()) {
-            Some(jobs) => self.reply(&Reply::Progress { jobs }).await,
-            None => Ok(()),
+        if let Some(jobs) = told.news(self.app.jobs()) {
+            self.reply(&Reply::Progress { jobs }).await?;
         }
+        // Without it, the node was killed.
+        self.reply(&Reply::Leaving).await
     }
 }
 

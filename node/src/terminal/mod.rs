@@ -62,17 +62,27 @@ impl Place {
     }
 }
 
+/// How a terminal ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The person left, or the node ended in order.
+    InOrder,
+    /// The node is gone without a word: killed, or out of reach.
+    NodeGone,
+}
+
 /// A terminal at work. Dropped, it gives the screen back as it was.
 #[derive(Debug)]
 pub struct Terminal {
-    ended: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<Ending>,
     _screen: Option<Screen>,
 }
 
 impl Terminal {
     /// Waits until the person leaves it or the node is gone.
-    pub async fn ended(&mut self) {
-        (&mut self.ended).await.ok();
+    pub async fn ended(&mut self) -> Ending {
+        // Without an answer its task was stopped, by this very process.
+        (&mut self.ended).await.unwrap_or(Ending::InOrder)
     }
 }
 
@@ -87,15 +97,13 @@ pub fn start(door: Door, place: Place, printer: Printer, tasks: &Tasks) -> Termi
         Some((screen, Some(session))) => {
             let shown = screen.clone();
             tasks.spawn(span, async move {
-                session.run(shown).await;
-                drop(end);
+                end.send(session.run(shown).await).ok();
             });
             Some(screen)
         }
         _ => {
             tasks.spawn(span, async move {
-                plain::run(door, printer).await;
-                drop(end);
+                end.send(plain::run(door, printer).await).ok();
             });
             None
         }

@@ -1,6 +1,7 @@
 //! What happens at a node, as lines for a terminal.
 
-use crate::control::client::{Event, Watch};
+use crate::control::client::{ControlError, Event, Watch};
+use crate::terminal::Ending;
 use crate::terminal::text::escape;
 use crate::transfer::job::JobInfo;
 
@@ -15,12 +16,17 @@ pub enum News {
     Progress(Vec<JobInfo>),
 }
 
-/// Hears the news of a node until it is gone, and shows each.
-pub async fn follow<F>(mut watch: Watch, mut show: impl FnMut(News) -> F)
+/// Hears the news of a node until it is gone, and shows each. Says how it went.
+pub async fn follow<F>(mut watch: Watch, mut show: impl FnMut(News) -> F) -> Ending
 where
     F: Future<Output = ()>,
 {
-    while let Ok(event) = watch.next().await {
+    loop {
+        let event = match watch.next().await {
+            Ok(event) => event,
+            Err(ControlError::Gone) => return Ending::InOrder,
+            Err(_) => return Ending::NodeGone,
+        };
         match event {
             Event::Notice(line) => show(News::Notice(escape(&line))).await,
             Event::Progress(jobs) => {

@@ -3,12 +3,14 @@
 //! What is printed goes through a thread of its own, so that a slow or stopped
 //! reader (a pager, a terminal with Ctrl-S) holds up nothing else. Results go
 //! to standard output, everything else to standard error. A reader that is
-//! gone is no error: the rest is not written.
+//! gone is no error: the rest is not written. Any other trouble (a full disk,
+//! say) is said once and makes the program fail.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use rustix::termios::{Winsize, tcgetwinsize};
+use shoal_common::process::Exit;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -20,7 +22,8 @@ const BACKLOG: usize = 64;
 enum Piece {
     Out(String),
     Err(String),
-    Flush(oneshot::Sender<()>),
+    /// Answered with whether results could be written.
+    Flush(oneshot::Sender<bool>),
 }
 
 /// Where everything for the person goes. Clones are the same door.
@@ -88,13 +91,29 @@ impl Printer {
 
     /// Waits until all is written that was printed before, or for so long.
     pub async fn flush(&self, patience: Duration) {
+        self.is_written(patience).await;
+    }
+
+    /// As [`Self::flush`], at the end of the program: what was done is no
+    /// success if its result could not be written.
+    pub async fn finish(&self, exit: Exit, patience: Duration) -> Exit {
+        match exit {
+            Exit::Done if !self.is_written(patience).await => Exit::Failed,
+            exit => {
+                self.flush(patience).await;
+                exit
+            }
+        }
+    }
+
+    /// Nothing is known to be lost while a reader is slow.
+    async fn is_written(&self, patience: Duration) -> bool {
         let (written, wait) = oneshot::channel();
         let flush = async {
-            if self.to_thread.send(Piece::Flush(written)).await.is_ok() {
-                wait.await.ok();
-            }
+            self.to_thread.send(Piece::Flush(written)).await.ok();
+            wait.await.unwrap_or(true)
         };
-        timeout(patience, flush).await.ok();
+        timeout(patience, flush).await.unwrap_or(true)
     }
 }
 
@@ -125,12 +144,19 @@ pub(crate) fn size_of(stream: &(impl IsTerminal + std::os::fd::AsFd)) -> Option<
 
 fn print_all(mut pieces: mpsc::Receiver<Piece>) {
     let (mut out, mut err) = (Stream::new(io::stdout()), Stream::new(io::stderr()));
+    let mut out_failed = false;
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
-            Piece::Out(text) => out.write(&text),
-            Piece::Err(text) => err.write(&text),
+            Piece::Out(text) => {
+                if let Err(error) = out.write(&text) {
+                    out_failed = true;
+                    err.write(&format!("cannot write to standard output: {error}\n")).ok();
+                }
+            }
+            // There is no other place to say why.
+            Piece::Err(text) => drop(err.write(&text)),
             Piece::Flush(written) => {
-                written.send(()).ok();
+                written.send(!out_failed).ok();
             }
         }
     }
@@ -147,9 +173,14 @@ impl<W: Write> Stream<W> {
         Self { to, open: true }
     }
 
-    fn write(&mut self, text: &str) {
-        self.open =
-            self.open && self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush()).is_ok();
+    /// An error is told once; a reader that is gone is none.
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        if !self.open {
+            return Ok(());
+        }
+        let written = self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush());
+        self.open = written.is_ok();
+        unless_gone(written)
     }
 }
 
@@ -166,7 +197,11 @@ pub fn complain(line: &str) {
 /// # Errors
 /// It can't be written; a reader that is gone is no error.
 pub fn dump(text: &[u8]) -> io::Result<()> {
-    let written = io::stdout().write_all(text).and_then(|()| io::stdout().flush());
+    unless_gone(io::stdout().write_all(text).and_then(|()| io::stdout().flush()))
+}
+
+/// A reader that is gone is no error.
+fn unless_gone(written: io::Result<()>) -> io::Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
@@ -190,8 +225,8 @@ mod tests {
             }
         }
         let mut stream = Stream::new(Gone(0));
-        stream.write("a");
-        stream.write("b");
+        stream.write("a").unwrap();
+        stream.write("b").unwrap();
         assert_eq!(stream.to.0, 1);
     }
 }

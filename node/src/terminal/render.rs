@@ -175,12 +175,10 @@ pub fn offers(findings: &Findings) -> Vec<String> {
     let mut content = None;
     for offer in choose::offers(findings) {
         if content.replace(offer.content.id) != Some(offer.content.id) {
-            lines.push(format!(
-                "id {}  {}  {}",
-                offer.content.id.short(),
-                text::size(offer.content.size),
-                text::bytes(offer.content.size),
-            ));
+            let bytes = offer.content.size;
+            // Below a thousand the size is the number of bytes.
+            let size = if bytes < 1000 { String::new() } else { text::size(bytes) + "  " };
+            lines.push(format!("id {}  {size}{}", offer.content.id.short(), text::bytes(bytes)));
         }
         lines.push(format!(
             "{:>digits$}  {:name_width$}  {}",
@@ -293,13 +291,13 @@ pub fn outcome(job: &JobInfo) -> String {
 }
 
 fn done(job: &JobInfo, name: &str) -> String {
-    let mut line = format!(
-        "`{name}` is here: {} in {} ({})",
-        text::size(job.size),
-        text::took(job.seconds),
-        text::rate(job.rate)
-    );
     let given = gave(job).map(|owner| owner.bytes).fold(0, u64::saturating_add);
+    let size = text::size(job.size);
+    let mut line = format!("`{name}` is here: {size} in {}", text::took(job.seconds));
+    // An empty file, or one that was resumed at its end, has no rate.
+    if given > 0 {
+        line.push_str(&format!(" ({})", text::rate(job.rate)));
+    }
     let shares: Vec<String> = gave(job)
         .map(|owner| format!("{} {}%", owner.name, text::share(owner.bytes, given)))
         .collect();

@@ -61,6 +61,9 @@ fn the_end_of_a_download() {
     assert!(line.contains("1.00 MB were here already"), "{line}");
     assert!(line.contains("node3: sent wrong \\u{1b} bytes"), "{line}");
 
+    let empty = JobInfo { size: 0, done: 0, seconds: 0.01, rate: 0.0, owners: vec![], ..job() };
+    assert_eq!(over(&empty), "job 1: `file.deb` is here: 0 B in 0.0 s");
+
     let failed =
         JobInfo { state: JobState::Failed, reason: Some("disk full".into()), done: 5000, ..job() };
     assert_eq!(over(&failed), "job 1: `file.deb` failed: disk full; 5.00 kB of 394 MB are kept");
@@ -81,7 +84,7 @@ fn owners_have_positions_and_contents_are_apart() {
             "id aaaaaaaa  1.50 kB  1,500 bytes",
             "  0  node1  172.20.0.3:40002",
             "  1  n2     172.20.0.3:40002",
-            "id bbbbbbbb  12 B  12 bytes",
+            "id bbbbbbbb  12 bytes",
             "  2  node3  172.20.0.3:40002",
             "these contents differ: choose by position, or with --id",
             "no answer from node9",

@@ -39,18 +39,31 @@ impl Look {
 }
 
 /// Text from elsewhere, harmless on a terminal: control characters and those
-/// that reorder text become visible escapes. Line breaks too, so a line stays
-/// one line.
+/// that reorder text or are never seen become visible escapes. Line breaks too,
+/// so a line stays one line. A text of which nothing would be seen is escaped
+/// as a whole.
 pub fn escape(text: &str) -> String {
+    let unseen = text.chars().all(|c| c.is_whitespace() || c.width() == Some(0) || is_blank(c));
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_harmful(c) {
+        if unseen || is_hidden(c) {
             escaped.extend(c.escape_unicode());
         } else {
             escaped.push(c);
         }
     }
     escaped
+}
+
+/// Whether a character is shown as its escape: one that does harm, or one
+/// without a width and without a use beside other characters.
+fn is_hidden(c: char) -> bool {
+    is_harmful(c) || matches!(c, '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+}
+
+/// Blank although it is no white space.
+fn is_blank(c: char) -> bool {
+    matches!(c, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}')
 }
 
 /// Columns that a text without control characters takes.
@@ -277,8 +290,11 @@ mod tests {
         assert_eq!(escape("a\x1b[2Jb\n\r\u{9b}c"), "a\\u{1b}[2Jb\\u{a}\\u{d}\\u{9b}c");
         assert_eq!(escape("exe.\u{202e}gpj"), "exe.\\u{202e}gpj");
         assert_eq!(escape("exe.\u{61c}gpj"), "exe.\\u{61c}gpj");
+        assert_eq!(escape("a\u{200b}b"), "a\\u{200b}b");
+        assert_eq!(escape("\u{200d}\u{2800} "), "\\u{200d}\\u{2800}\\u{20}");
+        assert_eq!(escape("👩\u{200d}💻 e\u{301}"), "👩\u{200d}💻 e\u{301}");
         let all: String = (0..0x3000).filter_map(char::from_u32).collect();
-        assert!(!escape(&all).chars().any(is_harmful));
+        assert!(!escape(&all).chars().any(is_hidden));
     }
 
     #[test]

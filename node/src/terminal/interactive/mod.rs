@@ -12,7 +12,7 @@ use std::time::Duration;
 use shoal_common::process::Exit;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::control::client::Door;
 use crate::terminal::answer::Answer;
@@ -22,7 +22,7 @@ use crate::terminal::plain::complain;
 use crate::terminal::printer::Printer;
 use crate::terminal::render;
 use crate::terminal::verbs::{Offered, Trouble, execute};
-use crate::terminal::{Leaving, Place};
+use crate::terminal::{Ending, Leaving, Place};
 use crate::transfer::job::JobState;
 use complete::{Words, wants_search};
 use editor::{Editor, Options, Prompt, Typed};
@@ -31,6 +31,9 @@ pub(crate) use screen::Screen;
 /// How long the Tab key waits for a search: a little more than silent peers
 /// are waited for. For everything together twice that.
 const TAB_PATIENCE: Duration = Duration::from_millis(1200);
+
+/// How long the last news of a node may take that does not answer any more.
+const LAST_NEWS: Duration = Duration::from_secs(2);
 
 /// How long results may wait for a person who stopped the terminal (Ctrl-S).
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60 * 60);
@@ -49,6 +52,8 @@ enum After {
     Next,
     /// The node is leaving; what it still says is shown.
     NodeLeaves,
+    /// The node does not answer; its last news tell whether it left.
+    NodeGone,
     /// The person leaves.
     PersonLeaves,
 }
@@ -67,9 +72,9 @@ impl Session {
     }
 
     /// Serves the person until one of them leaves.
-    pub(super) async fn run(mut self, screen: Screen) {
+    pub(super) async fn run(mut self, screen: Screen) -> Ending {
         let Ok(watch) = self.door.watch().await else {
-            return;
+            return Ending::NodeGone;
         };
         let above = self.editor.above();
         let look = self.printer.look();
@@ -88,15 +93,20 @@ impl Session {
         });
         let printer = self.printer.clone();
         let talk = async {
-            if matches!(self.prompts().await, After::NodeLeaves) {
+            match self.prompts().await {
                 // The news end when the node is gone.
-                std::future::pending::<()>().await;
+                After::NodeLeaves => std::future::pending().await,
+                After::NodeGone => {
+                    sleep(LAST_NEWS).await;
+                    Ending::NodeGone
+                }
+                After::Next | After::PersonLeaves => Ending::InOrder,
             }
         };
         tokio::select! {
-            () = news => {}
-            () = talk => {}
-            () = screen.keep_up(&printer) => {}
+            ending = news => ending,
+            ending = talk => ending,
+            () = screen.keep_up(&printer) => Ending::InOrder,
         }
     }
 
@@ -104,7 +114,7 @@ impl Session {
         loop {
             let name = match self.door.identity().await {
                 Ok(identity) => identity.name.to_string(),
-                Err(_) => return After::PersonLeaves,
+                Err(_) => return After::NodeGone,
             };
             let prompt = Prompt { text: format!("{name}> "), is_command: true };
             let after = match self.editor.ask(prompt).await {
