@@ -10,6 +10,9 @@
 mod network;
 mod person;
 
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
 use network::{Network, TestNode};
 use person::Person;
 use tempfile::TempDir;
@@ -113,6 +116,78 @@ async fn a_signal_gives_the_terminal_back() {
         rustix::process::kill_process(person.id(), rustix::process::Signal::TERM).unwrap();
         assert_eq!(person.sees_the_end().code(), Some(0));
         assert!(person.has_usual_modes());
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_takes_no_output_keeps_no_node_alive() {
+    let network = Network::start().await;
+    let tracker = network.tracker().to_string();
+    block_in_place(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut pty, pts) = pty_process::blocking::open().unwrap();
+        pty.resize(pty_process::Size::new(24, 80)).unwrap();
+        let mut node = pty_process::blocking::Command::new(person::PROGRAM)
+            .args(["--tracker", &tracker, "--listen", "127.0.0.1", "--name", "me"])
+            .current_dir(dir.path())
+            .env("TERM", "xterm-256color")
+            .spawn(pts)
+            .unwrap();
+        let (mut seen, mut bytes) = (Vec::new(), [0; 4096]);
+        while !String::from_utf8_lossy(&seen).contains("me> ") {
+            let read = pty.read(&mut bytes).unwrap();
+            seen.extend_from_slice(&bytes[..read]);
+        }
+        // From here on nobody reads.
+        pty.write_all("help\r".repeat(60).as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+        let id = rustix::process::Pid::from_child(&node);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        let asked = Instant::now();
+        let status = loop {
+            if let Some(status) = node.try_wait().unwrap() {
+                break Some(status);
+            }
+            if asked.elapsed() > Duration::from_secs(15) {
+                node.kill().unwrap();
+                node.wait().unwrap();
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        println!("ended after {:?}", asked.elapsed());
+        assert_eq!(status.expect("it ends").code(), Some(0));
+        drop(pty);
+    });
+}
+
+/// Whether a program handles the signal by which terminals stop programs. To
+/// stop it is no test: here it has a session of its own, where the system
+/// stops nobody.
+fn handles_stops(person: &Person) -> bool {
+    let path = format!("/proc/{}/status", person.id().as_raw_nonzero());
+    let status = std::fs::read_to_string(path).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+    caught & (1 << (rustix::process::Signal::TSTP.as_raw() - 1)) != 0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_z_stops_neither_a_node_nor_an_attached_terminal() {
+    let network = Network::start().await;
+    block_in_place(|| {
+        let (node, dir) = at_a_node(&network);
+        let attached = Person::starts(dir.path(), &["attach"]);
+        attached.is_at("me> ");
+        for person in [&node, &attached] {
+            person.types("get\x1aip");
+            person.is_at("me> getip");
+            assert!(handles_stops(person));
+            rustix::process::kill_process(person.id(), rustix::process::Signal::TSTP).unwrap();
+            person.types("\r");
+            person.sees_text("(registered)");
+            person.is_at("me> ");
+        }
     });
 }
 

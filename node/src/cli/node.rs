@@ -95,10 +95,12 @@ async fn live(mut node: Node, config: &Config, mut signals: StopSignals) -> Exit
     node.stop(grace, hurry).await;
     timeout(LAST_WORDS, screen.ended()).await.ok();
     shown.stop(LAST_WORDS).await.ok();
+    // Room for what gives the screen back.
+    printer.flush(LAST_WORDS).await;
     drop(screen);
     let exit = match refused {
         Some(refusal) => {
-            printer.note(why_refused(config, refusal)).await;
+            timeout(LAST_WORDS, printer.note(why_refused(config, refusal))).await.ok();
             Exit::Refused
         }
         None => Exit::Done,
@@ -175,6 +177,8 @@ pub(super) async fn attach(files: &Path) -> Exit {
         _ = signals.next() => Exit::Interrupted,
     };
     shown.stop(LAST_WORDS).await.ok();
+    // Room for what gives the screen back.
+    printer.flush(LAST_WORDS).await;
     drop(screen);
     if exit == Exit::Failed {
         printer.note("the node is gone").await;

@@ -77,6 +77,12 @@ impl Printer {
         self.to_thread.send(Piece::Out(text)).await.ok();
     }
 
+    /// Text for standard output as it is, without waiting; not written if too
+    /// much waits already.
+    pub(crate) fn raw_at_once(&self, text: String) {
+        self.to_thread.try_send(Piece::Out(text)).ok();
+    }
+
     /// A line that is no result.
     pub async fn note(&self, line: impl Into<String>) {
         let mut line = line.into();

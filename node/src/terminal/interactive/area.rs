@@ -71,19 +71,22 @@ impl Area {
     /// Terminals drop margins, or move what is on them, when their size
     /// changes. What is left of the area is below the cursor, and goes.
     fn make_anew(&mut self, text: &mut String) {
-        let height = std::mem::take(&mut self.height);
+        let height = std::mem::take(&mut self.height).min(self.size.rows.saturating_sub(2));
         text.extend([SAVE, NO_MARGINS, RESTORE]);
-        self.resize(height.min(self.size.rows.saturating_sub(2)), text);
-        text.extend([SAVE, "\x1b[E\x1b[J", RESTORE]);
+        if self.size.rows > 1 {
+            // A line below the cursor there must be: at the bottom, and at a
+            // margin too, the line of the cursor itself would be erased.
+            make_room(height.max(1), text);
+            text.extend([SAVE, "\x1b[E\x1b[J", RESTORE]);
+        }
+        self.resize(height, text);
     }
 
     /// Grows or shrinks the area.
     fn resize(&mut self, height: usize, text: &mut String) {
         let more = height.saturating_sub(self.height);
         if more > 0 {
-            // Room below the cursor: at the bottom everything scrolls up.
-            text.push_str(&DOWN.repeat(more));
-            write!(text, "\x1b[{more}A").ok();
+            make_room(more, text);
         }
         if height == self.height {
             return;
@@ -101,10 +104,22 @@ impl Area {
         self.height = height;
     }
 
+    /// The terminal may have moved the area; it is made anew when it is next
+    /// painted.
+    pub fn distrust(&mut self) {
+        self.size = Size::default();
+    }
+
     /// Forgets the area: something else has put the screen back.
     pub fn forget(&mut self) {
         *self = Self { size: self.size, ..Self::default() };
     }
+}
+
+/// Lines below the cursor: at the bottom everything scrolls up.
+fn make_room(lines: usize, text: &mut String) {
+    text.push_str(&DOWN.repeat(lines));
+    write!(text, "\x1b[{lines}A").ok();
 }
 
 #[cfg(test)]
@@ -206,6 +221,44 @@ mod tests {
         }
         screen.write("ed");
         assert!(screen.rows().contains(&"> typed".to_owned()));
+    }
+
+    #[test]
+    fn a_prompt_at_the_bottom_survives_new_sizes() {
+        let mut screen = Screen::new();
+        screen.write(&"\r\nx".repeat(20));
+        screen.write("\r\n> typ");
+        screen.paint(&["one", "two"]);
+        assert_eq!(screen.rows(), ["x", "x", "x", "x", "x", "> typ", "one", "two"]);
+        // The emulator drops lines at the bottom and keeps the margins.
+        for (rows, columns) in [(8, 50), (8, 30), (7, 30), (6, 30), (6, 40), (12, 40), (8, 40)] {
+            screen.terminal.screen_mut().set_size(cells(rows), cells(columns));
+            screen.paint(&["one", "two"]);
+            let shown = screen.rows();
+            assert_eq!(shown.len(), usize::from(rows));
+            assert_eq!(shown[usize::from(rows) - 2..], ["one", "two"], "{shown:?}");
+            assert_eq!(shown.iter().filter(|row| *row == "one").count(), 1, "{shown:?}");
+            assert!(shown.contains(&"> typ".to_owned()), "{shown:?}");
+        }
+        screen.write("ed");
+        assert!(screen.rows().contains(&"> typed".to_owned()));
+        // It may have changed and changed back before anyone looked.
+        screen.write("\x1b7\x1b[r\x1b8");
+        screen.area.distrust();
+        screen.paint(&["one", "two"]);
+        screen.write(&"\r\nx".repeat(8));
+        assert_eq!(screen.rows(), ["x", "x", "x", "x", "x", "x", "one", "two"]);
+    }
+
+    #[test]
+    fn nothing_is_erased_at_the_end_if_nothing_is_shown() {
+        let mut screen = Screen::new();
+        screen.write("> typed\r\n");
+        screen.paint(&["one"]);
+        screen.paint(&[]);
+        screen.write("\x1b7below\x1b8");
+        screen.paint(&[]);
+        assert_eq!(screen.rows(), ["> typed", "below"]);
     }
 
     #[test]

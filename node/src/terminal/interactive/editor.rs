@@ -61,9 +61,6 @@ pub struct Options {
     pub words: WordSource,
     /// Whether it may use colours.
     pub color: bool,
-    /// Whether Ctrl-Z stops the program. A node that is stopped falls silent,
-    /// and the others take it for dead.
-    pub may_suspend: bool,
 }
 
 /// The other end of the line editor.
@@ -120,9 +117,8 @@ fn line_editor(options: &Options) -> rustyline::Result<LineEditor> {
         .color_mode(if options.color { ColorMode::Enabled } else { ColorMode::Disabled })
         .build();
     let mut editor = LineEditor::with_config(config)?;
-    if !options.may_suspend {
-        editor.bind_sequence(KeyEvent::ctrl('Z'), Cmd::Noop);
-    }
+    // A node that is stopped falls silent, and the others take it for dead.
+    editor.bind_sequence(KeyEvent::ctrl('Z'), Cmd::Noop);
     let words = Arc::clone(&options.words);
     editor.set_helper(Some(Person {
         words,

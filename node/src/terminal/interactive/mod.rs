@@ -65,7 +65,6 @@ impl Session {
             history: place.history.clone(),
             words: words_of(door.clone()),
             color: printer.look().color,
-            may_suspend: place.leaving == Leaving::LeavesTheNode,
         };
         let editor = Editor::open(options)?;
         Some(Self { door, place, printer, editor })

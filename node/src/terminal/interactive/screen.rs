@@ -2,15 +2,16 @@
 //! given back at the end.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rustix::process::Signal;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::area::{Area, RESET, Size};
-use crate::terminal::printer::{Printer, dump, size_of};
+use crate::terminal::printer::{Printer, size_of};
 use crate::terminal::status;
 use crate::transfer::job::JobInfo;
 
@@ -22,7 +23,7 @@ static WAS_RESET: AtomicBool = AtomicBool::new(false);
 pub(crate) struct Screen {
     jobs: watch::Sender<Vec<JobInfo>>,
     /// Dropped last, it gives the terminal back.
-    _modes: Arc<Modes>,
+    taken: Arc<Taken>,
 }
 
 impl Screen {
@@ -31,11 +32,16 @@ impl Screen {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             WAS_RESET.store(true, Ordering::Relaxed);
-            dump(RESET.as_bytes()).ok();
+            // Past the lock, which somebody may hold who is stopped.
+            rustix::io::write(io::stdout(), RESET.as_bytes()).ok();
             before(panic);
         }));
-        let modes = Modes(tcgetattr(io::stdin()).ok());
-        Self { jobs: watch::Sender::new(Vec::new()), _modes: Arc::new(modes) }
+        // From here on Ctrl-Z does not stop the program, whatever the modes of
+        // the terminal are: a node that is stopped falls silent, and the
+        // margins of a terminal would stay with the shell.
+        signal(SignalKind::from_raw(Signal::TSTP.as_raw())).ok();
+        let taken = Taken { modes: tcgetattr(io::stdin()).ok(), painter: OnceLock::new() };
+        Self { jobs: watch::Sender::new(Vec::new()), taken: Arc::new(taken) }
     }
 
     /// From now on shows these downloads.
@@ -47,7 +53,8 @@ impl Screen {
     pub(super) async fn keep_up(&self, printer: &Printer) {
         let mut jobs = self.jobs.subscribe();
         let mut resized = signal(SignalKind::window_change()).ok();
-        let mut area = Area::default();
+        let new = || Painter { printer: printer.clone(), area: Mutex::default() };
+        let painter = self.taken.painter.get_or_init(new);
         loop {
             let size_changes = async {
                 match &mut resized {
@@ -59,17 +66,17 @@ impl Screen {
                 changed = jobs.changed() => if changed.is_err() {
                     return;
                 },
-                _ = size_changes => {}
+                // Even one that came back to what it was has lost the margins.
+                _ = size_changes => painter.with_area(Area::distrust),
             }
             if WAS_RESET.swap(false, Ordering::Relaxed) {
-                area.forget();
+                painter.with_area(Area::forget);
             }
-            let Some(size) = size_of(&io::stdout()) else {
+            let Some(size) = size() else {
                 continue;
             };
-            let size = Size { rows: size.ws_row.into(), columns: size.ws_col.into() };
             let lines = status::lines(&jobs.borrow_and_update(), printer.look(), size.rows);
-            let text = area.paint(lines, size);
+            let text = painter.with_area(|area| area.paint(lines, size));
             if !text.is_empty() {
                 printer.raw(text).await;
             }
@@ -77,21 +84,53 @@ impl Screen {
     }
 }
 
-/// The modes of the terminal before the line editor changed them. Its thread
-/// waits for a key when the node ends and can't put them back.
-#[derive(Debug)]
-struct Modes(Option<Termios>);
+/// The size of the terminal at this moment.
+fn size() -> Option<Size> {
+    let size = size_of(&io::stdout())?;
+    Some(Size { rows: size.ws_row.into(), columns: size.ws_col.into() })
+}
 
-impl Drop for Modes {
+/// What paints the screen.
+#[derive(Debug)]
+struct Painter {
+    printer: Printer,
+    area: Mutex<Area>,
+}
+
+impl Painter {
+    fn with_area<T>(&self, use_it: impl FnOnce(&mut Area) -> T) -> T {
+        use_it(&mut self.area.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What is to be given back.
+#[derive(Debug)]
+struct Taken {
+    /// The modes of the terminal before the line editor changed them. Its
+    /// thread waits for a key when the node ends and can't put them back.
+    modes: Option<Termios>,
+    /// There once something may have been painted.
+    painter: OnceLock<Painter>,
+}
+
+impl Drop for Taken {
+    /// Waits for nothing: nobody may be reading what is written.
     fn drop(&mut self) {
-        // The rest of the screen below the cursor was the status area.
-        dump(format!("{RESET}\x1b7\x1b[E\x1b[J\x1b8").as_bytes()).ok();
-        if let Some(modes) = &self.0
-            && tcgetattr(io::stdin()).is_ok_and(|now| now.local_modes != modes.local_modes)
-        {
+        let edits = self.modes.as_ref().filter(|modes| {
+            tcgetattr(io::stdin()).is_ok_and(|now| now.local_modes != modes.local_modes)
+        });
+        if let Some(painter) = self.painter.get() {
+            let size = size().unwrap_or_default();
+            let mut text = painter.with_area(|area| area.paint(Vec::new(), size));
+            text.push_str(RESET);
+            if edits.is_some() {
+                // The cursor stands on the line that was being edited.
+                text.push_str("\r\n");
+            }
+            painter.printer.raw_at_once(text);
+        }
+        if let Some(modes) = edits {
             tcsetattr(io::stdin(), OptionalActions::Now, modes).ok();
-            // The cursor stands on the line that was being edited.
-            dump(b"\r\n").ok();
         }
     }
 }
