@@ -155,7 +155,7 @@ pub const RECONNECT_PAUSE: (Duration, Duration) =
 
 /// Most connections that one port of a node serves at once. Further ones wait
 /// in the kernel's queue. Above the thousands of idle strangers a port must
-/// withstand, below the usual limit of descriptors.
+/// withstand; fewer where the descriptors of the process do not suffice.
 pub const MAX_NODE_CONNECTIONS: usize = 4096;
 
 /// Most connections of a tracker: one for each node, and room for newcomers.

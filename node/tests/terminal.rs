@@ -140,6 +140,8 @@ async fn a_terminal_that_takes_no_output_keeps_no_node_alive() {
         }
         // From here on nobody reads.
         pty.write_all("help\r".repeat(60).as_bytes()).unwrap();
+        // Time for its output to fill the terminal. Were it not full yet, the
+        // node would only have it easier.
         std::thread::sleep(Duration::from_secs(2));
         let id = rustix::process::Pid::from_child(&node);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();

@@ -275,7 +275,8 @@ async fn a_file_that_is_harmed_while_it_is_sent_is_an_error_and_no_signal() {
         let mut wire = reader_that_sleeps(&owner, &bytes).await;
         let reply = wire.receive(1000, Duration::from_secs(5)).await.unwrap();
         assert!(matches!(reply, TransferReply::Bytes(_)), "{kind}: {reply:?}");
-        // Within the announced bytes: the socket's buffers are full by now.
+        // Within the announced bytes: the socket's buffers are full by now. Were
+        // they not, the same would have to hold.
         tokio::time::sleep(Duration::from_millis(300)).await;
         harm(kind, &owner.path("file.bin"));
         let (read, ended) = drained(&mut wire).await;

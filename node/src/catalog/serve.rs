@@ -3,7 +3,7 @@
 use shoal_common::connection::ConnectionError;
 use shoal_common::limits::{IDLE_DEADLINE, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME};
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::search::{Match, Pattern, SearchReply, SearchRequest};
+use shoal_common::protocol::search::{Pattern, SearchReply, SearchRequest};
 use shoal_common::serve::Guest;
 use tokio::sync::Semaphore;
 use tracing::debug;
@@ -54,7 +54,7 @@ async fn looked_up(catalog: &Catalog, request: SearchRequest) -> SearchReply {
 fn reply(catalog: &Catalog, request: SearchRequest) -> SearchReply {
     match request {
         SearchRequest::Search { pattern } => match catalog.search(&pattern) {
-            Ok((matches, more)) => fitting(matches, more),
+            Ok((matches, more)) => SearchReply::Matches { matches, more },
             Err(error) => {
                 debug!("refused: {error}");
                 SearchReply::Refused { refusal: Refusal::NotAllowed }
@@ -62,21 +62,4 @@ fn reply(catalog: &Catalog, request: SearchRequest) -> SearchReply {
         },
         SearchRequest::Unknown => SearchReply::Refused { refusal: Refusal::Unsupported },
     }
-}
-
-/// Cuts an answer that would not fit a frame: names can be long.
-fn fitting(mut matches: Vec<Match>, mut more: bool) -> SearchReply {
-    // Hash, size, tags and field names take less than this beside the name.
-    const BESIDE_NAME: usize = 128;
-    let mut left = MAX_SEARCH_FRAME - BESIDE_NAME;
-    let fits = matches.iter().take_while(|found| {
-        let bytes = found.name.as_str().len() + BESIDE_NAME;
-        let enough = bytes <= left;
-        left = left.saturating_sub(bytes);
-        enough
-    });
-    let count = fits.count();
-    more |= count < matches.len();
-    matches.truncate(count);
-    SearchReply::Matches { matches, more }
 }
