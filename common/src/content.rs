@@ -82,6 +82,50 @@ impl Geometry {
     }
 }
 
+/// Which chunks of a file somebody has, as it travels: chunk `i` is bit `i % 8`
+/// (the lowest is 0) of byte `i / 8`; bits behind the end mean nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChunkSet(#[serde(with = "serde_bytes")] Vec<u8>);
+
+impl ChunkSet {
+    /// All of so many chunks.
+    pub fn all(chunks: u32) -> Self {
+        (0..chunks).collect()
+    }
+
+    /// Whether a chunk is among them.
+    pub fn contains(&self, chunk: u32) -> bool {
+        let byte = usize::try_from(chunk / 8).ok().and_then(|byte| self.0.get(byte));
+        byte.is_some_and(|byte| byte >> (chunk % 8) & 1 == 1)
+    }
+
+    /// The chunks, in order; none from [`MAX_CHUNKS`] on.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..MAX_CHUNKS)
+            .zip(self.0.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1)))
+            .filter(|&(_, bit)| bit == 1)
+            .map(|(chunk, _)| chunk)
+    }
+}
+
+impl FromIterator<u32> for ChunkSet {
+    /// Chunks from [`MAX_CHUNKS`] on are left out: there are none.
+    fn from_iter<I: IntoIterator<Item = u32>>(chunks: I) -> Self {
+        let mut bytes = Vec::new();
+        for chunk in chunks.into_iter().filter(|&chunk| chunk < MAX_CHUNKS) {
+            let byte = usize::try_from(chunk / 8).unwrap_or(usize::MAX);
+            if bytes.len() <= byte {
+                bytes.resize(byte + 1, 0);
+            }
+            if let Some(byte) = bytes.get_mut(byte) {
+                *byte |= 1 << (chunk % 8);
+            }
+        }
+        Self(bytes)
+    }
+}
+
 type SubtreeHash = [u8; 32];
 
 /// Size and chunk hashes of a file, consistent with its id by construction.
@@ -128,6 +172,14 @@ impl Manifest {
     /// The content it describes.
     pub fn file(&self) -> FileId {
         self.file
+    }
+
+    /// The manifest of a file of one chunk, or of none: its id says it all. `None`
+    /// if a file of this size has more chunks.
+    pub fn of_one_chunk(file: FileId, size: u64) -> Option<Self> {
+        let hashes = if size == 0 { Vec::new() } else { vec![file.0] };
+        let geometry = Geometry::of(size).ok().filter(|geometry| geometry.chunks() <= 1)?;
+        (size > 0 || file == FileId::of(&[])).then_some(Self { file, geometry, hashes })
     }
 
     /// How the file is cut.

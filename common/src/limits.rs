@@ -16,12 +16,21 @@ pub const GIB: u64 = 1 << 30;
 // Content ------------------------------------------------------------------
 
 /// Smallest chunk, in bytes. A power of two of at least 1 KiB, so that a chunk
-/// is a whole subtree of BLAKE3; large enough that a request costs little
-/// beside its bytes, small enough that a lost one is cheap.
-pub const MIN_CHUNK: u64 = MIB;
+/// is a whole subtree of BLAKE3; small enough to stay in the cache of one core
+/// from its arrival until it is hashed and written, and to be passed on soon by
+/// a node that still downloads; large enough that its hash and its place in
+/// every list cost little beside its bytes.
+pub const MIN_CHUNK: u64 = 256 * KIB;
 
 /// Most chunks of a file. Bounds a manifest to 512 KiB of hashes.
 pub const MAX_CHUNKS: u32 = 1 << 14;
+
+/// Bytes asked for in one request unless the person says otherwise: enough that
+/// a request costs nothing beside its bytes, whatever the chunk size.
+pub const REQUEST_SIZE: u64 = MIB;
+
+/// Smallest and largest request size that can be chosen, in bytes.
+pub const REQUEST_SIZES: (u64, u64) = (64 * KIB, 16 * MIB);
 
 /// Largest chunk, in bytes. A downloader holds one chunk in memory for each
 /// owner until the chunk is verified, so this bounds its memory.
@@ -92,6 +101,10 @@ pub const MAX_RANGES: usize = 64;
 
 /// Most matches in one answer to a search; the answer says that it was cut.
 pub const MAX_MATCHES: usize = 1000;
+
+/// Most files and folders in one page of a listing; the next page begins behind
+/// the last of them.
+pub const MAX_ENTRIES: usize = 1000;
 
 /// Most nodes that a tracker keeps.
 pub const MAX_NODES: usize = 10_000;
@@ -181,6 +194,10 @@ pub const MAX_UPLOADS: usize = 64;
 /// Most owners that one download fetches from at once. Two to four connections
 /// fill a link; more only help when most of them are slow.
 pub const MAX_OWNERS: usize = 32;
+
+/// Most other downloaders that one is told of by an owner: each will be told of
+/// others by those.
+pub const MAX_FELLOWS: usize = 64;
 
 /// Most downloads under way at once in a node.
 pub const MAX_DOWNLOADS: usize = 64;

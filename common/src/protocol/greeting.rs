@@ -7,7 +7,7 @@ use crate::protocol::refusal::Refusal;
 
 /// Version of the protocol. Raised when an old program would misunderstand a
 /// new one; new fields and new requests do not raise it.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Name of the network unless another is given.
 pub const DEFAULT_NETWORK: &str = "shoal";
@@ -66,7 +66,7 @@ mod tests {
     fn wire() {
         golden(
             &Greeting::Hello(Hello::new("shoal", NodeId::from_bytes([7; 32]))),
-            "84 a4'type a5'hello a8'protocol 01 a7'network a5'shoal a4'node c420 \
+            "84 a4'type a5'hello a8'protocol 02 a7'network a5'shoal a4'node c420 \
              07070707 07070707 07070707 07070707 07070707 07070707 07070707 07070707",
         );
         golden(

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::content::FileId;
+use crate::content::{ChunkSet, FileId};
 use crate::name::SharedName;
 use crate::protocol::refusal::Refusal;
 
@@ -15,9 +15,28 @@ pub enum SearchRequest {
         /// What to look for.
         pattern: Pattern,
     },
+    /// A page of what is here: files, and folders without any file in them.
+    /// Answered with [`SearchReply::Entries`].
+    List {
+        /// A folder, or a glob over whole names; see [`Tree`].
+        tree: Tree,
+        /// Only what comes behind this name, in the order of names; from the
+        /// front without it.
+        after: Option<String>,
+    },
     /// A request of a newer program.
     #[serde(other)]
     Unknown,
+}
+
+/// A part of a node's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tree {
+    /// This folder with all that is below it.
+    Folder(SharedName),
+    /// Files whose name matches this glob, as in [`Pattern::Glob`].
+    Glob(String),
 }
 
 /// What to look for.
@@ -49,6 +68,14 @@ pub enum SearchReply {
         /// Whether there were more.
         more: bool,
     },
+    /// A page of a listing.
+    Entries {
+        /// At most [`MAX_ENTRIES`](crate::limits::MAX_ENTRIES), in order of
+        /// their names.
+        entries: Vec<Entry>,
+        /// Whether there are more behind the last of them.
+        more: bool,
+    },
     /// The request is refused.
     Refused {
         /// Why.
@@ -57,6 +84,26 @@ pub enum SearchReply {
     /// A message of a newer program.
     #[serde(other)]
     Unknown,
+}
+
+/// A file, or a folder without any file below it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its name at that owner.
+    pub name: SharedName,
+    /// What it is, if it is a file.
+    pub file: Option<FileEntry>,
+}
+
+/// What there is to know of a file before it is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its content.
+    pub id: FileId,
+    /// Its size, in bytes.
+    pub size: u64,
+    /// Whether it may be executed.
+    pub executable: bool,
 }
 
 /// A file that matches.
@@ -68,6 +115,10 @@ pub struct Match {
     pub size: u64,
     /// Its content.
     pub file: FileId,
+    /// Which chunks of it are here, if not all of them: the node is fetching it.
+    /// Only said to who asks for a [`Pattern::Content`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<ChunkSet>,
 }
 
 #[cfg(test)]
@@ -92,7 +143,12 @@ mod tests {
         golden(&ask(Pattern::Content(file)), &format!("{search} a7'content {ID}"));
         golden(
             &SearchReply::Matches {
-                matches: vec![Match { name: "a".parse().unwrap(), size: 1 << 32, file }],
+                matches: vec![Match {
+                    name: "a".parse().unwrap(),
+                    size: 1 << 32,
+                    file,
+                    chunks: None,
+                }],
                 more: false,
             },
             &format!(
@@ -111,7 +167,7 @@ mod tests {
         let name = vec!["x".repeat(204); 5].join("/");
         assert_eq!(name.len(), MAX_NAME);
         let file = FileId::from_bytes([9; 32]);
-        let found = Match { name: name.parse().unwrap(), size: u64::MAX, file };
+        let found = Match { name: name.parse().unwrap(), size: u64::MAX, file, chunks: None };
         let reply = SearchReply::Matches { matches: vec![found; MAX_MATCHES], more: true };
         assert!(rmp_serde::to_vec_named(&reply).unwrap().len() <= MAX_SEARCH_FRAME);
     }

@@ -7,7 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::content::{FileId, UncheckedManifest};
+use crate::content::{ChunkSet, FileId, UncheckedManifest};
+use crate::ident::NodeId;
 use crate::protocol::refusal::Refusal;
 
 /// What is asked.
@@ -35,6 +36,13 @@ pub enum TransferRequest {
     /// All of its bytes. Answered with some [`TransferReply::Bytes`] from front
     /// to back, then [`TransferReply::End`]; a refusal ends the answer.
     Download {
+        /// Which content.
+        file: FileId,
+    },
+    /// Which chunks of it are here, and who else fetches it here? Answered with
+    /// [`TransferReply::Have`] at once, and with another one whenever that
+    /// changes, between the answers to other requests, until the connection ends.
+    Have {
         /// Which content.
         file: FileId,
     },
@@ -67,6 +75,8 @@ pub enum TransferReply {
     Bytes(ByteRange),
     /// All of the content was sent.
     End,
+    /// What is here of a content, as of now.
+    Have(Have),
     /// The request is refused, or its answer ends here.
     Refused {
         /// Why.
@@ -75,6 +85,19 @@ pub enum TransferReply {
     /// A message of a newer program.
     #[serde(other)]
     Unknown,
+}
+
+/// What a node has of a content, and who fetches it there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Have {
+    /// Which content.
+    pub file: FileId,
+    /// The verified chunks that can be asked for.
+    pub chunks: ChunkSet,
+    /// Others that asked for [`TransferRequest::Have`] of it on connections that
+    /// are open: they have some of it, or will. At most
+    /// [`MAX_FELLOWS`](crate::limits::MAX_FELLOWS).
+    pub fellows: Vec<NodeId>,
 }
 
 #[cfg(test)]
@@ -103,6 +126,15 @@ mod tests {
             &format!(
                 "83 a4'type a6'chunks a4'file {ID} a6'ranges 91 82 a6'offset ce00100000 a6'length 4d"
             ),
+        );
+        golden(&TransferRequest::Have { file }, &format!("82 a4'type a4'have a4'file {ID}"));
+        golden(
+            &TransferReply::Have(Have {
+                file,
+                chunks: [0, 9].into_iter().collect(),
+                fellows: vec![NodeId::from_bytes([9; 32])],
+            }),
+            &format!("84 a4'type a4'have a4'file {ID} a6'chunks c402 0102 a7'fellows 91 {ID}"),
         );
         golden(&TransferReply::Size { size: 5 }, "82 a4'type a4'size a4'size 05");
         golden(

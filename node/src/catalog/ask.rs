@@ -59,7 +59,9 @@ async fn ask_one(peer: &Peer, us: &Hello, pattern: Pattern) -> Result<(Vec<Match
             Ok((matches, more))
         }
         Ok(SearchReply::Refused { refusal }) => Err(format!("refused: {refusal}")),
-        Ok(SearchReply::Unknown) => Err("an unknown answer".to_owned()),
+        Ok(SearchReply::Entries { .. } | SearchReply::Unknown) => {
+            Err("an unknown answer".to_owned())
+        }
         Err(error) => Err(error.to_string()),
     }
 }
@@ -81,7 +83,7 @@ impl Grouping {
             }
         };
         self.findings.more |= more;
-        for Match { name, size, file } in matches {
+        for Match { name, size, file, .. } in matches {
             let empty = || Found { name: name.clone(), size, id: file, owners: Vec::new() };
             let found = self.groups.entry((name.clone(), file)).or_insert_with(empty);
             if !found.owners.contains(&peer) {
@@ -118,7 +120,12 @@ mod tests {
     }
 
     fn found(name: &str, content: &[u8]) -> Match {
-        Match { name: name.parse().unwrap(), size: content.len() as u64, file: FileId::of(content) }
+        Match {
+            name: name.parse().unwrap(),
+            size: content.len() as u64,
+            file: FileId::of(content),
+            chunks: None,
+        }
     }
 
     #[test]

@@ -123,7 +123,12 @@ impl From<&Shared> for FileInfo {
 }
 
 fn as_match(shared: &Shared) -> Match {
-    Match { name: shared.name.clone(), size: shared.stamp.size, file: shared.manifest.file() }
+    Match {
+        name: shared.name.clone(),
+        size: shared.stamp.size,
+        file: shared.manifest.file(),
+        chunks: None,
+    }
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 async fn looked_up(catalog: &Catalog, request: SearchRequest) -> SearchReply {
     let pattern = match &request {
         SearchRequest::Search { pattern } => pattern,
-        SearchRequest::Unknown => return reply(catalog, request),
+        SearchRequest::List { .. } | SearchRequest::Unknown => return reply(catalog, request),
     };
     if matches!(pattern, Pattern::Exact(_) | Pattern::Content(_)) {
         return reply(catalog, request);
@@ -60,6 +60,8 @@ fn reply(catalog: &Catalog, request: SearchRequest) -> SearchReply {
                 SearchReply::Refused { refusal: Refusal::NotAllowed }
             }
         },
-        SearchRequest::Unknown => SearchReply::Refused { refusal: Refusal::Unsupported },
+        SearchRequest::List { .. } | SearchRequest::Unknown => {
+            SearchReply::Refused { refusal: Refusal::Unsupported }
+        }
     }
 }

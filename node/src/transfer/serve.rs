@@ -124,7 +124,9 @@ impl Session {
             }
             TransferRequest::Chunks { file, ranges } => self.chunks(file, &ranges).await,
             TransferRequest::Download { file } => self.whole(file).await,
-            TransferRequest::Unknown => Ok(Err(Refusal::Unsupported)),
+            TransferRequest::Have { .. } | TransferRequest::Unknown => {
+                Ok(Err(Refusal::Unsupported))
+            }
         }
     }
 
