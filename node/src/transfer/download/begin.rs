@@ -1,0 +1,223 @@
+//! The beginning of a download: what there is to fetch, and what is here.
+
+use std::collections::HashMap;
+
+use shoal_common::name::SharedName;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::files::Done;
+use super::{Download, Ends, Target};
+use crate::catalog::found::Listing;
+use crate::catalog::pattern::typed_tree;
+use crate::catalog::Catalog;
+use crate::transfer::checklist::{Checklist, Row};
+use crate::transfer::job::{JobState, Sources, What};
+use crate::transfer::sink::is_here;
+use crate::transfer::writer::write_small;
+use crate::volume::{PartialDir, Volume};
+
+impl Download {
+    /// Finds out what there is to fetch, and looks at what is here.
+    pub(super) async fn begin(&mut self) -> Result<(), Ends> {
+        let reads = matches!(self.target, Some(Target::Reader(_)));
+        match self.wanted.what.clone() {
+            What::File(wanted) => {
+                let row = Row {
+                    name: wanted.name,
+                    file: wanted.file,
+                    size: wanted.size,
+                    executable: None,
+                    owners: Vec::new(),
+                };
+                self.list = Checklist::new(vec![row]);
+            }
+            What::Tree(typed) => {
+                let listing = self.list_tree(&typed).await?;
+                self.take_listing(listing).await?;
+            }
+        }
+        if !reads {
+            self.look_at_the_disk().await?;
+        }
+        Ok(())
+    }
+
+    /// Asks until somebody has something of the tree.
+    async fn list_tree(&mut self, typed: &str) -> Result<Listing, Ends> {
+        let tree = typed_tree(typed)
+            .ok_or_else(|| Ends::Failed("it is neither a folder nor a glob".to_owned()))?;
+        loop {
+            let mut listing = self.environment.network.list(tree.clone()).await;
+            self.keep_only(&mut listing);
+            if !listing.entries.is_empty() || !listing.folders.is_empty() {
+                return Ok(listing);
+            }
+            self.wait(std::time::Instant::now());
+            self.show(std::time::Instant::now());
+            let mut network = self.environment.network.changes();
+            let pause = self.next_pause(true);
+            tokio::time::timeout(pause, network.changed()).await.ok();
+        }
+    }
+
+    /// Leaves out what the one owner does not have from whom alone is fetched.
+    pub(super) fn keep_only(&self, listing: &mut Listing) {
+        let Sources::Only(only) = self.wanted.from else { return };
+        let place = listing.peers.iter().position(|peer| peer.id == only);
+        let place = place.and_then(|place| u32::try_from(place).ok());
+        listing.entries.retain_mut(|entry| {
+            entry.owners.retain(|owner| Some(*owner) == place);
+            !entry.owners.is_empty()
+        });
+    }
+
+    /// The files of a tree are known: which are here, which folders are to be
+    /// made.
+    async fn take_listing(&mut self, listing: Listing) -> Result<(), Ends> {
+        self.state = JobState::Starting;
+        if listing.differing > 0 {
+            let (count, title) = (listing.differing, self.wanted.title());
+            self.environment.notices.say(format!(
+                "`{}`: {count} names have several contents; of each the one that most owners \
+                 have is fetched",
+                title.escape_debug()
+            ));
+        }
+        self.roster.seen(listing.peers.iter().cloned().map(|peer| (peer, true)));
+        self.peers = listing.peers;
+        let rows = listing.entries.into_iter().map(|entry| Row {
+            name: entry.name,
+            file: entry.id,
+            size: entry.size,
+            executable: Some(entry.executable),
+            owners: entry.owners,
+        });
+        let rows: Vec<Row> = rows.collect();
+        let (volume, catalog) = (self.environment.volume.clone(), self.environment.catalog.clone());
+        let (folders, stop) = (listing.folders, self.tasks.cancelled().clone());
+        let looked = self.tasks.spawn_blocking(move || {
+            let lost = make_folders(&volume, folders);
+            let here = here_already(&volume, &catalog, &rows, &stop);
+            (rows, here, lost)
+        });
+        let (rows, here, lost) = looked.await.map_err(|error| Ends::Failed(error.to_string()))?;
+        self.list = Checklist::new(rows);
+        for (name, reason) in lost {
+            self.list.lost(name, reason);
+        }
+        let mut bytes = 0_u64;
+        for item in here {
+            bytes = bytes.saturating_add(self.list.row(item).map_or(0, |row| row.size));
+            self.list.here(item);
+        }
+        self.swarm.wrote(bytes);
+        self.progress.resumed(bytes, std::time::Instant::now());
+        Ok(())
+    }
+
+    /// Looks at what is here of a single file, and whether there is room for
+    /// a tree; prepares for small files.
+    async fn look_at_the_disk(&mut self) -> Result<(), Ends> {
+        let (environment, tasks) = (&self.environment, &self.tasks);
+        if let What::File(wanted) = self.wanted.what.clone() {
+            // Another content that is known under this name need not be read
+            // again.
+            let other = environment.catalog.named(&wanted.name).is_some();
+            let (volume, stop) = (environment.volume.clone(), tasks.cancelled().clone());
+            let look = move || {
+                !other && is_here(&volume, &wanted.name, wanted.file, wanted.size, &stop)
+            };
+            if tasks.spawn_blocking(look).await.unwrap_or_default() {
+                environment.catalog.refresh();
+                self.forget_partial();
+                let What::File(wanted) = &self.wanted.what else { return Ok(()) };
+                return Err(Ends::Done(Some(wanted.name.clone())));
+            }
+        } else {
+            let needs: u64 = self.list.missing().map(|(_, row)| row.size).sum();
+            match environment.volume.available() {
+                Ok(has) if needs > has => {
+                    return Err(Ends::Failed(format!(
+                        "not enough space: needs {needs} bytes, has {has}"
+                    )));
+                }
+                _ => {}
+            }
+        }
+        self.prepare_small()
+    }
+
+    fn prepare_small(&mut self) -> Result<(), Ends> {
+        let missing = self.list.missing();
+        if !missing.into_iter().any(|(_, row)| crate::transfer::checklist::is_small(row.size)) {
+            return Ok(());
+        }
+        let staging = self
+            .environment
+            .volume
+            .staging()
+            .map_err(|error| Ends::Failed(format!("the disk fails: {error}")))?;
+        let (small, arriving) = tokio::sync::mpsc::channel(super::files::SMALL_QUEUE);
+        let catalog = self.environment.catalog.clone();
+        let (outcomes, mut told) = tokio::sync::mpsc::unbounded_channel();
+        self.small = Some(small);
+        self.work.begin(&self.environment.tasks, move || {
+            write_small(&staging, &catalog, arriving, &outcomes);
+            None
+        });
+        let done = self.work.sender();
+        self.tasks.spawn(tracing::Span::current(), async move {
+            while let Some(outcomes) = told.recv().await {
+                if done.send(Some(Done::Small(outcomes))).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// There is nothing to go on with.
+    fn forget_partial(&self) {
+        let What::File(wanted) = &self.wanted.what else { return };
+        let partial = self.environment.volume.partial(&wanted.file);
+        if let Err(error) = partial.and_then(PartialDir::discard) {
+            warn!("cannot tidy up after `{}`: {error}", wanted.name);
+        }
+    }
+}
+
+/// Makes the folders that no file is in; those that can't be made, and why.
+fn make_folders(volume: &Volume, folders: Vec<SharedName>) -> Vec<(SharedName, String)> {
+    let make = |folder: SharedName| match volume.make_folder(&folder) {
+        Ok(()) => None,
+        Err(error) => Some((folder, format!("the folder can't be made: {error}"))),
+    };
+    folders.into_iter().filter_map(make).collect()
+}
+
+/// The files that are here already, under their names. What the catalog does
+/// not know is read, if it could be the same.
+fn here_already(
+    volume: &Volume,
+    catalog: &Catalog,
+    rows: &[Row],
+    stop: &CancellationToken,
+) -> Vec<u32> {
+    // Most folders of a tree are not here at all: one look for each.
+    let mut folders: HashMap<Option<String>, bool> = HashMap::new();
+    let mut is_there = |row: &Row| {
+        let parent = row.name.parent().map(str::to_owned);
+        *folders.entry(parent).or_insert_with_key(|parent| {
+            parent.as_ref().is_none_or(|parent| volume.has_folder(parent))
+        })
+    };
+    let here = (0..).zip(rows).filter(|(_, row)| {
+        is_there(row)
+            && match catalog.named(&row.name) {
+                Some(known) => known == row.file,
+                None => is_here(volume, &row.name, row.file, row.size, stop),
+            }
+    });
+    here.map(|(item, _)| item).collect()
+}

@@ -1,0 +1,264 @@
+//! The owners of a download: who is asked, and what is made of what they do.
+
+use std::time::{Duration, Instant};
+
+use shoal_common::connection::ConnectionError;
+use shoal_common::ident::{NodeId, Peer};
+use shoal_common::protocol::refusal::Refusal;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tracing::{debug, info_span};
+
+use super::{Download, Ends, Look, OwnerEnd};
+use crate::catalog::found::Listing;
+use crate::catalog::pattern::typed_tree;
+use crate::transfer::environment::Source;
+use crate::transfer::fetch::{FetchError, fetch};
+use crate::transfer::job::What;
+use crate::transfer::plan::ItemId;
+use crate::transfer::roster::Remedy;
+use crate::transfer::swarm::Event;
+
+/// How often new owners of a file, or of a tree, are looked for while there are
+/// some. To list a tree is much more work for everyone.
+const LOOK: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+
+/// First and longest pause between two looks while there are none: each asks
+/// everyone. Who comes or goes is a reason to look again at once.
+pub(super) const LOOK_WAITING: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(16));
+
+/// How long the network may take to say who has a file, or what is in a tree.
+const LOOK_DEADLINE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+impl Download {
+    /// Starts to fetch from whoever is due, and looks for more.
+    pub(super) fn engage(&mut self) {
+        let now = Instant::now();
+        for peer in self.roster.due(now) {
+            self.offer_all(peer.id);
+            self.begin_owner(peer);
+        }
+        let waiting = self.roster.active() == 0;
+        let pause = if waiting { self.look_pause } else { self.usual_pause() };
+        let rested = self.looked.is_none_or(|looked| now.duration_since(looked) >= pause);
+        if self.looking.is_none() && rested {
+            self.looked = Some(now);
+            self.next_pause(waiting);
+            self.look();
+        }
+    }
+
+    /// How long to wait from now on until the next look.
+    pub(super) fn next_pause(&mut self, waiting: bool) -> Duration {
+        let pause = self.look_pause;
+        self.look_pause = match waiting {
+            // Not all who wait for one owner at the same moments.
+            true => (pause * 2).min(LOOK_WAITING.1).mul_f64(rand::random_range(0.75..1.0)),
+            false => LOOK_WAITING.0,
+        };
+        pause
+    }
+
+    fn usual_pause(&self) -> Duration {
+        if self.swarm.single { LOOK.0 } else { LOOK.1 }
+    }
+
+    fn look(&mut self) {
+        let network = &self.environment.network;
+        self.looking = match &self.wanted.what {
+            What::File(wanted) => {
+                let sources = network.seek(wanted.file);
+                Some(Box::pin(async move {
+                    Look::File(timeout(LOOK_DEADLINE.0, sources).await.unwrap_or_default())
+                }))
+            }
+            What::Tree(typed) => typed_tree(typed).map(|tree| {
+                let listing = network.list(tree);
+                let look = async move {
+                    let listing = timeout(LOOK_DEADLINE.1, listing).await.unwrap_or_default();
+                    Look::Tree(Box::new(listing))
+                };
+                Box::pin(look) as crate::transfer::environment::Answer<Look>
+            }),
+        };
+    }
+
+    fn begin_owner(&self, peer: Peer) {
+        let span = info_span!("owner", name = %peer.name);
+        let ending = Ending::new(peer.id, self.ended.0.clone());
+        let swarm = std::sync::Arc::clone(&self.swarm);
+        self.tasks.spawn(span, async move {
+            let outcome = fetch(&swarm, &peer).await;
+            ending.with(outcome);
+        });
+    }
+
+    /// Tells the plan what an owner has of the open files.
+    fn offer_all(&mut self, owner: NodeId) {
+        for id in self.swarm.everything() {
+            let geometry = self.swarm.item(id).and_then(|item| item.geometry());
+            let said = || {
+                let size = self.list.row(id).map_or(0, |row| row.size);
+                shoal_common::content::Geometry::of(size).ok()
+            };
+            if let Some(geometry) = geometry.or_else(said) {
+                let offers = self.offers(id, geometry);
+                let mut plan = self.swarm.plan();
+                for (_, offer) in offers.into_iter().filter(|(id, _)| *id == owner) {
+                    plan.offer(owner, id, offer);
+                }
+            }
+        }
+    }
+
+    /// The network says who has what.
+    pub(super) fn saw(&mut self, look: Look) {
+        match look {
+            Look::File(sources) => self.saw_sources(sources),
+            Look::Tree(listing) => self.saw_tree(*listing),
+        }
+    }
+
+    fn saw_sources(&mut self, sources: Vec<Source>) {
+        let seen: Vec<_> =
+            sources.iter().map(|source| (source.peer.clone(), source.chunks.is_none())).collect();
+        self.roster.seen(seen);
+        for source in sources {
+            let id = source.peer.id;
+            self.know(id, source.chunks);
+            // One that is connected tells what it has by itself, and sooner.
+            if !self.roster.is_active(id) {
+                self.offer_all(id);
+            }
+        }
+    }
+
+    /// Other owners of the files that are still missing.
+    fn saw_tree(&mut self, mut listing: Listing) {
+        self.keep_only(&mut listing);
+        if listing.entries.is_empty() {
+            return;
+        }
+        let entries = std::mem::take(&mut listing.entries);
+        self.list.relist(|name, file| {
+            // They are in order of their names.
+            let found = entries.binary_search_by(|entry| entry.name.cmp(name));
+            let entry = found.ok().and_then(|at| entries.get(at));
+            entry.filter(|entry| entry.id == file).map_or_else(Vec::new, |e| e.owners.clone())
+        });
+        self.roster.seen(listing.peers.iter().cloned().map(|peer| (peer, true)));
+        self.peers = listing.peers;
+        let ids: Vec<NodeId> = self.peers.iter().map(|peer| peer.id).collect();
+        ids.into_iter().for_each(|id| self.offer_all(id));
+    }
+
+    /// These fetch the same, here or from the same owners: they have some of it,
+    /// or will.
+    pub(super) fn meet(&mut self, ids: Vec<NodeId>) {
+        for id in ids {
+            if id == self.environment.us.node || self.roster.name(id).is_some() {
+                continue;
+            }
+            if let Some(peer) = self.environment.network.peer(id) {
+                self.know(id, Some(shoal_common::content::ChunkSet::default()));
+                self.roster.meet(peer, false);
+            }
+        }
+    }
+
+    /// Who fetches the same file from this node, if it is one.
+    pub(super) fn fellows(&self) -> Option<watch::Receiver<Vec<NodeId>>> {
+        match &self.wanted.what {
+            What::File(wanted) => Some(self.environment.fellows.watch(wanted.file)),
+            What::Tree(_) => None,
+        }
+    }
+
+    /// Something happens with an owner or a file.
+    pub(super) fn hear(&mut self, event: Event) -> Result<(), Ends> {
+        match event {
+            Event::Wrong(id) => self.blame(id, "sent wrong bytes of"),
+            Event::Fellows(ids) => self.meet(ids),
+            Event::Whole(item) => self.whole(item),
+            Event::Manifest(item, manifest, last) => self.manifest(item, manifest, last),
+            Event::Withdrawn(owner, item, refusal) => return self.withdrawn(owner, item, refusal),
+            Event::Disk(item, error) => self.disk_failed(item, &error),
+        }
+        self.failure()
+    }
+
+    /// An owner has a file of a tree no more, or not as it was.
+    fn withdrawn(&mut self, owner: NodeId, item: ItemId, refusal: Refusal) -> Result<(), Ends> {
+        if refusal == Refusal::Changed {
+            self.blame(owner, "has changed files of");
+        }
+        let peers = &self.peers;
+        let at = |place: u32| peers.get(usize::try_from(place).ok()?).map(|peer| peer.id);
+        match self.list.refused(item, owner, at) {
+            0 => self.lose(item, &refusal.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn owner_ended(
+        &mut self,
+        id: NodeId,
+        outcome: Result<(), FetchError>,
+    ) -> Result<(), Ends> {
+        let bytes = self.swarm.plan().given(id);
+        let gave = bytes > self.given.insert(id, bytes).unwrap_or(0);
+        self.swarm.leave(id);
+        let Err(error) = outcome else {
+            self.roster.ended(id, None, gave, 0.0, Instant::now());
+            return Ok(());
+        };
+        debug!("no more from an owner: {error}");
+        // Wrong once can be a file that was being written to, as with chunks.
+        let doubted = matches!(error, FetchError::Unproven) && self.doubted.insert(id);
+        let remedy = if doubted { Remedy::Again } else { error.remedy() };
+        match &error {
+            FetchError::WrongBytes | FetchError::Unproven => self.blame(id, "sent wrong bytes of"),
+            FetchError::Manifest(_) => self.blame(id, "sent a manifest that does not fit"),
+            FetchError::Refused(Refusal::Changed) => self.blame(id, "has changed"),
+            FetchError::TooSlow => self.blame(id, "stands still with"),
+            _ if remedy == Remedy::Never => self.blame(id, "does not keep to the protocol over"),
+            _ => {}
+        }
+        let trouble = Some((remedy, error.to_string()));
+        self.roster.ended(id, trouble, gave, rand::random(), Instant::now());
+        if self.roster.is_hopeless() {
+            let name = self.name_of(id);
+            return Err(Ends::Failed(format!("{name} was to be the only owner: {error}")));
+        }
+        Ok(())
+    }
+}
+
+/// Tells the coordinator of the end of a task, also when it is dropped.
+struct Ending {
+    id: NodeId,
+    to: mpsc::Sender<OwnerEnd>,
+    outcome: Option<Result<(), FetchError>>,
+}
+
+impl Ending {
+    fn new(id: NodeId, to: mpsc::Sender<OwnerEnd>) -> Self {
+        let dropped = FetchError::Connection(ConnectionError::Closed);
+        Self { id, to, outcome: Some(Err(dropped)) }
+    }
+
+    fn with(mut self, outcome: Result<(), FetchError>) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome.take() {
+            // There is room for the end of every owner, unless the coordinator
+            // is gone.
+            self.to.try_send((self.id, outcome)).ok();
+        }
+    }
+}
