@@ -6,6 +6,7 @@
 //! are in all: what they cost in memory, descriptors and looks is bounded.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use shoal_common::content::{FileId, Geometry};
 use shoal_common::ident::NodeId;
@@ -35,7 +36,7 @@ pub struct Row {
     /// Whether it may be executed; `None` where that is not known.
     pub executable: Option<bool>,
     /// Who has it, as places in the download's list of peers.
-    pub owners: Vec<u32>,
+    pub owners: Arc<[u16]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +153,7 @@ impl Checklist {
         &mut self,
         item: ItemId,
         by: NodeId,
-        at: impl Fn(u32) -> Option<NodeId>,
+        at: impl Fn(u16) -> Option<NodeId>,
     ) -> usize {
         self.refused.insert((item, by));
         let Some(row) = self.row(item) else { return 0 };
@@ -188,9 +189,8 @@ impl Checklist {
     }
 
     /// Who has which files is known anew: those that are still missing get the
-    /// owners of the same content under the same name. Both lists are in order
-    /// of names.
-    pub fn relist(&mut self, mut owners_of: impl FnMut(&SharedName, FileId) -> Vec<u32>) {
+    /// owners of the same content under the same name.
+    pub fn relist(&mut self, mut owners_of: impl FnMut(&SharedName, FileId) -> Arc<[u16]>) {
         for (row, state) in &mut self.rows {
             if matches!(state, State::Pending | State::Open) {
                 row.owners = owners_of(&row.name, row.file);
@@ -271,7 +271,7 @@ mod tests {
                     file: FileId::of(&at.to_be_bytes()),
                     size,
                     executable: None,
-                    owners: vec![0, 1],
+                    owners: Arc::new([0, 1]),
                 })
                 .collect(),
         )
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn a_file_that_all_owners_refuse_has_none_left() {
         let ids = [NodeId::from_bytes([1; 32]), NodeId::from_bytes([2; 32])];
-        let at = |place: u32| ids.get(place as usize).copied();
+        let at = |place: u16| ids.get(usize::from(place)).copied();
         let mut list = rows(&[1]);
         list.open_next();
         assert_eq!(list.refused(0, ids[0], at), 1);

@@ -12,6 +12,7 @@ mod tell;
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use shoal_common::content::ChunkSet;
@@ -139,7 +140,8 @@ impl Download {
         let mut roster = Roster::new(only, seed);
         roster.seen(owners.into_iter().map(|peer| (peer, true)));
         let single = matches!(wanted.what, What::File(_));
-        let plan = Plan::new(wanted.order.into(), settings.request_size(), seed);
+        let request = settings.request.load(Ordering::Relaxed);
+        let plan = Plan::new(wanted.order.into(), request, environment.us.node, seed);
         let throttles = [settings.throttle.clone(), environment.down.clone()];
         let (swarm, events) =
             Swarm::new(environment.us.clone(), single, plan, throttles, settings.request);

@@ -24,9 +24,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::item::Item;
 use super::pace::Pace;
-use super::plan::{Ask, Offer, Part, Verdict};
+use super::item::{Item, offer};
+use super::plan::{Ask, Part, Verdict};
 use super::swarm::{Event, Swarm};
 pub(super) use error::FetchError;
 use run::{Run, range};
@@ -248,7 +248,7 @@ impl Owner {
         }
         let Some(item) = self.swarm.item_of(&have.file) else { return Ok(()) };
         let Some(geometry) = item.geometry() else { return Ok(()) };
-        self.swarm.plan().offer(self.id, item.id, Offer::of(&have.chunks, geometry));
+        self.swarm.plan().offer(self.id, item.id, offer(&have.chunks, geometry));
         Ok(())
     }
 
@@ -257,6 +257,10 @@ impl Owner {
             return Err(FetchError::Refused(refusal));
         }
         debug!("refused: {refusal}");
+        if matches!(asked, Asked::Have(_)) && refusal == Refusal::Unsupported {
+            // An older program: what it has is what it was said to have.
+            return Ok(());
+        }
         let item = asked.item().id;
         self.followed.retain(|followed| followed.id != item);
         self.swarm.plan().withdraw(self.id, item);

@@ -3,12 +3,13 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use shoal_common::content::{FileId, Geometry, Manifest};
+use fixedbitset::FixedBitSet;
+use shoal_common::content::{ChunkSet, FileId, Geometry, Manifest};
 use shoal_common::name::SharedName;
 use tokio::sync::mpsc;
 
 use super::checklist::Row;
-use super::plan::ItemId;
+use super::plan::{ItemId, Offer};
 use super::sink::Sink;
 use super::stream::Stream;
 use super::writer::Arrived;
@@ -122,4 +123,12 @@ impl Item {
     fn place(&self) -> Option<&Place> {
         self.ready.get().map(|ready| &ready.place)
     }
+}
+
+/// What somebody offers who has these chunks of a file cut this way.
+pub(super) fn offer(chunks: &ChunkSet, geometry: Geometry) -> Offer {
+    let all = usize::try_from(geometry.chunks()).unwrap_or(usize::MAX);
+    let mut has = FixedBitSet::with_capacity(all);
+    has.extend(chunks.iter().filter_map(|chunk| usize::try_from(chunk).ok()).filter(|&c| c < all));
+    if has.is_full() { Offer::All } else { Offer::Some(has) }
 }

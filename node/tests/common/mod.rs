@@ -11,10 +11,14 @@ use shoal_common::content::{FileId, Geometry, Manifest, ManifestBuilder};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::task::Tasks;
+use shoal_common::protocol::search::Tree;
 use shoal_node::catalog::Catalog;
+use shoal_node::catalog::found::Listing;
 use shoal_node::notice::Notices;
-use shoal_node::transfer::job::{JobId, JobInfo, JobState, Sources, Wanted};
-use shoal_node::transfer::{Downloads, Environment, Uploads, serve_downloads};
+use shoal_node::transfer::job::{JobId, JobInfo, JobState, Wanted};
+use shoal_node::transfer::{
+    Answer, Downloads, Environment, Fellows, Network, Source, Throttle, Uploads, serve_downloads,
+};
 use shoal_node::volume::{Stamp, Volume};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -105,6 +109,32 @@ pub fn peer(name: &str, id: NodeId, listener: &TcpListener) -> Peer {
     Peer { id, name: name.parse().unwrap(), search: at, download: at }
 }
 
+/// A network that says of everyone that they have everything.
+struct Told {
+    peers: Arc<Mutex<Vec<Peer>>>,
+    changes: tokio::sync::watch::Sender<u64>,
+}
+
+impl Network for Told {
+    fn seek(&self, _: FileId) -> Answer<Vec<Source>> {
+        let peers = self.peers.lock().unwrap().clone();
+        let sources = peers.into_iter().map(|peer| Source { peer, chunks: None }).collect();
+        Box::pin(async move { sources })
+    }
+
+    fn list(&self, _: Tree) -> Answer<Listing> {
+        Box::pin(async { Listing::default() })
+    }
+
+    fn peer(&self, id: NodeId) -> Option<Peer> {
+        self.peers.lock().unwrap().iter().find(|peer| peer.id == id).cloned()
+    }
+
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
 /// A node that fetches, and the owners that the network tells it of.
 pub struct Node {
     pub downloads: Downloads,
@@ -130,11 +160,9 @@ impl Node {
             catalog: catalog.clone(),
             notices,
             us: hello(NodeId::random()),
-            seek: Box::new(move |_| {
-                let peers = asked.lock().unwrap().clone();
-                Box::pin(async move { peers })
-            }),
-            network: tokio::sync::watch::channel(0).1,
+            network: Box::new(Told { peers: asked, changes: tokio::sync::watch::channel(0).0 }),
+            fellows: Fellows::default(),
+            down: Throttle::unlimited(),
             tasks: tasks.clone(),
         });
         Self { downloads, catalog, network, notices: listening, heard: Vec::new(), tasks }
@@ -191,10 +219,5 @@ impl Node {
 }
 
 pub fn wanted(name: &str, content: &[u8]) -> Wanted {
-    Wanted {
-        name: name.parse().unwrap(),
-        file: FileId::of(content),
-        size: content.len() as u64,
-        from: Sources::All,
-    }
+    Wanted::file(name.parse().unwrap(), FileId::of(content), content.len() as u64)
 }

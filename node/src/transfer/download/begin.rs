@@ -1,6 +1,8 @@
 //! The beginning of a download: what there is to fetch, and what is here.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
 
 use shoal_common::name::SharedName;
 use tokio_util::sync::CancellationToken;
@@ -8,7 +10,7 @@ use tracing::warn;
 
 use super::files::Done;
 use super::{Download, Ends, Target};
-use crate::catalog::found::Listing;
+use crate::catalog::found::{ListedFile, Listing};
 use crate::catalog::pattern::typed_tree;
 use crate::catalog::Catalog;
 use crate::transfer::checklist::{Checklist, Row};
@@ -28,7 +30,7 @@ impl Download {
                     file: wanted.file,
                     size: wanted.size,
                     executable: None,
-                    owners: Vec::new(),
+                    owners: Arc::new([]),
                 };
                 self.list = Checklist::new(vec![row]);
             }
@@ -48,35 +50,48 @@ impl Download {
         let tree = typed_tree(typed)
             .ok_or_else(|| Ends::Failed("it is neither a folder nor a glob".to_owned()))?;
         loop {
-            let mut listing = self.environment.network.list(tree.clone()).await;
-            self.keep_only(&mut listing);
+            let listing = self.environment.network.list(tree.clone()).await;
             if !listing.entries.is_empty() || !listing.folders.is_empty() {
                 return Ok(listing);
             }
-            self.wait(std::time::Instant::now());
-            self.show(std::time::Instant::now());
+            self.wait(Instant::now());
+            self.show(Instant::now());
             let mut network = self.environment.network.changes();
             let pause = self.next_pause(true);
             tokio::time::timeout(pause, network.changed()).await.ok();
         }
     }
 
-    /// Leaves out what the one owner does not have from whom alone is fetched.
-    pub(super) fn keep_only(&self, listing: &mut Listing) {
-        let Sources::Only(only) = self.wanted.from else { return };
-        let place = listing.peers.iter().position(|peer| peer.id == only);
-        let place = place.and_then(|place| u32::try_from(place).ok());
-        listing.entries.retain_mut(|entry| {
-            entry.owners.retain(|owner| Some(*owner) == place);
-            !entry.owners.is_empty()
-        });
+    /// The files of a listing that are wanted: of each name the content that most
+    /// owners have, or the one of the only owner from whom is fetched.
+    pub(super) fn rows(&self, listing: &mut Listing) -> Vec<Row> {
+        let entries = std::mem::take(&mut listing.entries);
+        let row = |entry: ListedFile| Row {
+            name: entry.name,
+            file: entry.id,
+            size: entry.size,
+            executable: Some(entry.executable),
+            owners: entry.owners.into_positions(),
+        };
+        let Sources::Only(only) = self.wanted.from else {
+            return entries.into_iter().map(row).collect();
+        };
+        let Some(place) = listing.peers.iter().position(|peer| peer.id == only) else {
+            return Vec::new();
+        };
+        let others = std::mem::take(&mut listing.others);
+        let its = |row: &Row| row.owners.iter().any(|&owner| usize::from(owner) == place);
+        let mut rows: Vec<_> = entries.into_iter().chain(others).map(row).filter(its).collect();
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        rows
     }
 
     /// The files of a tree are known: which are here, which folders are to be
     /// made.
-    async fn take_listing(&mut self, listing: Listing) -> Result<(), Ends> {
+    async fn take_listing(&mut self, mut listing: Listing) -> Result<(), Ends> {
         self.state = JobState::Starting;
-        if listing.differing > 0 {
+        let rows = self.rows(&mut listing);
+        if listing.differing > 0 && self.wanted.from == Sources::All {
             let (count, title) = (listing.differing, self.wanted.title());
             self.environment.notices.say(format!(
                 "`{}`: {count} names have several contents; of each the one that most owners \
@@ -86,14 +101,6 @@ impl Download {
         }
         self.roster.seen(listing.peers.iter().cloned().map(|peer| (peer, true)));
         self.peers = listing.peers;
-        let rows = listing.entries.into_iter().map(|entry| Row {
-            name: entry.name,
-            file: entry.id,
-            size: entry.size,
-            executable: Some(entry.executable),
-            owners: entry.owners,
-        });
-        let rows: Vec<Row> = rows.collect();
         let (volume, catalog) = (self.environment.volume.clone(), self.environment.catalog.clone());
         let (folders, stop) = (listing.folders, self.tasks.cancelled().clone());
         let looked = self.tasks.spawn_blocking(move || {
@@ -112,7 +119,7 @@ impl Download {
             self.list.here(item);
         }
         self.swarm.wrote(bytes);
-        self.progress.resumed(bytes, std::time::Instant::now());
+        self.progress.resumed(bytes, Instant::now());
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{Download, Ends, Target};
 use crate::transfer::checklist::is_small;
-use crate::transfer::item::{Item, Place};
+use crate::transfer::item::{Item, Place, offer};
 use crate::transfer::job::What;
 use crate::transfer::note::Note;
 use crate::transfer::plan::{ItemId, Offer};
@@ -161,13 +161,13 @@ impl Download {
     /// Who has an open file, as far as it is known before they are asked.
     fn offers(&self, id: ItemId, geometry: Geometry) -> Vec<(NodeId, Offer)> {
         if let What::File(_) = self.wanted.what {
-            let offer = |id| match self.partly.get(&id) {
-                Some(chunks) => Offer::of(chunks, geometry),
+            let has = |id| match self.partly.get(&id) {
+                Some(chunks) => offer(chunks, geometry),
                 None => Offer::All,
             };
-            return self.roster.owners().map(|id| (id, offer(id))).collect();
+            return self.roster.owners().map(|id| (id, has(id))).collect();
         }
-        let owners = self.list.row(id).map(|row| row.owners.as_slice()).unwrap_or_default();
+        let owners = self.list.row(id).map(|row| row.owners.as_ref()).unwrap_or_default();
         owners
             .iter()
             .filter_map(|&owner| self.peer_at(owner))
@@ -176,8 +176,8 @@ impl Download {
             .collect()
     }
 
-    pub(super) fn peer_at(&self, place: u32) -> Option<NodeId> {
-        self.peers.get(usize::try_from(place).ok()?).map(|peer| peer.id)
+    fn peer_at(&self, place: u16) -> Option<NodeId> {
+        self.peers.get(usize::from(place)).map(|peer| peer.id)
     }
 
     /// An owner gave a manifest that fits.

@@ -1,5 +1,6 @@
 //! The owners of a download: who is asked, and what is made of what they do.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shoal_common::connection::ConnectionError;
@@ -87,7 +88,7 @@ impl Download {
     fn begin_owner(&self, peer: Peer) {
         let span = info_span!("owner", name = %peer.name);
         let ending = Ending::new(peer.id, self.ended.0.clone());
-        let swarm = std::sync::Arc::clone(&self.swarm);
+        let swarm = Arc::clone(&self.swarm);
         self.tasks.spawn(span, async move {
             let outcome = fetch(&swarm, &peer).await;
             ending.with(outcome);
@@ -136,16 +137,15 @@ impl Download {
 
     /// Other owners of the files that are still missing.
     fn saw_tree(&mut self, mut listing: Listing) {
-        self.keep_only(&mut listing);
-        if listing.entries.is_empty() {
+        let rows = self.rows(&mut listing);
+        if rows.is_empty() {
             return;
         }
-        let entries = std::mem::take(&mut listing.entries);
         self.list.relist(|name, file| {
             // They are in order of their names.
-            let found = entries.binary_search_by(|entry| entry.name.cmp(name));
-            let entry = found.ok().and_then(|at| entries.get(at));
-            entry.filter(|entry| entry.id == file).map_or_else(Vec::new, |e| e.owners.clone())
+            let found = rows.binary_search_by(|row| row.name.cmp(name));
+            let row = found.ok().and_then(|at| rows.get(at)).filter(|row| row.file == file);
+            row.map_or_else(|| Arc::new([]), |row| Arc::clone(&row.owners))
         });
         self.roster.seen(listing.peers.iter().cloned().map(|peer| (peer, true)));
         self.peers = listing.peers;
@@ -194,7 +194,7 @@ impl Download {
             self.blame(owner, "has changed files of");
         }
         let peers = &self.peers;
-        let at = |place: u32| peers.get(usize::try_from(place).ok()?).map(|peer| peer.id);
+        let at = |place: u16| peers.get(usize::from(place)).map(|peer| peer.id);
         match self.list.refused(item, owner, at) {
             0 => self.lose(item, &refusal.to_string()),
             _ => Ok(()),
@@ -206,7 +206,8 @@ impl Download {
         id: NodeId,
         outcome: Result<(), FetchError>,
     ) -> Result<(), Ends> {
-        let bytes = self.swarm.plan().given(id);
+        let given = self.swarm.plan().shares().find(|share| share.owner == id);
+        let bytes = given.map_or(0, |share| share.bytes);
         let gave = bytes > self.given.insert(id, bytes).unwrap_or(0);
         self.swarm.leave(id);
         let Err(error) = outcome else {

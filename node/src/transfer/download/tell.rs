@@ -20,6 +20,7 @@ impl Download {
     pub(super) fn tell(&mut self) {
         let now = Instant::now();
         self.progress.look(self.swarm.written(), now);
+        self.swarm.plan().set_request(self.swarm.request());
         let here = self.swarm.plan().here();
         let looking = self.work.is_busy() || self.roster.active() > 0 || self.looked_first();
         if here > 0 {
@@ -47,16 +48,13 @@ impl Download {
         if self.progress.quiet(now) < QUIET {
             return None;
         }
-        if self.swarm.plan().is_waiting_for_disk() {
-            return Some("waiting for the disk".to_owned());
-        }
-        let busy = self.swarm.plan().asked();
-        Some(match busy.as_slice() {
-            [] => "waiting for an owner of what is missing".to_owned(),
-            owners => {
-                let names: Vec<_> = owners.iter().take(3).map(|&id| self.name_of(id)).collect();
-                format!("waiting for a slow owner: {}", names.join(", "))
+        let need = self.swarm.plan().need(now);
+        Some(match need.slowest {
+            Some((id, _)) => format!("waiting for a slow owner: {}", self.name_of(id)),
+            None if need.unoffered > 0 || need.manifests > 0 => {
+                "waiting for an owner of what is missing".to_owned()
             }
+            None => "waiting for the disk".to_owned(),
         })
     }
 
@@ -102,7 +100,7 @@ impl Download {
             reason: self.reason.clone(),
             size,
             done: self.swarm.written(),
-            shares: self.swarm.plan().shares(),
+            shares: self.swarm.plan().shares().collect(),
         };
         let info = self.progress.info(seen, &self.roster, now);
         let tree = matches!(self.wanted.what, What::Tree(_));
