@@ -17,7 +17,6 @@ use shoal_common::limits::{MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME, REPLY_DEADLINE
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{ByteRange, TransferReply, TransferRequest};
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
@@ -325,7 +324,7 @@ impl Owner {
         let (mut filled, mut shown) = (0, 0);
         while filled < buffer.len() {
             let space = buffer.get_mut(filled..).unwrap_or_default();
-            let read = self.connection.stream().read(space);
+            let read = self.connection.read_raw(space);
             let read = match timeout(pace.patience(Instant::now()), read).await {
                 Ok(Ok(0)) => return Err(broken(io::ErrorKind::UnexpectedEof.into())),
                 Ok(Ok(read)) => read,
