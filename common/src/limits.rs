@@ -164,6 +164,10 @@ pub const STALL_DEADLINE: Duration = Duration::from_secs(10);
 /// its slot for days.
 pub const MIN_RATE: u64 = KIB;
 
+/// Least limit on the rate of transfers that a person may set, in bytes a second:
+/// so far above [`MIN_RATE`] that a few who share it do not look like a stall.
+pub const LEAST_LIMIT: u64 = 10_000;
+
 /// How long running transfers are waited for on leaving, unless told another.
 pub const GRACE: Duration = Duration::from_secs(30);
 
