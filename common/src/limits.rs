@@ -90,6 +90,15 @@ pub const MAX_TRANSFER_FRAME: usize = MAX_CHUNKS as usize * 32 + 256;
 /// message in no more than one of them takes.
 pub const MAX_TRACKER_FRAME: usize = (MAX_NODES + 1) * 256;
 
+/// Bytes read at once from a connection while it is not known how many are
+/// wanted: a hundred small requests. A stranger's connection holds no more of
+/// what was not asked for than this.
+pub const READ_AHEAD: usize = 16 * 1024;
+
+/// Most bytes read ahead, where many small pieces are expected: beyond it a
+/// system call costs nothing beside its bytes. They pass through the stack.
+pub const MAX_READ_AHEAD: usize = 64 * 1024;
+
 /// Deepest nesting of lists and maps in a message. The deepest has 5 (a peer in
 /// a change in a list in the news of an update); beyond that there is room for
 /// new fields. A reader recurses as deep, so without a bound a frame of `[[[[…`
@@ -154,6 +163,10 @@ pub const STALL_DEADLINE: Duration = Duration::from_secs(10);
 /// [`STALL_DEADLINE`]. Slower is not told apart from a stall: it would hold
 /// its slot for days.
 pub const MIN_RATE: u64 = KIB;
+
+/// Least limit on the rate of transfers that a person may set, in bytes a second:
+/// so far above [`MIN_RATE`] that a few who share it do not look like a stall.
+pub const LEAST_LIMIT: u64 = 10_000;
 
 /// How long running transfers are waited for on leaving, unless told another.
 pub const GRACE: Duration = Duration::from_secs(30);

@@ -40,7 +40,12 @@ fn chunks(file: FileId, ranges: &[(u64, u64)]) -> TransferRequest {
 
 async fn raw(wire: &mut Wire, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    wire.stream().read_exact(&mut bytes).await.unwrap();
+    let mut filled = 0;
+    while filled < length {
+        let read = wire.read_raw(&mut bytes[filled..]).await.unwrap();
+        assert!(read > 0, "the end after {filled} of {length} bytes");
+        filled += read;
+    }
     bytes
 }
 
@@ -256,7 +261,7 @@ fn harm(kind: &str, path: &std::path::Path) {
 async fn drained(wire: &mut Wire) -> (usize, bool) {
     let (mut all, mut piece) = (0, vec![0; MIB]);
     loop {
-        match timeout(Duration::from_secs(2), wire.stream().read(&mut piece)).await {
+        match timeout(Duration::from_secs(2), wire.read_raw(&mut piece)).await {
             Ok(Ok(0) | Err(_)) => return (all, true),
             Ok(Ok(read)) => all += read,
             Err(_) => return (all, false),

@@ -17,6 +17,7 @@
 pub mod job;
 pub mod pace;
 pub mod plan;
+pub mod rate;
 pub mod roster;
 
 // Serving.
