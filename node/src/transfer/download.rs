@@ -210,7 +210,7 @@ impl Download {
 
     async fn gather(&mut self) -> Ends {
         let mut network = self.environment.network.changes();
-        let mut fellows = self.fellows();
+        let mut fellows = self.environment.fellows.changes();
         loop {
             if let Err(ends) = self.open_files() {
                 return ends;
@@ -229,9 +229,8 @@ impl Download {
                     self.saw(look);
                     Ok(())
                 }
-                Ok(()) = changed_or(&mut fellows) => {
-                    let ids = fellows.as_mut().map(|now| now.borrow_and_update().clone());
-                    self.meet(ids.unwrap_or_default());
+                Ok(()) = fellows.changed() => {
+                    self.meet_fellows();
                     Ok(())
                 }
                 Ok(()) = changed_or(&mut self.read) => {

@@ -390,7 +390,7 @@ impl Owner {
             if throttle.rate().is_some() {
                 let start = Instant::now();
                 throttle.take(read).await;
-                pace.leave_out(start.elapsed());
+                pace.held(start.elapsed());
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use shoal_common::connection::ConnectionError;
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::protocol::refusal::Refusal;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, info_span};
 
@@ -167,11 +167,11 @@ impl Download {
         }
     }
 
-    /// Who fetches the same file from this node, if it is one.
-    pub(super) fn fellows(&self) -> Option<watch::Receiver<Vec<NodeId>>> {
-        match &self.wanted.what {
-            What::File(wanted) => Some(self.environment.fellows.watch(wanted.file)),
-            What::Tree(_) => None,
+    /// Meets those who fetch the same file from this node.
+    pub(super) fn meet_fellows(&mut self) {
+        if let What::File(wanted) = &self.wanted.what {
+            let us = self.environment.us.node;
+            self.meet(self.environment.fellows.list(&wanted.file, us));
         }
     }
 
