@@ -13,7 +13,7 @@ use std::ops::Range;
 use blake3::hazmat::{
     ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::ident::bytes32;
 use crate::limits::{MAX_CHUNKS, MAX_FILE, MIN_CHUNK};
@@ -84,9 +84,20 @@ impl Geometry {
 
 /// Which chunks of a file somebody has, as it travels: chunk `i` is bit `i % 8`
 /// (the lowest is 0) of byte `i / 8`; bits behind the end mean nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
 pub struct ChunkSet(#[serde(with = "serde_bytes")] Vec<u8>);
+
+/// From a stranger: no longer than [`MAX_CHUNKS`] asks for.
+impl<'de> Deserialize<'de> for ChunkSet {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let bytes = serde_bytes::ByteBuf::deserialize(from)?.into_vec();
+        if bytes.len() > MAX_CHUNKS as usize / 8 {
+            return Err(de::Error::invalid_length(bytes.len(), &"a bit for each chunk"));
+        }
+        Ok(Self(bytes))
+    }
+}
 
 impl ChunkSet {
     /// All of so many chunks.

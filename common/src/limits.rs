@@ -112,8 +112,19 @@ pub const MAX_RANGES: usize = 64;
 pub const MAX_MATCHES: usize = 1000;
 
 /// Most files and folders in one page of a listing; the next page begins behind
-/// the last of them.
-pub const MAX_ENTRIES: usize = 1000;
+/// the last of them. As many as fit into [`MAX_SEARCH_FRAME`] with the shortest
+/// names, so that a large tree takes few round trips.
+pub const MAX_ENTRIES: usize = MAX_SEARCH_FRAME / 128;
+
+/// Fewest files and folders in a page of a listing that is not its last: so
+/// many fit with the longest names. A peer can't draw a listing out with short
+/// pages.
+pub const MIN_ENTRIES: usize = MAX_SEARCH_FRAME / (MAX_NAME + 128) - 1;
+
+/// Most files and folders that are listed for one download, and that one peer
+/// may list: some 200 bytes each in memory, and more than people keep below one
+/// folder.
+pub const MAX_TREE: usize = 1_000_000;
 
 /// Most nodes that a tracker keeps.
 pub const MAX_NODES: usize = 10_000;
@@ -155,6 +166,13 @@ pub const IDLE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long a search waits for silent peers.
 pub const SEARCH_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long one page of a listing may take, once its first one came.
+pub const PAGE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long one peer may take to list a tree: [`MAX_TREE`] entries at less than
+/// 2 MB/s. What it listed until then counts.
+pub const LISTING_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long a bulk transfer may stand still in either direction.
 pub const STALL_DEADLINE: Duration = Duration::from_secs(10);

@@ -1,12 +1,15 @@
 //! Who has what: this node's own files, and those of the others.
 //!
-//! [`index`] and [`pattern`] decide without I/O; `scan` feeds the index from
+//! [`index`], [`pattern`] and [`tree`] decide without I/O; `scan` feeds the index from
 //! the disk, [`serve`] answers others from it, [`ask`] asks the others.
 
 pub mod found;
 
-pub mod index;
 pub mod pattern;
+pub mod tree;
+
+pub mod index;
+mod merge;
 
 mod hash;
 mod store;
@@ -17,5 +20,6 @@ pub mod ask;
 mod scan;
 pub mod serve;
 
+pub use merge::MOST_OWNERS;
 pub use own::Catalog;
 pub use scan::keep_up;

@@ -3,15 +3,17 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shoal_common::content::{FileId, Manifest};
+use shoal_common::limits::MAX_ENTRIES;
 use shoal_common::name::SharedName;
-use shoal_common::protocol::search::{Match, Pattern};
+use shoal_common::protocol::search::{Entry, FileEntry, Match, Pattern, Tree};
 use tokio::sync::{Notify, watch};
 
 use super::found::FileInfo;
-use super::index::{Index, Shared, select};
+use super::index::{Differences, Index, Item, Shared, select};
 use super::pattern::{Matcher, PatternError};
 use super::store;
-use crate::volume::{Stamp, Volume};
+use super::tree::Selection;
+use crate::volume::{Listing, Stamp, Volume};
 
 /// This node's own files. Clones are the same catalog.
 #[derive(Debug, Clone)]
@@ -51,7 +53,7 @@ impl Catalog {
     }
 
     /// A file with this content.
-    pub fn find(&self, file: &FileId) -> Option<Shared> {
+    pub fn find(&self, file: &FileId) -> Option<Arc<Shared>> {
         self.index().find(file).cloned()
     }
 
@@ -82,10 +84,60 @@ impl Catalog {
         Ok(select(&candidates, &matcher))
     }
 
-    /// Adds a file whose content is known already.
+    /// A page of a tree: what is behind a name, as much as fits, and whether
+    /// there is more. Takes time in proportion to the page, but for a glob that
+    /// little matches; others may use the catalog meanwhile.
+    ///
+    /// # Errors
+    /// The tree can't be used.
+    pub fn page(
+        &self,
+        tree: &Tree,
+        after: Option<&SharedName>,
+    ) -> Result<(Vec<Entry>, bool), PatternError> {
+        let selection = Selection::new(tree)?;
+        let mut page = Page::default();
+        let mut after = after.cloned();
+        loop {
+            let behind = after.as_ref().map(SharedName::as_str);
+            let slice = self.index().slice(selection.spans(), behind, SLICE);
+            let Some(last) = slice.last() else { return Ok((page.entries, false)) };
+            after = Some(last.name().clone());
+            for item in slice {
+                let is_file = matches!(item, Item::File(_));
+                if selection.holds(item.name(), is_file) && !page.add(Entry::from(item)) {
+                    return Ok((page.entries, true));
+                }
+            }
+        }
+    }
+
+    /// Adds a file whose content is known already and that may not be executed.
     pub fn add(&self, name: SharedName, stamp: Stamp, manifest: Arc<Manifest>) {
-        self.index().insert(Shared { name, stamp, manifest });
+        self.add_many([Shared { name, stamp, executable: false, manifest }]);
+    }
+
+    /// Adds files whose contents are known already.
+    pub fn add_many(&self, files: impl IntoIterator<Item = Shared>) {
+        let mut index = self.index();
+        files.into_iter().for_each(|shared| index.insert(shared));
+        drop(index);
         self.inner.unsaved.send_replace(true);
+    }
+
+    /// What differs from the folder. What needs no more than to be noted is.
+    pub(super) fn compare(&self, listing: &Listing) -> Differences {
+        let mut index = self.index();
+        let differences = index.compare(&listing.files);
+        for (name, executable) in &differences.modes {
+            index.set_executable(name, *executable);
+        }
+        let is_new = index.set_folders(listing.empty.clone());
+        drop(index);
+        if is_new || !differences.modes.is_empty() {
+            self.inner.unsaved.send_replace(true);
+        }
+        differences
     }
 
     /// Forgets a file.
@@ -138,5 +190,41 @@ impl Catalog {
 
     pub(super) fn complete(&self) {
         self.inner.complete.send_replace(true);
+    }
+}
+
+/// Files and folders that are looked at in one go while a page is made: few
+/// enough that nobody notices that the catalog is locked.
+const SLICE: usize = 1024;
+
+/// A page in the making.
+#[derive(Debug, Default)]
+struct Page {
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+impl Page {
+    /// Adds an entry; false if there is no room for it.
+    fn add(&mut self, entry: Entry) -> bool {
+        self.bytes += entry.bytes();
+        if self.bytes > Entry::ROOM || self.entries.len() == MAX_ENTRIES {
+            return false;
+        }
+        self.entries.push(entry);
+        true
+    }
+}
+
+impl From<Item> for Entry {
+    fn from(item: Item) -> Self {
+        match item {
+            Item::Folder(name) => Self { name, file: None },
+            Item::File(shared) => {
+                let (id, size) = (shared.manifest.file(), shared.stamp.size);
+                let file = FileEntry { id, size, executable: shared.executable };
+                Self { name: shared.name.clone(), file: Some(file) }
+            }
+        }
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, info_span, warn};
 
 use super::hash::{HashError, hash};
+use super::index::Shared;
 use super::own::Catalog;
 use crate::notice::Notices;
 use crate::volume::{Listed, Listing, Stamp};
@@ -145,10 +146,10 @@ impl Scan {
         };
         self.follow(&listing);
         self.walked = start.elapsed();
-        let (forget, to_hash) = self.catalog.index().compare(&listing.files);
-        forget.iter().for_each(|name| self.forget(name));
+        let differences = self.catalog.compare(&listing);
+        differences.forget.iter().for_each(|name| self.forget(name));
         let mut settled = true;
-        for listed in to_hash {
+        for listed in differences.hash {
             settled &= self.learn(&listed);
             self.keep(SAVE);
         }
@@ -218,7 +219,12 @@ impl Scan {
         match hash(self.catalog.volume(), listed, &self.stop) {
             Ok(manifest) => {
                 info!(id = %manifest.file(), size = listed.stamp.size, "`{}` is shared", listed.name);
-                self.catalog.add(listed.name.clone(), listed.stamp, manifest.into());
+                self.catalog.add_many([Shared {
+                    name: listed.name.clone(),
+                    stamp: listed.stamp,
+                    executable: listed.executable,
+                    manifest: manifest.into(),
+                }]);
                 self.reported.remove(listed.name.as_str());
                 true
             }

@@ -16,11 +16,13 @@ use crate::volume::{Stamp, Volume};
 const FILE: &str = "index";
 
 /// Raised when an old program would misread a new file, or the other way round.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u32,
+    /// The empty folders.
+    folders: Vec<SharedName>,
     files: Vec<StoredFile>,
 }
 
@@ -28,6 +30,7 @@ struct Stored {
 struct StoredFile {
     name: SharedName,
     stamp: Stamp,
+    executable: bool,
     manifest: UncheckedManifest,
 }
 
@@ -56,8 +59,14 @@ fn decode(bytes: &[u8]) -> Result<Index, String> {
     for file in stored.files {
         // The tree of hashes is its own checksum.
         let manifest = Manifest::try_from(file.manifest).map_err(|error| error.to_string())?;
-        index.insert(Shared { name: file.name, stamp: file.stamp, manifest: Arc::new(manifest) });
+        index.insert(Shared {
+            name: file.name,
+            stamp: file.stamp,
+            executable: file.executable,
+            manifest: Arc::new(manifest),
+        });
     }
+    index.set_folders(stored.folders);
     Ok(index)
 }
 
@@ -66,9 +75,11 @@ pub(super) fn encode(index: &Index) -> Result<Vec<u8>, rmp_serde::encode::Error>
     let files = index.iter().map(|shared| StoredFile {
         name: shared.name.clone(),
         stamp: shared.stamp,
+        executable: shared.executable,
         manifest: UncheckedManifest::from(shared.manifest.as_ref()),
     });
-    rmp_serde::to_vec_named(&Stored { version: VERSION, files: files.collect() })
+    let folders = index.folders().cloned().collect();
+    rmp_serde::to_vec_named(&Stored { version: VERSION, folders, files: files.collect() })
 }
 
 /// Keeps the bytes of [`encode`].
@@ -93,12 +104,16 @@ mod tests {
         index.insert(Shared {
             name: "a/b".parse().unwrap(),
             stamp: Stamp { size: 3_000_000, mtime_ns: -5, inode: 9 },
+            executable: true,
             manifest: Arc::new(builder.finish().unwrap()),
         });
+        index.set_folders(vec!["empty".parse().unwrap()]);
         save(&volume, &encode(&index).unwrap()).unwrap();
+        assert_eq!(load(&volume).folders().count(), 1);
         let known = load(&volume);
         let known = known.find(&FileId::of(&content)).unwrap();
         assert_eq!((known.name.as_str(), known.stamp.mtime_ns), ("a/b", -5));
+        assert!(known.executable);
 
         let mut damaged = encode(&index).unwrap();
         let last = damaged.len() - 1;

@@ -4,6 +4,7 @@
 //! announced bytes, nothing but those bytes may follow it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_common::connection::ConnectionError;
@@ -207,7 +208,7 @@ impl Session {
             self.open = Some(self.open_shared(file, &shared)?);
         }
         if self.upload.as_ref().is_none_or(|upload| upload.file != file) {
-            self.upload = Some(self.uploads.begin(file, shared.name, self.guest.address));
+            self.upload = Some(self.uploads.begin(file, shared.name.clone(), self.guest.address));
         }
         Ok(shared.stamp.size)
     }
@@ -233,7 +234,7 @@ impl Session {
         Refusal::Changed
     }
 
-    fn find(&self, file: &FileId) -> Option<Shared> {
+    fn find(&self, file: &FileId) -> Option<Arc<Shared>> {
         self.uploads.catalog().find(file)
     }
 
