@@ -147,6 +147,12 @@ pub const HEARTBEATS: (Duration, Duration) =
 /// Far below the second in which everyone is to know.
 pub const PUSH_PAUSE: Duration = Duration::from_millis(50);
 
+/// Least time between two messages on one connection about the chunks that are
+/// here: small beside the time that a chunk takes on a link of 100 Mbit/s (21
+/// ms), so that it is soon passed on; so large that an owner whose chunks come at
+/// thousands a second does not spend its time with telling.
+pub const HAVE_PAUSE: Duration = Duration::from_millis(25);
+
 /// From the start of a TCP connection to its being open.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -230,8 +236,29 @@ pub const MAX_OWNERS: usize = 32;
 /// others by those.
 pub const MAX_FELLOWS: usize = 64;
 
-/// Most downloads under way at once in a node.
+/// Most contents that one connection follows with
+/// [`Have`](crate::protocol::transfer::TransferRequest::Have); the one that was
+/// asked for longest ago is dropped for the next. A downloader follows one for
+/// each connection, unless it fetches a tree of large files.
+pub const MAX_FOLLOWED: usize = 16;
+
+/// Most bytes that one owner is asked for ahead of its answers: what is on the
+/// way over a round trip of 50 ms at 640 MB/s. All of it has to be asked of
+/// others again when the owner fails.
+pub const MAX_AHEAD: u64 = 32 * MIB;
+
+/// Most chunks and manifests that one owner is asked for ahead of its answers,
+/// however small they are. Over a round trip of 50 ms, 5,000 small files a
+/// second.
+pub const MAX_ASKS: usize = 256;
+
+/// Most downloads that run at once in a node.
 pub const MAX_DOWNLOADS: usize = 64;
+
+/// Most downloads of a node that are not over; those that can't run yet are
+/// queued. Each change of one writes the list of all to the disk: at most some
+/// 1.4 MB. Who wants thousands of files names their folder.
+pub const MAX_JOBS: usize = 1000;
 
 /// Chunks requested ahead on one connection, so that the owner never waits for
 /// the next request.

@@ -7,9 +7,9 @@ use shoal_common::protocol::search::Tree;
 use tokio::sync::watch;
 
 use crate::catalog::ask::{list, owners};
-use crate::catalog::found::Listing;
+use crate::catalog::found::{Listing, Source};
 use crate::membership::Membership;
-use crate::transfer::{Answer, Network, Source};
+use crate::transfer::{Answer, Network};
 
 /// All peers, asked by this node.
 pub(super) struct Everyone {
@@ -25,7 +25,8 @@ impl Network for Everyone {
 
     fn list(&self, tree: Tree) -> Answer<Listing> {
         let (peers, us) = (self.membership.peers(), self.us.clone());
-        Box::pin(async move { list(peers, &us, &tree).await })
+        // Who typed the tree was told what is wrong with it.
+        Box::pin(async move { list(peers, &us, &tree).await.unwrap_or_default() })
     }
 
     fn peer(&self, id: NodeId) -> Option<Peer> {

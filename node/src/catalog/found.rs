@@ -111,4 +111,9 @@ impl Owners {
     pub fn positions(&self) -> &[u16] {
         &self.0
     }
+
+    /// The positions, in order, shared as they are.
+    pub fn into_positions(self) -> Arc<[u16]> {
+        self.0
+    }
 }

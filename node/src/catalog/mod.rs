@@ -12,6 +12,7 @@ pub mod index;
 mod merge;
 
 mod hash;
+pub mod holding;
 mod store;
 
 mod own;

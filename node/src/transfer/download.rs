@@ -25,7 +25,7 @@ use tracing::info;
 
 use super::attempt::{End, JobSettings, Stop, Why};
 use super::checklist::Checklist;
-use super::environment::{Answer, Environment, Source};
+use super::environment::{Answer, Environment};
 use super::fetch::FetchError;
 use super::job::{JobId, JobInfo, JobState, Order, Sources, Wanted, What};
 use super::plan::{ItemId, Plan};
@@ -33,7 +33,7 @@ use super::progress::Progress;
 use super::roster::Roster;
 use super::swarm::{Event, Swarm};
 use super::writer::Arrived;
-use crate::catalog::found::Listing;
+use crate::catalog::found::{Listing, Source};
 use files::Work;
 
 /// How often progress is told, and decisions are looked at again.

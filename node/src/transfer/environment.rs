@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use shoal_common::content::{ChunkSet, FileId};
+use shoal_common::content::FileId;
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::search::Tree;
@@ -13,21 +13,12 @@ use tokio::sync::watch;
 use super::fellows::Fellows;
 use super::rate::Throttle;
 use crate::catalog::Catalog;
-use crate::catalog::found::Listing;
+use crate::catalog::found::{Listing, Source};
 use crate::notice::Notices;
 use crate::volume::Volume;
 
 /// Something that the network will say.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// Somebody who has a content, or some chunks of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// Who.
-    pub peer: Peer,
-    /// Which chunks, if not all.
-    pub chunks: Option<ChunkSet>,
-}
 
 /// What downloads ask the network.
 pub trait Network: Send + Sync {

@@ -6,21 +6,26 @@
 //! all), and one task an owner fetches.
 //!
 //! ```text
-//! jobs → download → roster            which owner, and when again
-//!              ↘ fetch → plan         which chunk
-//!                     ↘ sink          verified chunks, to the disk
+//! jobs → schedule                     which downloads run
+//!     ↘ download → roster             which owner, and when again
+//!               ↘ fetch → plan        which chunk
+//!                      ↘ sink         verified chunks, to the disk
 //! serve → uploads                     who fetches, and how many may
 //!      ↘ window                       mapped file, to the socket
 //! ```
 
 // Words and decisions, without I/O.
+pub mod checklist;
+pub mod depth;
 pub mod job;
 pub mod pace;
 pub mod plan;
 pub mod rate;
 pub mod roster;
+mod schedule;
 
 // Serving.
+mod fellows;
 mod window;
 
 mod uploads;
@@ -28,18 +33,31 @@ mod uploads;
 mod serve;
 
 // Fetching.
+mod attempt;
 mod environment;
 mod note;
+mod progress;
+
 mod sink;
+mod stream;
+mod writer;
+
+mod item;
+
+mod swarm;
 
 mod fetch;
-mod progress;
 
 mod download;
 
+mod reader;
+
 mod jobs;
 
-pub use environment::{Environment, Seek};
-pub use jobs::{CancelError, Downloads, StartError};
+pub use environment::{Answer, Environment, Network};
+pub use fellows::Fellows;
+pub use jobs::{Downloads, JobError, StartError};
+pub use rate::Throttle;
+pub use reader::Reader;
 pub use serve::serve_downloads;
 pub use uploads::Uploads;

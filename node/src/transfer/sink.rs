@@ -144,7 +144,7 @@ impl Sink {
         self.data.sync_data()?;
         let partial = volume.partial(file)?;
         if executable {
-            partial.set_executable()?;
+            partial.set_executable(true)?;
         }
         let name = partial.publish(name)?;
         Ok((name, Stamp::of(&self.data)?))

@@ -25,6 +25,7 @@ struct Inner {
     volume: Volume,
     catalog: Catalog,
     slots: Semaphore,
+    fellows: super::fellows::Fellows,
     running: Mutex<Running>,
     /// Number of uploads under way.
     count: watch::Sender<usize>,
@@ -44,11 +45,17 @@ impl Uploads {
             volume,
             catalog,
             slots: Semaphore::new(MAX_UPLOADS),
+            fellows: Default::default(),
             running: Mutex::default(),
             count: watch::Sender::new(0),
             draining: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Who follows which content here.
+    pub fn fellows(&self) -> &super::fellows::Fellows {
+        &self.inner.fellows
     }
 
     /// From now on nobody new is served. An upload that is under way goes on

@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 
 use super::plan::ItemId;
 use crate::catalog::Catalog;
-use crate::volume::{Stamp, Staged, Staging};
+use crate::catalog::index::Shared;
+use crate::volume::{Staged, Staging};
 
 /// Most files that are published together: their bytes are written already,
 /// and the person sees them appear.
@@ -75,10 +76,10 @@ impl Batch {
 
     fn publish(mut self, staging: &Staging, catalog: &Catalog) -> Vec<Outcome> {
         let published = staging.publish(self.staged);
-        let mut known: Vec<(SharedName, Stamp, Arc<Manifest>, bool)> = Vec::new();
+        let mut known = Vec::new();
         for ((item, manifest, executable), published) in self.arrived.into_iter().zip(published) {
             let outcome = published.map(|(name, stamp)| {
-                known.push((name.clone(), stamp, manifest, executable));
+                known.push(Shared { name: name.clone(), stamp, executable, manifest });
                 name
             });
             self.outcomes.push((item, outcome));

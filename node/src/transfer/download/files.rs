@@ -19,6 +19,7 @@ use crate::transfer::plan::{ItemId, Offer};
 use crate::transfer::sink::{Sink, SinkError};
 use crate::transfer::stream::{Stream, horizon};
 use crate::transfer::writer::Outcome;
+use crate::catalog::index::Shared;
 use crate::volume::Stamp;
 
 /// Small files that may wait to be written: all that can be open at once.
@@ -159,7 +160,7 @@ impl Download {
     }
 
     /// Who has an open file, as far as it is known before they are asked.
-    fn offers(&self, id: ItemId, geometry: Geometry) -> Vec<(NodeId, Offer)> {
+    pub(super) fn offers(&self, id: ItemId, geometry: Geometry) -> Vec<(NodeId, Offer)> {
         if let What::File(_) = self.wanted.what {
             let has = |id| match self.partly.get(&id) {
                 Some(chunks) => offer(chunks, geometry),
@@ -347,8 +348,9 @@ impl Download {
                     && let Some(manifest) = item.manifest()
                 {
                     let manifest = Arc::clone(manifest);
-                    let known = vec![(name.clone(), stamp, manifest, item.executable)];
-                    self.environment.catalog.add_many(known);
+                    let (name, executable) = (name.clone(), item.executable);
+                    let shared = Shared { name, stamp, executable, manifest };
+                    self.environment.catalog.add_many([shared]);
                 }
                 self.settle(id, name);
                 Ok(())

@@ -11,9 +11,9 @@ use tokio::time::timeout;
 use tracing::{debug, info_span};
 
 use super::{Download, Ends, Look, OwnerEnd};
-use crate::catalog::found::Listing;
+use crate::catalog::found::{Listing, Source};
 use crate::catalog::pattern::typed_tree;
-use crate::transfer::environment::Source;
+
 use crate::transfer::fetch::{FetchError, fetch};
 use crate::transfer::job::What;
 use crate::transfer::plan::ItemId;
@@ -145,7 +145,7 @@ impl Download {
             // They are in order of their names.
             let found = rows.binary_search_by(|row| row.name.cmp(name));
             let row = found.ok().and_then(|at| rows.get(at)).filter(|row| row.file == file);
-            row.map_or_else(|| Arc::new([]), |row| Arc::clone(&row.owners))
+            row.map(|row| Arc::clone(&row.owners)).unwrap_or_default()
         });
         self.roster.seen(listing.peers.iter().cloned().map(|peer| (peer, true)));
         self.peers = listing.peers;
