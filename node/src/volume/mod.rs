@@ -12,18 +12,25 @@
 //! <files>/.shoal/control the socket of the running node
 //! <files>/.shoal/history what was typed at its terminal
 //! <files>/.shoal/partial/<file id>/   a download in progress
+//! <files>/.shoal/staging/             small files on their way to their names
 //! ```
 
-mod partial;
+mod place;
 mod walk;
+
+mod partial;
+mod staging;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{
+    Dir, DirBuilder, DirBuilderExt, Metadata, MetadataExt, OpenOptions, OpenOptionsExt,
+};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 use shoal_common::ident::NodeId;
@@ -31,6 +38,7 @@ use shoal_common::limits::MIB;
 use shoal_common::name::SharedName;
 
 pub use partial::PartialDir;
+pub use staging::{Staged, Staging};
 pub use walk::{Listed, Listing};
 
 /// Folder of the node's own state, within its volume.
@@ -89,6 +97,8 @@ pub struct Volume {
     path: Arc<Path>,
     root: Arc<Dir>,
     state: Arc<Dir>,
+    /// How many folders for small files there have been.
+    stagings: Arc<AtomicU64>,
     _lock: Arc<File>,
 }
 
@@ -117,10 +127,13 @@ impl Volume {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
+        // Nobody else uses it: the lock is ours.
+        staging::clear(&state)?;
         Ok(Some(Self {
             path: path.into(),
             root: Arc::new(root),
             state: Arc::new(state),
+            stagings: Arc::default(),
             _lock: Arc::new(lock),
         }))
     }
@@ -175,6 +188,30 @@ impl Volume {
             return Err(io::Error::other("not a regular file"));
         }
         Ok(file)
+    }
+
+    /// The stamp of the file with this name; `None` if there is none, or
+    /// something else has the name.
+    pub fn has(&self, name: &SharedName) -> Option<Stamp> {
+        let meta = self.root.symlink_metadata(name.as_str()).ok().filter(Metadata::is_file)?;
+        Some(Stamp::new(meta.len(), (meta.mtime(), meta.mtime_nsec()), meta.ino()))
+    }
+
+    /// Makes a folder, durably, with those above it that are not there.
+    ///
+    /// # Errors
+    /// A part of the name is a file or a link here, or the disk fails.
+    pub fn make_folder(&self, name: &SharedName) -> io::Result<()> {
+        place::folder(&self.root, Some(name.as_str())).map(drop)
+    }
+
+    /// Space in the folder that is free for this user, in bytes.
+    ///
+    /// # Errors
+    /// The file system can't tell.
+    pub fn available(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(&self.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     /// The part of a name that is no folder here although it would have to be
@@ -381,6 +418,27 @@ mod tests {
         assert!(!volume.is_in_place());
         std::fs::create_dir(&files).unwrap();
         assert!(!volume.is_in_place());
+    }
+
+    #[test]
+    fn a_folder_is_made_with_those_above_it_unless_a_file_is_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(dir.path()).unwrap();
+        std::fs::write(dir.path().join("file"), "file").unwrap();
+        symlink("a", dir.path().join("link")).unwrap();
+        for folder in ["a/b/c", "a/b", "a/b/c", "a/d"] {
+            volume.make_folder(&name(folder)).unwrap();
+            assert!(dir.path().join(folder).is_dir());
+        }
+        for folder in ["file", "file/x", "link", "link/x"] {
+            let error = volume.make_folder(&name(folder)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotADirectory, "{folder}: {error}");
+        }
+        let stamp = volume.has(&name("file")).unwrap();
+        assert_eq!(stamp, Stamp::of(&volume.open_shared(&name("file")).unwrap()).unwrap());
+        for other in ["a", "link", "nothing", "file/x"] {
+            assert_eq!(volume.has(&name(other)), None, "{other}");
+        }
     }
 
     #[test]
