@@ -155,6 +155,10 @@ pub const STALL_DEADLINE: Duration = Duration::from_secs(10);
 /// its slot for days.
 pub const MIN_RATE: u64 = KIB;
 
+/// Least limit on the rate of transfers that a person may set, in bytes a second:
+/// so far above [`MIN_RATE`] that a few who share it do not look like a stall.
+pub const LEAST_LIMIT: u64 = 10_000;
+
 /// How long running transfers are waited for on leaving, unless told another.
 pub const GRACE: Duration = Duration::from_secs(30);
 
@@ -199,8 +203,13 @@ pub const MAX_OWNERS: usize = 32;
 /// others by those.
 pub const MAX_FELLOWS: usize = 64;
 
-/// Most downloads under way at once in a node.
+/// Most downloads that run at once in a node.
 pub const MAX_DOWNLOADS: usize = 64;
+
+/// Most downloads of a node that are not over; those that can't run yet are
+/// queued. Each change of one writes the list of all to the disk: at most some
+/// 1.4 MB. Who wants thousands of files names their folder.
+pub const MAX_JOBS: usize = 1000;
 
 /// Chunks requested ahead on one connection, so that the owner never waits for
 /// the next request.

@@ -21,7 +21,7 @@ use shoal_node::control::client::{ControlError, Door, Event};
 use shoal_node::control::protocol::{MAX_CONTROL_REPLY, Reply, Request};
 use shoal_node::control::serve::Service;
 use shoal_node::control::socket::{ControlSocket, connect};
-use shoal_node::transfer::job::{JobState, Sources, Wanted};
+use shoal_node::transfer::job::{JobState, Wanted};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -78,7 +78,7 @@ async fn a_download_is_started_watched_and_waited_for() {
     let mut watch = door.watch().await.unwrap();
 
     let found = door.find("d.bin").await.unwrap().found.remove(0);
-    let wanted = Wanted { name: found.name, file: found.id, size: found.size, from: Sources::All };
+    let wanted = Wanted::file(found.name, found.id, found.size);
     let job = door.download(wanted).await.unwrap();
     let over = timeout(PATIENCE, door.wait(job.job)).await.unwrap().unwrap();
     assert_eq!((over.state, over.done), (JobState::Done, 3_000_000));

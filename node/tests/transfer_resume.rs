@@ -13,7 +13,7 @@ use common::rogue::{Fault, Rogue};
 use common::{MIB, Node, Owner, content};
 use shoal_common::content::FileId;
 use shoal_common::limits::PIPELINE;
-use shoal_node::transfer::CancelError;
+use shoal_node::transfer::JobError;
 use shoal_node::transfer::job::JobState;
 
 const SLOWLY: Duration = Duration::from_millis(80);
@@ -64,11 +64,12 @@ async fn the_hash_is_trusted_not_the_bookkeeping() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_note_costs_nothing_but_the_name() {
+async fn a_damaged_list_costs_the_list_and_a_damaged_note_nothing() {
     let bytes = content(3, 12 * MIB);
     let dir = tempfile::tempdir().unwrap();
     killed_in_the_middle(dir.path(), &bytes).await;
     std::fs::write(data_of(dir.path(), &bytes).with_file_name("note"), b"\xc1garbage").unwrap();
+    std::fs::write(dir.path().join(".shoal/jobs"), b"\xc1garbage").unwrap();
     let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
     let node = Node::start(dir.path(), &[&owner.peer]);
     assert!(node.downloads.resume().is_empty());
@@ -87,8 +88,8 @@ async fn what_was_cancelled_is_kept_until_it_is_asked_for_again() {
     node.has(job, 6 * MIB).await;
     node.downloads.cancel(job).unwrap();
     assert_eq!(node.over(job).await.state, JobState::Cancelled);
-    assert_eq!(node.downloads.cancel(job), Err(CancelError::Over(job)));
-    assert_eq!(node.downloads.cancel(99), Err(CancelError::NoSuchJob(99)));
+    assert_eq!(node.downloads.cancel(job), Err(JobError::Over(job)));
+    assert_eq!(node.downloads.cancel(99), Err(JobError::NoSuchJob(99)));
     node.kill().await;
 
     let owner = Owner::start("node2", &[("file.bin", &bytes)]).await;

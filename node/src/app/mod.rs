@@ -23,8 +23,8 @@ use crate::catalog::found::{FileInfo, Findings};
 use crate::catalog::pattern::{Matcher, PatternError, typed};
 use crate::membership::{Link, Membership};
 use crate::notice::Notices;
-use crate::transfer::job::{JobId, JobInfo, UploadInfo, Wanted};
-use crate::transfer::{CancelError, Downloads, StartError, Uploads};
+use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted, What};
+use crate::transfer::{Downloads, JobError, StartError, Uploads};
 use known::Known;
 
 /// Who and where this node is.
@@ -148,12 +148,15 @@ impl App {
         self.inner.known.with(own)
     }
 
-    /// Starts a download.
+    /// Starts a download, or queues it where too many run.
     ///
     /// # Errors
     /// See [`StartError`].
     pub fn download(&self, wanted: Wanted) -> Result<JobId, StartError> {
-        let owners = self.inner.known.owners(&wanted.file);
+        let owners = match &wanted.what {
+            What::File(file) => self.inner.known.owners(&file.file),
+            What::Tree(_) => Vec::new(),
+        };
         self.inner.downloads.start(wanted, owners)
     }
 
@@ -171,9 +174,60 @@ impl App {
     ///
     /// # Errors
     /// There is no such download, or it is over.
-    pub async fn cancel(&self, job: JobId) -> Result<JobInfo, CancelError> {
+    pub async fn cancel(&self, job: JobId) -> Result<JobInfo, JobError> {
         self.inner.downloads.cancel(job)?;
-        self.finished(job).await.ok_or(CancelError::NoSuchJob(job))
+        self.finished(job).await;
+        self.settled(job).await
+    }
+
+    /// One download.
+    ///
+    /// # Errors
+    /// There is no such download.
+    pub fn job(&self, job: JobId) -> Result<JobInfo, JobError> {
+        self.inner.downloads.get(job)
+    }
+
+    /// Stops a download until it is resumed, also after a restart.
+    ///
+    /// # Errors
+    /// There is no such download, it is over, or paused.
+    pub async fn pause(&self, job: JobId) -> Result<JobInfo, JobError> {
+        self.inner.downloads.pause(job)?;
+        self.settled(job).await
+    }
+
+    /// Lets a paused download go on, when its turn comes.
+    ///
+    /// # Errors
+    /// There is no such download, it is over, or not paused.
+    pub async fn resume(&self, job: JobId) -> Result<JobInfo, JobError> {
+        self.inner.downloads.unpause(job)?;
+        self.settled(job).await
+    }
+
+    /// Gives a download another priority.
+    ///
+    /// # Errors
+    /// There is no such download, or it is over.
+    pub async fn prioritize(&self, job: JobId, priority: Priority) -> Result<JobInfo, JobError> {
+        self.inner.downloads.prioritize(job, priority)?;
+        self.settled(job).await
+    }
+
+    /// Does once more, as a new job, what a job that is over was to do.
+    ///
+    /// # Errors
+    /// There is no such download, it is not over, or the new one does not start.
+    pub async fn retry(&self, job: JobId) -> Result<JobInfo, JobError> {
+        let job = self.inner.downloads.retry(job)?;
+        self.settled(job).await
+    }
+
+    /// How a download stands once what was asked of it is done and written down.
+    async fn settled(&self, job: JobId) -> Result<JobInfo, JobError> {
+        self.inner.downloads.settled(job).await;
+        self.job(job)
     }
 
     /// Uploads under way.

@@ -27,6 +27,8 @@ use crate::catalog::{Catalog, keep_up};
 use crate::config::Config;
 use crate::membership::{self, FirstAnswer, Goodbye, Membership, Wish};
 use crate::notice::Notices;
+use crate::transfer::job::{JobInfo, JobState};
+use crate::transfer::rate::Throttle;
 use crate::transfer::{Downloads, Environment, Seek, Uploads, serve_downloads};
 use crate::volume::{Volume, VolumeError};
 
@@ -130,6 +132,7 @@ impl Node {
             catalog: catalog.clone(),
             us: hello.clone(),
             seek: seek(&membership, &hello),
+            down: Throttle::unlimited(),
             network: membership.changes(),
             notices: notices.clone(),
             tasks: bulk_tasks,
@@ -197,9 +200,7 @@ impl Node {
             },
             () = hurry => info!("leaving at once"),
         }
-        for left in inner.downloads.drain(Duration::ZERO).await {
-            self.app.say(format_args!("`{}` goes on the next time", left.name));
-        }
+        say_what_goes_on(&self.app, &inner.downloads.drain(Duration::ZERO).await);
         if let Err(left) = self.tasks.stop(STOP_PATIENCE).await {
             warn!("{left} tasks did not stop within {} s", STOP_PATIENCE.as_secs());
         }
@@ -208,6 +209,21 @@ impl Node {
             tokio::task::spawn_blocking(move || catalog.save()).await.ok();
         }
         info!("stopped");
+    }
+}
+
+/// Most downloads that are named when the node leaves.
+const MOST_NAMED: usize = 8;
+
+/// Says what is not done; what is paused does not go on by itself.
+fn say_what_goes_on(app: &App, left: &[JobInfo]) {
+    let mut left = left.iter().filter(|job| job.state != JobState::Paused);
+    for job in left.by_ref().take(MOST_NAMED) {
+        app.say(format_args!("`{}` goes on the next time", job.name));
+    }
+    match left.count() {
+        0 => {}
+        more => app.say(format_args!("{more} more downloads go on the next time")),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::cli::args::CtlArgs;
 use crate::control::client::{ControlError, Door};
 use crate::terminal::answer::Answer;
 use crate::terminal::command::{Command, parse_words};
+use crate::terminal::jobs;
 use crate::terminal::json;
 use crate::terminal::news::{News, follow};
 use crate::terminal::plain::complain;
@@ -106,7 +107,7 @@ async fn exit(door: &Door, printer: &Printer) -> Result<Answer, Trouble> {
         async move {
             match news {
                 News::Notice(line) => printer.note(line).await,
-                News::Over(job) => printer.note(render::over(&job)).await,
+                News::Over(job) => printer.note(jobs::end(&job).join("\n")).await,
                 News::Progress(_) => {}
             }
         }

@@ -12,14 +12,14 @@ use crate::app::node::{Node, Sharing};
 use crate::cli::args::GetArgs;
 use crate::config::Config;
 use crate::control::serve::Service;
+use crate::terminal::jobs;
 use crate::terminal::news::{News, follow};
 use crate::terminal::plain::complain;
 use crate::terminal::printer::{Printer, complain as complain_now};
-use crate::terminal::render;
 use crate::terminal::status;
 use crate::terminal::text::escape;
 use crate::terminal::verbs::{Offered, Trouble};
-use crate::transfer::job::{JobInfo, JobState, Wanted};
+use crate::transfer::job::{JobInfo, JobState, Wanted, What};
 use crate::volume::Volume;
 
 /// How long the tracker may take to take this node in.
@@ -61,7 +61,8 @@ pub(super) async fn run(args: GetArgs) -> Exit {
     drop(volume);
     let exit = match outcome {
         Ok(job) => {
-            printer.line(render::outcome(&job)).await;
+            printer.line(jobs::outcome(&job)).await;
+            printer.lines(jobs::failures(&job)).await;
             if job.state == JobState::Done { Exit::Done } else { Exit::Failed }
         }
         Err(trouble) => {
@@ -98,6 +99,7 @@ async fn fetch(node: &mut Node, args: &GetArgs, printer: &Printer) -> Result<Job
 /// Whether the folder has this very content under this name. What can't be read
 /// is not it.
 fn is_here(volume: &Volume, wanted: &Wanted) -> bool {
+    let What::File(wanted) = &wanted.what else { return false };
     let read = || {
         let file = volume.open_shared(&wanted.name)?;
         if file.metadata()?.len() != wanted.size {

@@ -282,25 +282,12 @@ fn shown(app: &App, part: Option<&str>) -> Vec<crate::catalog::found::FileInfo> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transfer::job::JobState;
+    use crate::transfer::job::{JobState, Wanted};
     use shoal_common::content::FileId;
 
     fn job(job: JobId, state: JobState) -> JobInfo {
-        JobInfo {
-            job,
-            name: "a".parse().unwrap(),
-            size: 1,
-            id: FileId::of(b"a"),
-            state,
-            done: 0,
-            resumed: 0,
-            seconds: 0.0,
-            rate: 0.0,
-            left: None,
-            owners: vec![],
-            reason: None,
-            saved_as: None,
-        }
+        let wanted = Wanted::file("a".parse().unwrap(), FileId::of(b"a"), 1);
+        JobInfo { state, ..JobInfo::new(job, &wanted) }
     }
 
     #[test]

@@ -98,7 +98,8 @@ pub fn choose(
     if is_here(content, own) {
         return Err(ChoiceError::Here);
     }
-    Ok(Wanted { name: content.name.clone(), file: content.id, size: content.size, from: sources })
+    let wanted = Wanted::file(content.name.clone(), content.id, content.size);
+    Ok(Wanted { from: sources, ..wanted })
 }
 
 fn only(offer: Offer<'_>) -> (&Found, Sources) {
@@ -175,7 +176,7 @@ mod tests {
 
     fn wanted(id: u8, from: Sources) -> Result<Wanted, ChoiceError> {
         let Found { name, size, id, .. } = found(id, &[]);
-        Ok(Wanted { name, size, file: id, from })
+        Ok(Wanted { from, ..Wanted::file(name, id, size) })
     }
 
     fn only(owner: &str) -> Sources {

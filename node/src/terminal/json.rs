@@ -47,7 +47,7 @@ mod tests {
     use super::*;
     use crate::app::Identity;
     use crate::catalog::found::{FileInfo, Found};
-    use crate::transfer::job::{JobInfo, JobState, OwnerInfo};
+    use crate::transfer::job::{JobInfo, JobState, OwnerInfo, Wanted};
     use shoal_common::content::FileId;
     use shoal_common::ident::{NodeId, Peer};
 
@@ -94,34 +94,38 @@ mod tests {
 
     #[test]
     fn a_job() {
+        let wanted = Wanted::file("a".parse().unwrap(), FileId::from_bytes([0xcd; 32]), 10);
         let job = JobInfo {
-            job: 1,
-            name: "a".parse().unwrap(),
-            size: 10,
-            id: FileId::from_bytes([0xcd; 32]),
             state: JobState::Done,
+            limit: Some(5_000_000),
             done: 10,
             resumed: 4,
             seconds: 0.5,
             rate: 12.0,
-            left: None,
             owners: vec![OwnerInfo {
                 name: "node1".parse().unwrap(),
                 bytes: 6,
                 active: false,
                 trouble: None,
             }],
-            reason: None,
             saved_as: Some("a (1)".parse().unwrap()),
+            ..JobInfo::new(1, &wanted)
         };
         let expected = json!({
-            "job": 1, "name": "a", "size": 10, "id": id(), "state": "done", "done": 10,
+            "job": 1, "name": "a", "size": 10, "id": id(), "state": "done",
+            "priority": "normal", "limit": 5_000_000, "done": 10,
             "resumed": 4, "seconds": 0.5, "rate": 12.0, "left": null,
             "owners": [{ "name": "node1", "bytes": 6, "active": false, "trouble": null }],
-            "reason": null, "saved_as": "a (1)",
+            "reason": null, "saved_as": "a (1)", "files": null, "failures": [],
         });
         assert_eq!(value(&Answer::Over(job.clone())), expected);
         assert_eq!(value(&Answer::Jobs(vec![job], vec![])), json!([expected]));
+        let tree = value(&Answer::Over(crate::terminal::jobs::tests::tree(60)));
+        assert_eq!(tree["id"], Value::Null);
+        assert_eq!(tree["files"], json!({ "total": 1000, "done": 940, "failed": 60 }));
+        assert_eq!(tree["failures"].as_array().unwrap().len(), 60, "all that are known");
+        let first = json!({ "name": "photos/0.jpg", "reason": "changed \u{1b} at its owner" });
+        assert_eq!(tree["failures"][0], first);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod printer;
 
 pub mod answer;
 pub mod choose;
+pub mod jobs;
 
 pub mod json;
 pub mod render;

@@ -5,30 +5,7 @@ use shoal_common::ident::{NodeId, Peer};
 
 use super::*;
 use crate::catalog::found::Found;
-
-pub(crate) fn job() -> JobInfo {
-    let owner = |name: &str, bytes| OwnerInfo {
-        name: name.parse().unwrap(),
-        bytes,
-        active: true,
-        trouble: None,
-    };
-    JobInfo {
-        job: 1,
-        name: "file.deb".parse().unwrap(),
-        size: 393_775_740,
-        id: FileId::from_bytes([0xcd; 32]),
-        state: JobState::Done,
-        done: 393_775_740,
-        resumed: 0,
-        seconds: 1.25,
-        rate: 315_020_592.0,
-        left: None,
-        owners: vec![owner("node1", 200), owner("node2", 100), owner("node3", 0)],
-        reason: None,
-        saved_as: Some("file.deb".parse().unwrap()),
-    }
-}
+use crate::terminal::jobs::tests::job;
 
 fn peer(name: &str) -> Peer {
     Peer {
@@ -45,31 +22,6 @@ fn found(name: &str, id: u8, size: u64, owners: &[&str]) -> Found {
 }
 
 const AT_80: Look = Look { color: false, width: Some(80) };
-
-#[test]
-fn the_end_of_a_download() {
-    assert_eq!(
-        over(&job()),
-        "job 1: `file.deb` is here: 394 MB in 1.2 s (315 MB/s); from node1 67%, node2 33%"
-    );
-    let mut other = job();
-    other.saved_as = Some("file (1).deb".parse().unwrap());
-    other.resumed = 1_000_000;
-    other.owners[2].trouble = Some("sent wrong \x1b bytes".into());
-    let line = over(&other);
-    assert!(line.contains("saved as `file (1).deb`"), "{line}");
-    assert!(line.contains("1.00 MB were here already"), "{line}");
-    assert!(line.contains("node3: sent wrong \\u{1b} bytes"), "{line}");
-
-    let empty = JobInfo { size: 0, done: 0, seconds: 0.01, rate: 0.0, owners: vec![], ..job() };
-    assert_eq!(over(&empty), "job 1: `file.deb` is here: 0 B in 0.0 s");
-
-    let failed =
-        JobInfo { state: JobState::Failed, reason: Some("disk full".into()), done: 5000, ..job() };
-    assert_eq!(over(&failed), "job 1: `file.deb` failed: disk full; 5.00 kB of 394 MB are kept");
-    let cancelled = JobInfo { state: JobState::Cancelled, done: 0, ..job() };
-    assert_eq!(over(&cancelled), "job 1: `file.deb` is cancelled");
-}
 
 #[test]
 fn owners_have_positions_and_contents_are_apart() {

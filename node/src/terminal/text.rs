@@ -131,7 +131,13 @@ fn scaled(bytes: f64) -> String {
 
 /// An exact number of bytes, in groups of three digits.
 pub fn bytes(bytes: u64) -> String {
-    let digits = bytes.to_string();
+    let unit = if bytes == 1 { "byte" } else { "bytes" };
+    format!("{} {unit}", grouped(bytes))
+}
+
+/// A number in groups of three digits: `1,000`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
@@ -139,8 +145,7 @@ pub fn bytes(bytes: u64) -> String {
         }
         grouped.push(digit);
     }
-    let unit = if bytes == 1 { "byte" } else { "bytes" };
-    format!("{grouped} {unit}")
+    grouped
 }
 
 /// A time that something took.
@@ -182,6 +187,11 @@ pub fn share(part: u64, whole: u64) -> u64 {
 /// `1 peer`, `2 peers`.
 pub fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// `1 file`, `1,000 files`.
+pub fn count_of(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number), if number == 1 { one } else { many })
 }
 
 /// On which side a column is flush.

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use fixedbitset::FixedBitSet;
@@ -22,10 +23,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, info_span, warn};
 
+use super::attempt::{End, JobSettings, Stop, Why};
 use super::environment::Environment;
 use super::fetch::{Event, FetchError, Swarm, Work, fetch};
-use super::job::{JobId, JobInfo, JobState, Sources, Wanted};
-use super::note::{Course, Note};
+use super::job::{JobId, JobInfo, JobState, Sources, Wanted, WantedFile, What};
+use super::note::Note;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::roster::{Remedy, Roster};
@@ -49,36 +51,78 @@ const SEEK_DEADLINE: Duration = Duration::from_secs(5);
 /// connection is often back before.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 
-/// How a download ends.
-enum End {
+/// Why it ends.
+enum Ends {
     /// It is whole, under this name.
     Done(SharedName),
-    /// The person stopped it.
-    Cancelled,
-    /// This node leaves; it goes on next time.
-    Left,
+    /// It was told to end.
+    Stopped(Why),
     /// It can't go on.
     Failed(String),
-}
-
-/// By whom a download is stopped.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Stops {
-    /// The person.
-    pub(super) cancel: CancellationToken,
-    /// The node is leaving.
-    pub(super) leave: CancellationToken,
 }
 
 type Seeking = Pin<Box<dyn Future<Output = Vec<Peer>> + Send>>;
 type Opening = JoinHandle<Result<(Sink, FixedBitSet), SinkError>>;
 
-/// A download under way.
-pub(super) struct Download {
+/// An attempt at a download.
+pub(super) enum Download {
+    /// Of a file.
+    File(Box<FileDownload>),
+    /// Of a tree.
+    Tree(watch::Sender<JobInfo>),
+}
+
+impl Download {
+    /// An attempt to be [run](Self::run). `owners` are known to have it.
+    pub(super) fn new(
+        environment: Arc<Environment>,
+        job: JobId,
+        wanted: Wanted,
+        owners: Vec<Peer>,
+        info: watch::Sender<JobInfo>,
+        stop: Stop,
+        settings: JobSettings,
+    ) -> Self {
+        match &wanted.what {
+            What::File(file) => {
+                let file = file.clone();
+                Self::File(Box::new(FileDownload::new(
+                    environment,
+                    job,
+                    wanted,
+                    file,
+                    owners,
+                    info,
+                    stop,
+                    settings,
+                )))
+            }
+            What::Tree(_) => Self::Tree(info),
+        }
+    }
+
+    /// Fetches until it is here, or told to end, or can't go on.
+    pub(super) async fn run(self) -> End {
+        match self {
+            Self::File(file) => file.run().await,
+            Self::Tree(info) => {
+                info.send_modify(|info| {
+                    info.state = JobState::Failed;
+                    info.reason = Some("folders can't be fetched".to_owned());
+                });
+                End::Failed
+            }
+        }
+    }
+}
+
+/// A download of a file under way.
+pub(super) struct FileDownload {
     environment: Arc<Environment>,
-    wanted: Wanted,
+    wanted: WantedFile,
     info: watch::Sender<JobInfo>,
-    stops: Stops,
+    stop: Stop,
+    settings: JobSettings,
     /// The fetching tasks: they end with the download.
     tasks: Tasks,
     events: mpsc::Receiver<Event>,
@@ -102,38 +146,40 @@ pub(super) struct Download {
     told: HashSet<(NodeId, &'static str)>,
 }
 
-impl Download {
-    /// A download to be [run](Self::run). `owners` are known to have it.
-    pub(super) fn new(
+impl FileDownload {
+    #[allow(clippy::too_many_arguments)]
+    fn new(
         environment: Arc<Environment>,
         job: JobId,
         wanted: Wanted,
+        file: WantedFile,
         owners: Vec<Peer>,
-        stops: Stops,
-    ) -> (Self, watch::Receiver<JobInfo>) {
+        info: watch::Sender<JobInfo>,
+        stop: Stop,
+        settings: JobSettings,
+    ) -> Self {
         let mut roster = Roster::new(match wanted.from {
             Sources::All => None,
             Sources::Only(id) => Some(id),
         });
         roster.seen(owners);
-        let progress = Progress::new(job, wanted.clone(), Instant::now());
-        let first = progress.info(JobState::Starting, None, None, &roster, Instant::now());
-        let (info, watched) = watch::channel(first);
+        let progress = Progress::new(job, file.clone(), Instant::now());
         // An owner has one end, and room for a few wrong chunks.
         let (sender, events) = mpsc::channel(4 * MAX_OWNERS);
         let swarm = Arc::new(Swarm {
-            file: wanted.file,
+            file: file.file,
             us: environment.us.clone(),
             manifest: watch::Sender::new(None),
             work: watch::Sender::new(None),
             events: sender,
         });
-        let download = Self {
+        Self {
             tasks: environment.tasks.child(),
             environment,
-            wanted,
+            wanted: file,
             info,
-            stops,
+            stop,
+            settings,
             events,
             swarm,
             roster,
@@ -148,17 +194,17 @@ impl Download {
             given: HashMap::new(),
             doubted: HashSet::new(),
             told: HashSet::new(),
-        };
-        (download, watched)
+        }
     }
 
-    /// Fetches until the file is here, or it is stopped, or can't go on.
-    pub(super) async fn run(mut self) {
-        let (cancel, leave) = (self.stops.cancel.clone(), self.stops.leave.clone());
+    async fn run(mut self) -> End {
+        let JobSettings { throttle, request } = &self.settings;
+        let request = request.load(Ordering::Relaxed);
+        debug!("requests of {request} bytes, limit {:?}", throttle.rate());
+        let stop = self.stop.clone();
         let begun = tokio::select! {
             begun = self.begin() => begun,
-            () = cancel.cancelled() => Some(End::Cancelled),
-            () = leave.cancelled() => Some(End::Left),
+            why = stop.stopped() => Some(Ends::Stopped(why)),
         };
         let end = match begun {
             Some(end) => end,
@@ -169,26 +215,24 @@ impl Download {
         if let Some(opening) = self.opening.take() {
             opening.await.ok();
         }
-        self.end(end);
+        self.end(end)
     }
 
     /// Looks at what is here from earlier.
-    async fn begin(&mut self) -> Option<End> {
-        // From now on a crash does not make it forgotten.
-        self.note(Course::UnderWay);
+    async fn begin(&mut self) -> Option<Ends> {
         let (volume, wanted) = (self.environment.volume.clone(), self.wanted.clone());
         // Another content that is known under this name need not be read again.
         let other = self.environment.catalog.named(&wanted.name).is_some();
         let stop = self.tasks.cancelled().clone();
         let look = move || {
             let here = !other && is_here(&volume, &wanted.name, wanted.file, wanted.size, &stop);
-            (here, Note::read(&volume, wanted.file).and_then(|note| note.manifest()))
+            (here, Note::read(&volume, wanted.file))
         };
         let (here, manifest) = self.tasks.spawn_blocking(look).await.unwrap_or_default();
         if here {
             self.environment.catalog.refresh();
             self.forget_partial();
-            return Some(End::Done(self.wanted.name.clone()));
+            return Some(Ends::Done(self.wanted.name.clone()));
         }
         if let Some(manifest) = manifest {
             self.swarm.manifest.send_replace(Some(Arc::new(manifest)));
@@ -196,19 +240,18 @@ impl Download {
         None
     }
 
-    async fn gather(&mut self) -> End {
+    async fn gather(&mut self) -> Ends {
         let mut manifest = self.swarm.manifest.subscribe();
         manifest.mark_changed();
         // Nothing is complete before there is work, which brings its own.
         let mut complete = CancellationToken::new();
-        let (cancel, leave) = (self.stops.cancel.clone(), self.stops.leave.clone());
+        let stop = self.stop.clone();
         let mut network = self.environment.network.clone();
         loop {
             self.engage();
             self.tell();
             let step = tokio::select! {
-                () = cancel.cancelled() => Err(End::Cancelled),
-                () = leave.cancelled() => Err(End::Left),
+                why = stop.stopped() => Err(Ends::Stopped(why)),
                 () = complete.cancelled() => Err(self.publish().await),
                 Some(event) = self.events.recv() => self.hear(event),
                 Ok(()) = manifest.changed() => {
@@ -269,7 +312,7 @@ impl Download {
     }
 
     /// An owner has something to say about itself.
-    fn hear(&mut self, event: Event) -> Result<(), End> {
+    fn hear(&mut self, event: Event) -> Result<(), Ends> {
         match event {
             Event::Wrong(id) => {
                 self.blame(id, "sent wrong bytes of");
@@ -279,7 +322,7 @@ impl Download {
         }
     }
 
-    fn ended(&mut self, id: NodeId, outcome: Result<(), FetchError>) -> Result<(), End> {
+    fn ended(&mut self, id: NodeId, outcome: Result<(), FetchError>) -> Result<(), Ends> {
         let work = self.swarm.work.borrow().clone();
         let share = || work.as_ref()?.plan().shares().find(|share| share.owner == id);
         let bytes = share().map_or(0, |share| share.bytes);
@@ -292,7 +335,7 @@ impl Download {
             return Ok(());
         };
         debug!("no more from an owner: {error}");
-        let Some(remedy) = error.remedy() else { return Err(End::Failed(error.to_string())) };
+        let Some(remedy) = error.remedy() else { return Err(Ends::Failed(error.to_string())) };
         // Wrong once can be a file that was being written to, as with chunks.
         let doubted = matches!(error, FetchError::Unproven) && self.doubted.insert(id);
         let remedy = if doubted { Remedy::Again } else { remedy };
@@ -309,7 +352,7 @@ impl Download {
         self.roster.ended(id, trouble, gave, rand::random(), Instant::now());
         if self.roster.is_hopeless() {
             let name = self.name_of(id);
-            return Err(End::Failed(format!("{name} was to be the only owner: {error}")));
+            return Err(Ends::Failed(format!("{name} was to be the only owner: {error}")));
         }
         Ok(())
     }
@@ -327,8 +370,8 @@ impl Download {
     fn opened(
         &mut self,
         opened: Result<Result<(Sink, FixedBitSet), SinkError>, tokio::task::JoinError>,
-    ) -> Result<Arc<Work>, End> {
-        let failed = |error: String| End::Failed(error);
+    ) -> Result<Arc<Work>, Ends> {
+        let failed = |error: String| Ends::Failed(error);
         let (sink, verified) = opened
             .map_err(|error| failed(error.to_string()))?
             .map_err(|error| failed(error.to_string()))?;
@@ -343,25 +386,25 @@ impl Download {
     }
 
     /// Every chunk is here: gives the file its name.
-    async fn publish(&mut self) -> End {
+    async fn publish(&mut self) -> Ends {
         self.tasks.cancel();
         let Some(work) = self.swarm.work.borrow().clone() else {
-            return End::Failed("nothing to publish".to_owned());
+            return Ends::Failed("nothing to publish".to_owned());
         };
         let (volume, wanted) = (self.environment.volume.clone(), self.wanted.clone());
         let published = Arc::clone(&work);
         let publish = move || published.sink().publish(&volume, &wanted);
         match self.environment.tasks.spawn_blocking(publish).await {
             Ok(Ok(named)) => self.published(&work, named),
-            Ok(Err(error)) => End::Failed(format!("it can't be given its name: {error}")),
-            Err(error) => End::Failed(error.to_string()),
+            Ok(Err(error)) => Ends::Failed(format!("it can't be given its name: {error}")),
+            Err(error) => Ends::Failed(error.to_string()),
         }
     }
 
-    fn published(&self, work: &Work, (name, stamp): (SharedName, Stamp)) -> End {
+    fn published(&self, work: &Work, (name, stamp): (SharedName, Stamp)) -> Ends {
         let manifest = Arc::clone(work.manifest());
         self.environment.catalog.add(name.clone(), stamp, manifest);
-        End::Done(name)
+        Ends::Done(name)
     }
 
     /// There is nothing to go on with.
@@ -372,48 +415,34 @@ impl Download {
         }
     }
 
-    /// Notes how the download goes on after a restart.
-    fn note(&self, course: Course) {
-        let volume = &self.environment.volume;
-        let noted = match Note::read(volume, self.wanted.file) {
-            Some(_) => Note::set_course(volume, self.wanted.file, course),
-            None if course == Course::Stopped => Ok(()),
-            None => volume
-                .partial(&self.wanted.file)
-                .and_then(|partial| Note::new(self.wanted.clone(), course, None).write(&partial)),
-        };
-        if let Err(error) = noted {
-            warn!("cannot note how `{}` goes on: {error}", self.wanted.name);
-        }
-    }
-
-    fn end(mut self, end: End) {
+    fn end(mut self, ends: Ends) -> End {
         let name = self.wanted.name.clone();
         let mut saved_as = None;
-        (self.state, self.reason) = match end {
-            End::Done(saved) => {
+        let end;
+        (end, self.state, self.reason) = match ends {
+            Ends::Done(saved) => {
                 saved_as = Some(saved);
-                (JobState::Done, None)
+                (End::Done, JobState::Done, None)
             }
-            End::Cancelled => (JobState::Cancelled, None),
-            End::Failed(reason) => (JobState::Failed, Some(reason)),
-            End::Left => (JobState::Waiting, Some("it goes on at the next start".to_owned())),
+            Ends::Failed(reason) => (End::Failed, JobState::Failed, Some(reason)),
+            Ends::Stopped(why) => match why {
+                Why::Cancel => (End::Stopped, JobState::Cancelled, None),
+                Why::Pause => (End::Stopped, JobState::Paused, None),
+                Why::Queue => (End::Stopped, JobState::Queued, None),
+                Why::Leave => {
+                    let reason = "it goes on at the next start".to_owned();
+                    (End::Stopped, JobState::Waiting, Some(reason))
+                }
+            },
         };
-        match self.state {
-            JobState::Cancelled | JobState::Failed => self.note(Course::Stopped),
-            JobState::Waiting => self.note(Course::UnderWay),
-            _ => {}
-        }
         // Whoever watches the downloads is told by the end of this one.
         match (&saved_as, &self.reason) {
             (Some(saved), _) => info!("`{name}` is whole and verified, saved as `{saved}`"),
             (None, Some(reason)) => info!("`{name}`: {reason}"),
             _ => {}
         }
-        let work = self.swarm.work.borrow().clone();
-        let (state, reason) = (self.state, self.reason.take());
-        let info = self.progress.info(state, reason, work.as_deref(), &self.roster, Instant::now());
-        self.info.send_replace(JobInfo { saved_as, ..info });
+        self.show(saved_as, Instant::now());
+        end
     }
 }
 

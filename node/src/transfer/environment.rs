@@ -9,6 +9,7 @@ use shoal_common::protocol::greeting::Hello;
 use shoal_common::task::Tasks;
 use tokio::sync::watch;
 
+use super::rate::Throttle;
 use crate::catalog::Catalog;
 use crate::notice::Notices;
 use crate::volume::Volume;
@@ -29,6 +30,8 @@ pub struct Environment {
     pub us: Hello,
     /// Who has a content now: everyone but this node.
     pub seek: Seek,
+    /// How fast all downloads together may be.
+    pub down: Throttle,
     /// Changes whenever peers come or go.
     pub network: watch::Receiver<u64>,
     /// Tasks of a runtime that may be kept busy by disk and hash.

@@ -78,6 +78,18 @@ pub struct Wanted {
     pub order: Order,
 }
 
+impl What {
+    /// Whether both bring the same: one content under whatever name, or the same
+    /// text.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(other)) => one.file == other.file,
+            (Self::Tree(one), Self::Tree(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
 impl Wanted {
     /// One file, from all owners, in any order.
     pub fn file(name: SharedName, file: FileId, size: u64) -> Self {
@@ -132,6 +144,35 @@ pub struct JobInfo {
     /// Files of a tree that can't be had, and why: the first
     /// [`MAX_FAILURES`]. `retry` fetches them alone.
     pub failures: Vec<Failure>,
+}
+
+impl JobInfo {
+    /// Of a download that nothing has been done for yet.
+    pub fn new(job: JobId, wanted: &Wanted) -> Self {
+        let (size, id) = match &wanted.what {
+            What::File(file) => (file.size, Some(file.file)),
+            What::Tree(_) => (0, None),
+        };
+        Self {
+            job,
+            name: wanted.title().to_owned(),
+            size,
+            id,
+            state: JobState::Queued,
+            priority: Priority::default(),
+            limit: None,
+            done: 0,
+            resumed: 0,
+            seconds: 0.0,
+            rate: 0.0,
+            left: None,
+            owners: Vec::new(),
+            reason: None,
+            saved_as: None,
+            files: None,
+            failures: Vec::new(),
+        }
+    }
 }
 
 /// Most failures of a tree that are told one by one.

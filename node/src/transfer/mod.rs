@@ -6,9 +6,10 @@
 //! all), and one task an owner fetches.
 //!
 //! ```text
-//! jobs → download → roster            which owner, and when again
-//!              ↘ fetch → plan         which chunk
-//!                     ↘ sink          verified chunks, to the disk
+//! jobs → schedule                     which downloads run
+//!     ↘ download → roster             which owner, and when again
+//!               ↘ fetch → plan        which chunk
+//!                      ↘ sink         verified chunks, to the disk
 //! serve → uploads                     who fetches, and how many may
 //!      ↘ window                       mapped file, to the socket
 //! ```
@@ -17,7 +18,9 @@
 pub mod job;
 pub mod pace;
 pub mod plan;
+pub mod rate;
 pub mod roster;
+mod schedule;
 
 // Serving.
 mod window;
@@ -27,6 +30,7 @@ mod uploads;
 mod serve;
 
 // Fetching.
+mod attempt;
 mod environment;
 mod note;
 mod sink;
@@ -39,6 +43,6 @@ mod download;
 mod jobs;
 
 pub use environment::{Environment, Seek};
-pub use jobs::{CancelError, Downloads, StartError};
+pub use jobs::{Downloads, JobError, StartError};
 pub use serve::serve_downloads;
 pub use uploads::Uploads;

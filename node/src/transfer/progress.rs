@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::fetch::Work;
-use super::job::{JobId, JobInfo, JobState, OwnerInfo, Wanted};
+use super::job::{JobId, JobInfo, JobState, OwnerInfo, Priority, WantedFile};
 use super::roster::Roster;
 
 /// Over about how long the rate is averaged.
@@ -13,7 +13,7 @@ const LATELY: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Progress {
     job: JobId,
-    wanted: Wanted,
+    wanted: WantedFile,
     started: Instant,
     resumed: u64,
     done: u64,
@@ -24,7 +24,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// A download that starts now.
-    pub(super) fn new(job: JobId, wanted: Wanted, now: Instant) -> Self {
+    pub(super) fn new(job: JobId, wanted: WantedFile, now: Instant) -> Self {
         Self { job, wanted, started: now, resumed: 0, done: 0, looked: None, rate: 0.0 }
     }
 
@@ -71,9 +71,11 @@ impl Progress {
         let left = as_f64(size.saturating_sub(done)) / rate;
         JobInfo {
             job: self.job,
-            name: self.wanted.name.clone(),
+            name: self.wanted.name.to_string(),
             size,
-            id: self.wanted.file,
+            id: Some(self.wanted.file),
+            priority: Priority::default(),
+            limit: None,
             state,
             done,
             resumed: self.resumed,
@@ -83,6 +85,8 @@ impl Progress {
             owners: owners(work, roster, state),
             reason,
             saved_as: None,
+            files: None,
+            failures: Vec::new(),
         }
     }
 }
@@ -116,14 +120,13 @@ fn as_f64(bytes: u64) -> f64 {
 mod tests {
     use shoal_common::content::FileId;
 
-    use super::super::job::Sources;
     use super::*;
 
     #[test]
     fn the_rate_follows_what_happens_lately() {
         let start = Instant::now();
         let name = "a".parse().unwrap();
-        let wanted = Wanted { name, file: FileId::of(b"a"), size: 10_000, from: Sources::All };
+        let wanted = WantedFile { name, file: FileId::of(b"a"), size: 10_000 };
         let mut progress = Progress::new(1, wanted, start);
         let roster = Roster::new(None);
         progress.resumed(1_000, start);

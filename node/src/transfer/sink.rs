@@ -15,8 +15,8 @@ use shoal_common::content::{ChunkHasher, FileId, Geometry, Manifest};
 use shoal_common::name::SharedName;
 use tokio_util::sync::CancellationToken;
 
-use super::job::Wanted;
-use super::note::{Course, Note};
+use super::job::WantedFile;
+use super::note::Note;
 use crate::volume::{PartialDir, Stamp, Volume};
 
 /// Bytes read and hashed at once: they stay in the cache of one core.
@@ -61,7 +61,7 @@ impl Sink {
     /// left behind.
     pub(super) fn open(
         volume: &Volume,
-        wanted: &Wanted,
+        wanted: &WantedFile,
         manifest: &Manifest,
         stop: &CancellationToken,
     ) -> Result<(Self, FixedBitSet), SinkError> {
@@ -74,9 +74,8 @@ impl Sink {
         let partial = volume.partial(&wanted.file)?;
         let data = partial.data()?;
         let fresh = data.metadata()?.len() == 0;
-        let noted = reserve(&partial, &data, manifest.geometry().size()).and_then(|()| {
-            Ok(Note::new(wanted.clone(), Course::UnderWay, Some(manifest)).write(&partial)?)
-        });
+        let noted = reserve(&partial, &data, manifest.geometry().size())
+            .and_then(|()| Ok(Note::new(manifest).write(&partial)?));
         if let Err(error) = noted {
             if fresh {
                 partial.discard()?;
@@ -121,7 +120,7 @@ impl Sink {
     pub(super) fn publish(
         &self,
         volume: &Volume,
-        wanted: &Wanted,
+        wanted: &WantedFile,
     ) -> io::Result<(SharedName, Stamp)> {
         self.data.sync_data()?;
         let name = volume.partial(&wanted.file)?.publish(&wanted.name)?;

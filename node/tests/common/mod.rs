@@ -13,7 +13,8 @@ use shoal_common::protocol::greeting::Hello;
 use shoal_common::task::Tasks;
 use shoal_node::catalog::Catalog;
 use shoal_node::notice::Notices;
-use shoal_node::transfer::job::{JobId, JobInfo, JobState, Sources, Wanted};
+use shoal_node::transfer::job::{JobId, JobInfo, JobState, Wanted};
+use shoal_node::transfer::rate::Throttle;
 use shoal_node::transfer::{Downloads, Environment, Uploads, serve_downloads};
 use shoal_node::volume::{Stamp, Volume};
 use tempfile::TempDir;
@@ -134,6 +135,7 @@ impl Node {
                 let peers = asked.lock().unwrap().clone();
                 Box::pin(async move { peers })
             }),
+            down: Throttle::unlimited(),
             network: tokio::sync::watch::channel(0).1,
             tasks: tasks.clone(),
         });
@@ -191,10 +193,5 @@ impl Node {
 }
 
 pub fn wanted(name: &str, content: &[u8]) -> Wanted {
-    Wanted {
-        name: name.parse().unwrap(),
-        file: FileId::of(content),
-        size: content.len() as u64,
-        from: Sources::All,
-    }
+    Wanted::file(name.parse().unwrap(), FileId::of(content), content.len() as u64)
 }

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::control::client::Door;
 use crate::terminal::answer::Answer;
 use crate::terminal::command::{Command, DownloadArgs, From, parse_line};
+use crate::terminal::jobs;
 use crate::terminal::news::{News, follow};
 use crate::terminal::plain::complain;
 use crate::terminal::printer::Printer;
@@ -82,10 +83,13 @@ impl Session {
             async move {
                 match news {
                     News::Notice(line) => said(&above, line).await,
-                    News::Over(job) if job.state == JobState::Done => {
-                        said(&above, look.good(&render::over(&job))).await;
+                    News::Over(job) => {
+                        let well = job.state == JobState::Done && job.failures.is_empty();
+                        for line in jobs::end(&job) {
+                            let line = if well { look.good(&line) } else { look.bad(&line) };
+                            said(&above, line).await;
+                        }
                     }
-                    News::Over(job) => said(&above, look.bad(&render::over(&job))).await,
                     News::Progress(jobs) => screen.show(jobs),
                 }
             }

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use shoal_common::ident::NodeId;
 
-use super::{Download, TELL_AFTER};
-use crate::transfer::job::JobState;
-use crate::transfer::note::Course;
+use shoal_common::name::SharedName;
 
-impl Download {
+use super::{FileDownload, TELL_AFTER};
+use crate::transfer::job::{JobInfo, JobState};
+
+impl FileDownload {
     /// Tells everyone who watches how far it is.
     pub(super) fn tell(&mut self) {
         let now = Instant::now();
@@ -24,7 +25,7 @@ impl Download {
         } else if !(self.state == JobState::Starting && looking) {
             self.wait(now);
         }
-        self.show(now);
+        self.show(None, now);
     }
 
     /// Whether the first look for owners is still on.
@@ -42,7 +43,6 @@ impl Download {
         if !*told && now.duration_since(*since) >= TELL_AFTER {
             *told = true;
             self.environment.notices.say(&reason);
-            self.note(Course::UnderWay);
         }
         self.reason = Some(reason);
     }
@@ -59,11 +59,15 @@ impl Download {
         Some(format!("{}: {}", self.name_of(id), self.roster.trouble(id)?))
     }
 
-    fn show(&self, now: Instant) {
+    pub(super) fn show(&self, saved_as: Option<SharedName>, now: Instant) {
         let work = self.swarm.work.borrow().clone();
         let reason = self.reason.clone();
         let info = self.progress.info(self.state, reason, work.as_deref(), &self.roster, now);
-        self.info.send_replace(info);
+        self.info.send_modify(|shown| {
+            // These two are the person's.
+            let (priority, limit) = (shown.priority, shown.limit);
+            *shown = JobInfo { priority, limit, saved_as, ..info };
+        });
     }
 
     /// Tells the person what an owner did; once.
