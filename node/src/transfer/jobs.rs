@@ -140,7 +140,7 @@ impl Downloads {
             What::File(wanted) => self.inner.environment.catalog.find(&wanted.file),
             What::Tree(_) => None,
         }
-        .map(|shared| shared.name.clone())
+        .map(|shared| shared.name)
     }
 
     /// Goes on with what was not over when this node ended last; what was

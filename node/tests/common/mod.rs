@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use shoal_common::content::{FileId, Geometry, Manifest, ManifestBuilder};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::protocol::greeting::Hello;
-use shoal_common::task::Tasks;
 use shoal_common::protocol::search::Tree;
+use shoal_common::task::Tasks;
 use shoal_node::catalog::Catalog;
-use shoal_node::catalog::found::Listing;
+use shoal_node::catalog::found::{Listing, Source};
 use shoal_node::notice::Notices;
 use shoal_node::transfer::job::{JobId, JobInfo, JobState, Wanted};
 use shoal_node::transfer::{
-    Answer, Downloads, Environment, Fellows, Network, Source, Throttle, Uploads, serve_downloads,
+    Answer, Downloads, Environment, Fellows, Network, Throttle, Uploads, serve_downloads,
 };
 use shoal_node::volume::{Stamp, Volume};
 use tempfile::TempDir;
