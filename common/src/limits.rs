@@ -206,6 +206,16 @@ pub const MAX_DOWNLOADS: usize = 64;
 /// the next request.
 pub const PIPELINE: usize = 4;
 
+/// Most bytes that one owner is asked for ahead of its answers: what is on the
+/// way over a round trip of 50 ms at 640 MB/s. All of it has to be asked of
+/// others again when the owner fails.
+pub const MAX_AHEAD: u64 = 32 * MIB;
+
+/// Most chunks and manifests that one owner is asked for ahead of its answers,
+/// however small they are. Over a round trip of 50 ms, 5,000 small files a
+/// second.
+pub const MAX_ASKS: usize = 256;
+
 /// Size of one log file, in bytes, and number of files kept, the current one
 /// included.
 pub const LOG_FILES: (u64, usize) = (8 * MIB, 5);

@@ -14,9 +14,13 @@
 //! ```
 
 // Words and decisions, without I/O.
+#[allow(dead_code, reason = "used by the plan to come")]
+pub mod depth;
 pub mod job;
 pub mod pace;
 pub mod plan;
+#[allow(dead_code, reason = "takes the place of `plan`")]
+pub mod plan2;
 pub mod roster;
 
 // Serving.

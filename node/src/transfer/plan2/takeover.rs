@@ -1,0 +1,101 @@
+//! The end of a job: who waits takes over from who keeps it waiting.
+
+use std::cmp::Reverse;
+use std::time::{Duration, Instant};
+
+use super::item::Slot;
+use super::owner::{Asked, Owner};
+use super::{Ask, ItemId, Order, Plan};
+use crate::transfer::depth::AT_LEAST;
+
+/// Owners that are asked for one chunk at the same time. A third copy would
+/// cost as much again and could hardly be sooner than the second.
+pub(super) const MAX_COPIES: usize = 2;
+
+/// A chunk is taken over only by an owner that is expected to deliver it in
+/// less than one part in this many of the time its holder still needs: rates
+/// are estimates, and a take-over sends the bytes twice.
+const SOONER_BY: u32 = 2;
+
+/// And only if that saves this much, for the same reason. The end may be so much
+/// later than it could be; shorter pauses are those of a busy machine.
+const SOONER_AT_LEAST: Duration = Duration::from_millis(5);
+
+/// How soon an owner without work should ask for some again while others work:
+/// who stands still does not say so.
+const RETRY: Duration = Duration::from_millis(5);
+
+impl Plan {
+    /// When to ask again for an owner for which there was nothing; `None` if
+    /// only news can change that.
+    pub fn retry(&self, id: shoal_common::ident::NodeId) -> Option<Duration> {
+        let slot = self.slot(id)?;
+        let mut others = self.here.iter().filter(|&&other| other != slot);
+        let busy =
+            |&&other: &&Slot| self.owners.get(other).is_some_and(|owner| !owner.asked.is_empty());
+        others.any(|other| busy(&other)).then_some(RETRY)
+    }
+
+    /// The chunk that keeps the job waiting longest (or the first, for somebody
+    /// who reads along), if this owner would clearly deliver it sooner than who
+    /// was asked for it.
+    pub(super) fn take_over(&mut self, slot: Slot, now: Instant) -> Option<Ask> {
+        let taker = self.owners.get(slot)?;
+        let others = self.here.iter().filter(|&&other| other != slot);
+        let candidates = others.filter_map(|&other| {
+            let holder = self.owners.get(other)?;
+            self.from_holder(slot, taker, holder, now)
+        });
+        let (item, chunk) = match self.order {
+            Order::Any => candidates.max_by_key(|&(left, _)| left)?.1,
+            Order::Sequential => candidates.min_by_key(|&(_, place)| place)?.1,
+        };
+        self.ask_chunks(slot, item, (chunk, 1), now)
+    }
+
+    /// What to take over from this one, and how long it would still take there.
+    fn from_holder(
+        &self,
+        slot: Slot,
+        taker: &Owner,
+        holder: &Owner,
+        now: Instant,
+    ) -> Option<(Duration, (ItemId, u32))> {
+        let mut bytes = holder.ahead;
+        let mut best: Option<(Duration, (ItemId, u32))> = None;
+        for asked in holder.asked.iter().rev() {
+            let left = holder.left(bytes, now);
+            bytes -= asked.bytes;
+            let sooner = taker.left(taker.ahead + asked.bytes, now);
+            if sooner.saturating_mul(SOONER_BY) >= left || sooner + SOONER_AT_LEAST >= left {
+                break;
+            }
+            let Some(chunk) = asked.chunk else { continue };
+            if !self.can_take(slot, taker, asked, chunk) {
+                continue;
+            }
+            let place = (asked.item, chunk);
+            if self.order == Order::Any {
+                return Some((left, place));
+            }
+            let first = |&(_, other): &(Duration, (ItemId, u32))| Reverse(place) > Reverse(other);
+            if best.as_ref().is_none_or(first) {
+                best = Some((left, place));
+            }
+        }
+        best
+    }
+
+    fn can_take(&self, slot: Slot, taker: &Owner, asked: &Asked, chunk: u32) -> bool {
+        let Some(item) = self.items.get(&asked.item) else { return false };
+        let Some(chunks) = &item.chunks else { return false };
+        // In a swarm an owner without work is one that has nothing new for us:
+        // no reason to send anything twice before the end.
+        let early = self.order == Order::Any && chunks.is_swarm() && chunks.free_bytes > 0;
+        !early
+            && usize::from(chunks.copies(chunk)) < MAX_COPIES
+            && !chunks.verified.contains(super::index(chunk))
+            && item.has(slot, chunk)
+            && taker.ahead + asked.bytes <= AT_LEAST * chunks.geometry.chunk_size()
+    }
+}
