@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use shoal_common::limits::{MAX_AHEAD, MAX_ASKS, MIB, MIN_CHUNK};
+use shoal_common::limits::{MAX_ASKS, MIB, MIN_CHUNK};
 
 use super::takeover::MAX_COPIES;
 use super::*;
@@ -52,6 +52,12 @@ fn plan(chunks: u64) -> Plan {
 fn ask(plan: &mut Plan, owner: u8, now: Instant) -> Vec<u32> {
     let asks = std::iter::from_fn(|| plan.next(id(owner), now));
     asks.flat_map(|ask| chunks(ask).1).collect()
+}
+
+/// The chunks that an owner is asked for, in the order of its answers.
+fn asked(plan: &Plan, owner: u8) -> Vec<(ItemId, u32)> {
+    let owner = plan.owners.iter().find(|known| known.id == id(owner)).unwrap();
+    owner.asked.iter().map(|asked| (asked.item, asked.chunk.unwrap())).collect()
 }
 
 /// Which chunks are asked for.
@@ -174,7 +180,7 @@ fn one_request_is_for_a_run_of_chunks_once_the_owner_is_known_to_be_fast() {
             longest = longest.max(chunks(next).1.len());
         }
         now += millis(1);
-        let first = plan.owners[0].asked[0].chunk.unwrap();
+        let first = asked(&plan, 1)[0].1;
         give(&mut plan, 1, first, now);
     }
     assert_eq!(longest, 4, "1 MiB in chunks of 256 KiB");
@@ -222,10 +228,9 @@ fn all_of_a_file_is_asked_for_wherever_it_begins() {
         plan.join(id(1));
         let mut came = Vec::new();
         while let [first, ..] = ask(&mut plan, 1, now)[..] {
-            let mut waiting: Vec<_> =
-                plan.owners[0].asked.iter().filter_map(|asked| asked.chunk).collect();
-            assert!(waiting.contains(&first));
-            for chunk in waiting.drain(..) {
+            let waiting = asked(&plan, 1);
+            assert!(waiting.contains(&(FILE, first)));
+            for (_, chunk) in waiting {
                 now += millis(1);
                 assert_eq!(give(&mut plan, 1, chunk, now), Verdict::Keep);
                 came.push(chunk);

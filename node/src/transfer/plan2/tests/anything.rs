@@ -297,7 +297,7 @@ fn sizes() -> impl Strategy<Value = Vec<u32>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     /// Whatever happened before: as long as one honest owner lives, and the
     /// others fail or go, every item becomes complete.
