@@ -267,6 +267,12 @@ impl Chunks {
         self.crowd.as_ref().is_some_and(|crowd| !crowd.is_empty())
     }
 
+    /// Partial owners that have a chunk.
+    #[cfg(test)]
+    pub(super) fn rarity(&self, chunk: u32) -> usize {
+        self.crowd.as_ref().map_or(0, |crowd| index(crowd.key(index(chunk)) >> 16))
+    }
+
     pub(super) fn length(&self, chunk: u32) -> u64 {
         let range = self.geometry.range(chunk);
         range.end - range.start
