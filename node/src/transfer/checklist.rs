@@ -13,7 +13,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::MIB;
 use shoal_common::name::SharedName;
 
-use super::job::{FileCounts, Failure, MAX_FAILURES};
+use super::job::{Failure, FileCounts, MAX_FAILURES};
 use super::plan::ItemId;
 
 /// Most small files that are open at once, and most bytes of them, which may be
@@ -206,9 +206,11 @@ impl Checklist {
         let Some(row) = self.row(item) else { return false };
         match is_small(row.size) {
             // One fits always, or none could ever come.
-            true => self.small.0 == 0
-                || self.small.0 < MAX_SMALL.0
-                    && self.small.1.saturating_add(row.size) <= MAX_SMALL.1,
+            true => {
+                self.small.0 == 0
+                    || self.small.0 < MAX_SMALL.0
+                        && self.small.1.saturating_add(row.size) <= MAX_SMALL.1
+            }
             false => self.large.len() < MAX_LARGE && !self.large.contains(&row.file),
         }
     }

@@ -24,8 +24,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::pace::Pace;
 use super::item::{Item, offer};
+use super::pace::Pace;
 use super::plan::{Ask, Part, Verdict};
 use super::swarm::{Event, Swarm};
 pub(super) use error::FetchError;
@@ -128,10 +128,7 @@ impl Owner {
     }
 
     /// What an owner says that is not asked anything at the moment.
-    fn unasked(
-        &mut self,
-        reply: Result<TransferReply, ConnectionError>,
-    ) -> Result<(), FetchError> {
+    fn unasked(&mut self, reply: Result<TransferReply, ConnectionError>) -> Result<(), FetchError> {
         match reply? {
             TransferReply::Have(have) => self.heard(&have),
             TransferReply::Unknown => Ok(()),
@@ -361,9 +358,11 @@ impl Owner {
         let (mut filled, mut hashed) = (0, 0);
         while filled < buffer.len() {
             let space = buffer.get_mut(filled..).unwrap_or_default();
-            let most = self.swarm.throttles.iter().fold(space.len(), |most, throttle| {
-                throttle.piece(most)
-            });
+            let most = self
+                .swarm
+                .throttles
+                .iter()
+                .fold(space.len(), |most, throttle| throttle.piece(most));
             let space = space.get_mut(..most).unwrap_or_default();
             let read = self.connection.read_raw(space);
             let read = match timeout(pace.patience(Instant::now()), read).await {

@@ -16,18 +16,19 @@ use std::time::Duration;
 use shoal_common::ident::Peer;
 use shoal_common::limits::{MAX_DOWNLOADS, MAX_JOBS, REQUEST_SIZE};
 use shoal_common::name::SharedName;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info_span, warn};
 
 use crate::volume::PartialDir;
 
-use super::attempt::{End, JobSettings, Why};
-use super::download::Download;
+use super::attempt::{End, JobSettings, Stop, Why};
+use super::download::{Download, Reading};
 use super::environment::Environment;
-use super::job::{JobId, JobInfo, Priority, Wanted, What};
+use super::job::{JobId, JobInfo, Order, Priority, Wanted, What};
 use super::rate::Throttle;
+use super::reader::Reader;
 use kept::List;
 use table::{Attempt, Launch, Outcome, Table};
 
@@ -140,7 +141,28 @@ impl Downloads {
             What::File(wanted) => self.inner.environment.catalog.find(&wanted.file),
             What::Tree(_) => None,
         }
-        .map(|shared| shared.name)
+        .map(|shared| shared.name.clone())
+    }
+
+    /// Fetches a file for somebody who reads it while it comes; nothing of it is
+    /// kept, and it is on no list. `owners` are known to have it.
+    pub fn read(&self, wanted: Wanted, owners: Vec<Peer>) -> Reader {
+        let wanted = Wanted { order: Order::Sequential, ..wanted };
+        let environment = Arc::clone(&self.inner.environment);
+        let info = watch::Sender::new(JobInfo::new(0, &wanted));
+        let (stop, watched) = (Stop::default(), info.subscribe());
+        let settings = JobSettings {
+            throttle: Throttle::unlimited(),
+            request: Arc::clone(&self.inner.request),
+        };
+        let span = info_span!("read", name = wanted.title());
+        let (chunks, begun) = oneshot::channel();
+        let read = watch::Sender::new(0);
+        let reading = Reading { chunks, read: read.subscribe() };
+        let download = Download::new(environment, 0, wanted, owners, info, stop.clone(), settings)
+            .into_reader(reading);
+        self.inner.environment.tasks.spawn(span, download.run());
+        Reader::new(begun, read, watched, stop)
     }
 
     /// Goes on with what was not over when this node ended last; what was

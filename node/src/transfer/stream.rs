@@ -87,7 +87,10 @@ mod tests {
         for size in [1, MIB, 1 << 40] {
             let geometry = Geometry::of(size).unwrap();
             let ahead = u64::from(horizon(geometry, 7) - 7);
-            assert!(ahead >= 2 && ahead * geometry.chunk_size() <= WINDOW.max(2 * geometry.chunk_size()));
+            assert!(
+                ahead >= 2
+                    && ahead * geometry.chunk_size() <= WINDOW.max(2 * geometry.chunk_size())
+            );
         }
     }
 }

@@ -10,9 +10,9 @@ use tracing::warn;
 
 use super::files::Done;
 use super::{Download, Ends, Target};
+use crate::catalog::Catalog;
 use crate::catalog::found::{ListedFile, Listing};
 use crate::catalog::pattern::typed_tree;
-use crate::catalog::Catalog;
 use crate::transfer::checklist::{Checklist, Row};
 use crate::transfer::job::{JobState, Sources, What};
 use crate::transfer::sink::is_here;
@@ -132,9 +132,8 @@ impl Download {
             // again.
             let other = environment.catalog.named(&wanted.name).is_some();
             let (volume, stop) = (environment.volume.clone(), tasks.cancelled().clone());
-            let look = move || {
-                !other && is_here(&volume, &wanted.name, wanted.file, wanted.size, &stop)
-            };
+            let look =
+                move || !other && is_here(&volume, &wanted.name, wanted.file, wanted.size, &stop);
             if tasks.spawn_blocking(look).await.unwrap_or_default() {
                 environment.catalog.refresh();
                 self.forget_partial();

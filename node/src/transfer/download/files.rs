@@ -11,6 +11,7 @@ use shoal_common::task::Tasks;
 use tokio::sync::mpsc;
 
 use super::{Download, Ends, Target};
+use crate::catalog::index::Shared;
 use crate::transfer::checklist::is_small;
 use crate::transfer::item::{Item, Place, offer};
 use crate::transfer::job::What;
@@ -19,7 +20,6 @@ use crate::transfer::plan::{ItemId, Offer};
 use crate::transfer::sink::{Sink, SinkError};
 use crate::transfer::stream::{Stream, horizon};
 use crate::transfer::writer::Outcome;
-use crate::catalog::index::Shared;
 use crate::volume::Stamp;
 
 /// Small files that may wait to be written: all that can be open at once.
@@ -425,4 +425,3 @@ impl Download {
         }
     }
 }
-
