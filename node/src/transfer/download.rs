@@ -105,8 +105,8 @@ pub(super) struct Download {
     work: Work,
     /// To who writes small files.
     small: Option<mpsc::Sender<Arrived>>,
-    /// Last chunks that came with manifests.
-    proofs: HashMap<ItemId, Vec<u8>>,
+    /// Last chunks that came with manifests, and from whom.
+    proofs: HashMap<ItemId, (NodeId, Vec<u8>)>,
     /// Why the download can't go on.
     failed: Option<String>,
     /// The name that a single file got.

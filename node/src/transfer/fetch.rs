@@ -292,7 +292,6 @@ impl Owner {
         let mut pace = Pace::new(Instant::now());
         self.read(&mut bytes, &mut hasher, &mut pace).await?;
         if !manifest.accepts(last, &hasher) {
-            self.swarm.plan().manifest(self.id, item.id, false, Instant::now());
             return Err(FetchError::Unproven);
         }
         self.manifest(item, manifest, bytes).await;
@@ -301,7 +300,7 @@ impl Owner {
 
     async fn manifest(&self, item: &Item, manifest: Manifest, last: Vec<u8>) {
         self.swarm.plan().manifest(self.id, item.id, true, Instant::now());
-        self.swarm.tell(Event::Manifest(item.id, manifest, last)).await;
+        self.swarm.tell(Event::Manifest(self.id, item.id, manifest, last)).await;
     }
 
     /// Receives a range of a run, and with it the chunks that end in it.

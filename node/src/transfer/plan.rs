@@ -421,6 +421,14 @@ impl Plan {
         if banned { Verdict::Banned } else { Verdict::Wrong }
     }
 
+    /// An owner gave so many verified bytes that it was not asked for as a chunk.
+    pub fn credit(&mut self, id: NodeId, bytes: u64) {
+        let slot = self.slot_for(id);
+        if let Some(owner) = self.owners.get_mut(slot) {
+            owner.given += bytes;
+        }
+    }
+
     /// A chunk from this owner that was to be kept could not be: it is to be
     /// fetched again.
     pub fn lost(&mut self, id: NodeId, item: ItemId, chunk: u32) {

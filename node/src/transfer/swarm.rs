@@ -29,7 +29,7 @@ pub(super) enum Event {
     /// An owner has a file no more, or not as it was.
     Withdrawn(NodeId, ItemId, Refusal),
     /// A manifest that fits, and the last chunk, which proves its size.
-    Manifest(ItemId, Manifest, Vec<u8>),
+    Manifest(NodeId, ItemId, Manifest, Vec<u8>),
     /// All chunks of a file are written.
     Whole(ItemId),
     /// The disk fails for a file.

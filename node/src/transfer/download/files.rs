@@ -182,12 +182,18 @@ impl Download {
     }
 
     /// An owner gave a manifest that fits.
-    pub(super) fn manifest(&mut self, id: ItemId, manifest: Manifest, last: Vec<u8>) {
+    pub(super) fn manifest(
+        &mut self,
+        owner: NodeId,
+        id: ItemId,
+        manifest: Manifest,
+        last: Vec<u8>,
+    ) {
         let Some(item) = self.swarm.item(id).filter(|item| item.manifest().is_none()) else {
             return;
         };
         if !last.is_empty() {
-            self.proofs.insert(id, last);
+            self.proofs.insert(id, (owner, last));
         }
         self.find_place(&item, Arc::new(manifest));
     }
@@ -249,17 +255,18 @@ impl Download {
         self.swarm.open(Arc::clone(item));
         self.swarm.news.notify_waiters();
         match proof {
-            Some((bytes, last)) => self.write_proof(item, last, &bytes),
+            Some(((owner, bytes), last)) => self.write_proof(item, (owner, last), &bytes),
             None if complete => self.whole(item.id),
             None => {}
         }
     }
 
     /// The chunk that proved the size need not come again.
-    fn write_proof(&mut self, item: &Arc<Item>, last: u32, bytes: &[u8]) {
+    fn write_proof(&mut self, item: &Arc<Item>, (owner, last): (NodeId, u32), bytes: &[u8]) {
         match item.write_at_once(last, bytes) {
             Ok(whole) => {
                 self.swarm.wrote(bytes.len() as u64);
+                self.swarm.plan().credit(owner, bytes.len() as u64);
                 if whole {
                     self.whole(item.id);
                 }

@@ -181,7 +181,9 @@ impl Download {
             Event::Wrong(id) => self.blame(id, "sent wrong bytes of"),
             Event::Fellows(ids) => self.meet(ids),
             Event::Whole(item) => self.whole(item),
-            Event::Manifest(item, manifest, last) => self.manifest(item, manifest, last),
+            Event::Manifest(owner, item, manifest, last) => {
+                self.manifest(owner, item, manifest, last);
+            }
             Event::Withdrawn(owner, item, refusal) => return self.withdrawn(owner, item, refusal),
             Event::Disk(item, error) => self.disk_failed(item, &error),
         }
