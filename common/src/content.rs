@@ -75,6 +75,13 @@ impl Geometry {
         u32::try_from(self.size.div_ceil(self.chunk_size)).unwrap_or(MAX_CHUNKS)
     }
 
+    /// The chunks that `bytes` touches, as far as there are any.
+    pub fn touched(&self, bytes: &Range<u64>) -> Range<u32> {
+        let index = |chunks: u64| u32::try_from(chunks).unwrap_or(MAX_CHUNKS).min(self.chunks());
+        let first = index(bytes.start / self.chunk_size);
+        first..index(bytes.end.div_ceil(self.chunk_size)).max(first)
+    }
+
     /// The bytes of chunk `index`; empty behind the end.
     pub fn range(&self, index: u32) -> Range<u64> {
         let start = (u64::from(index) * self.chunk_size).min(self.size);
@@ -100,6 +107,24 @@ impl ChunkSet {
         byte.is_some_and(|byte| byte >> (chunk % 8) & 1 == 1)
     }
 
+    /// Adds a chunk; from [`MAX_CHUNKS`] on there are none to be added.
+    pub fn insert(&mut self, chunk: u32) {
+        let Some(index) = usize::try_from(chunk / 8).ok().filter(|_| chunk < MAX_CHUNKS) else {
+            return;
+        };
+        if self.0.len() <= index {
+            self.0.resize(index + 1, 0);
+        }
+        if let Some(byte) = self.0.get_mut(index) {
+            *byte |= 1 << (chunk % 8);
+        }
+    }
+
+    /// Whether no chunk is among them.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|byte| *byte == 0)
+    }
+
     /// The chunks, in order; none from [`MAX_CHUNKS`] on.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         (0..MAX_CHUNKS)
@@ -112,17 +137,9 @@ impl ChunkSet {
 impl FromIterator<u32> for ChunkSet {
     /// Chunks from [`MAX_CHUNKS`] on are left out: there are none.
     fn from_iter<I: IntoIterator<Item = u32>>(chunks: I) -> Self {
-        let mut bytes = Vec::new();
-        for chunk in chunks.into_iter().filter(|&chunk| chunk < MAX_CHUNKS) {
-            let byte = usize::try_from(chunk / 8).unwrap_or(usize::MAX);
-            if bytes.len() <= byte {
-                bytes.resize(byte + 1, 0);
-            }
-            if let Some(byte) = bytes.get_mut(byte) {
-                *byte |= 1 << (chunk % 8);
-            }
-        }
-        Self(bytes)
+        let mut set = Self::default();
+        chunks.into_iter().for_each(|chunk| set.insert(chunk));
+        set
     }
 }
 

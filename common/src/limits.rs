@@ -136,6 +136,12 @@ pub const HEARTBEATS: (Duration, Duration) =
 /// Far below the second in which everyone is to know.
 pub const PUSH_PAUSE: Duration = Duration::from_millis(50);
 
+/// Least time between two messages on one connection about the chunks that are
+/// here: small beside the time that a chunk takes on a link of 100 Mbit/s (21
+/// ms), so that it is soon passed on; so large that an owner whose chunks come at
+/// thousands a second does not spend its time with telling.
+pub const HAVE_PAUSE: Duration = Duration::from_millis(25);
+
 /// From the start of a TCP connection to its being open.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -211,6 +217,12 @@ pub const MAX_OWNERS: usize = 32;
 /// Most other downloaders that one is told of by an owner: each will be told of
 /// others by those.
 pub const MAX_FELLOWS: usize = 64;
+
+/// Most contents that one connection follows with
+/// [`Have`](crate::protocol::transfer::TransferRequest::Have); the one that was
+/// asked for longest ago is dropped for the next. A downloader follows one for
+/// each connection, unless it fetches a tree of large files.
+pub const MAX_FOLLOWED: usize = 16;
 
 /// Most downloads under way at once in a node.
 pub const MAX_DOWNLOADS: usize = 64;

@@ -56,14 +56,14 @@ impl Index {
     }
 
     /// A file with this content, if there is one.
-    pub fn find(&self, file: &FileId) -> Option<&Shared> {
+    pub fn find(&self, file: &FileId) -> Option<&Arc<Shared>> {
         let name = self.by_content.get(file)?.first()?;
         self.get(name)
     }
 
     /// The file with this name.
-    pub fn get(&self, name: &SharedName) -> Option<&Shared> {
-        self.by_name.get(name).map(Arc::as_ref)
+    pub fn get(&self, name: &SharedName) -> Option<&Arc<Shared>> {
+        self.by_name.get(name)
     }
 
     /// All files, in order of their names.

@@ -9,6 +9,7 @@ pub mod index;
 pub mod pattern;
 
 mod hash;
+pub mod holding;
 mod store;
 
 mod own;

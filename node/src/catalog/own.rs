@@ -8,6 +8,7 @@ use shoal_common::protocol::search::{Match, Pattern};
 use tokio::sync::{Notify, watch};
 
 use super::found::FileInfo;
+use super::holding::Holdings;
 use super::index::{Index, Shared, select};
 use super::pattern::{Matcher, PatternError};
 use super::store;
@@ -23,6 +24,7 @@ pub struct Catalog {
 struct Inner {
     volume: Volume,
     index: Mutex<Index>,
+    holdings: Holdings,
     /// The index differs from what is on disk.
     unsaved: watch::Sender<bool>,
     /// Somebody wants the disk to be looked at.
@@ -37,6 +39,7 @@ impl Catalog {
         let inner = Inner {
             volume,
             index: Mutex::default(),
+            holdings: Holdings::default(),
             unsaved: watch::Sender::new(false),
             wanted: Arc::default(),
             complete: watch::Sender::new(false),
@@ -51,8 +54,18 @@ impl Catalog {
     }
 
     /// A file with this content.
-    pub fn find(&self, file: &FileId) -> Option<Shared> {
+    pub fn find(&self, file: &FileId) -> Option<Arc<Shared>> {
         self.index().find(file).cloned()
+    }
+
+    /// The contents that are here in part.
+    pub fn holdings(&self) -> &Holdings {
+        &self.inner.holdings
+    }
+
+    /// Changes whenever a file may have come or gone.
+    pub fn changes(&self) -> watch::Receiver<bool> {
+        self.inner.unsaved.subscribe()
     }
 
     /// The content that is known under this name.
@@ -70,7 +83,8 @@ impl Catalog {
         self.index().totals()
     }
 
-    /// The files that match, and whether there are more than may be told. Takes
+    /// The files that match, and whether there are more than may be told. A content
+    /// that is here in part only is found by its id alone. Takes
     /// time in proportion to the number of files, unless the pattern is an exact
     /// name or a content; others may use the catalog meanwhile.
     ///
@@ -79,6 +93,9 @@ impl Catalog {
     pub fn search(&self, pattern: &Pattern) -> Result<(Vec<Match>, bool), PatternError> {
         let matcher = Matcher::new(pattern)?;
         let candidates = self.index().candidates(&matcher);
+        if let (Matcher::Content(file), []) = (&matcher, candidates.as_slice()) {
+            return Ok((self.holdings().as_match(file).into_iter().collect(), false));
+        }
         Ok(select(&candidates, &matcher))
     }
 

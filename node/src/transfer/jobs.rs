@@ -84,7 +84,7 @@ impl Downloads {
     /// See [`StartError`].
     pub fn start(&self, wanted: Wanted, owners: Vec<Peer>) -> Result<JobId, StartError> {
         if let Some(shared) = self.environment.catalog.find(&wanted.file) {
-            return Err(StartError::Here(shared.name));
+            return Err(StartError::Here(shared.name.clone()));
         }
         let mut jobs = self.jobs();
         jobs.admit(wanted.file)?;

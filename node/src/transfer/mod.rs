@@ -10,7 +10,8 @@
 //!              ↘ fetch → plan         which chunk
 //!                     ↘ sink          verified chunks, to the disk
 //! serve → uploads                     who fetches, and how many may
-//!      ↘ window                       mapped file, to the socket
+//!      ↘ follow → fellows             who is told what is here, and of whom
+//!      ↘ source → outlet → window     file, to the socket
 //! ```
 
 // Words and decisions, without I/O.
@@ -23,7 +24,14 @@ pub mod roster;
 // Serving.
 mod window;
 
+mod outlet;
+
+mod fellows;
 mod uploads;
+
+mod source;
+
+mod follow;
 
 mod serve;
 
@@ -40,6 +48,8 @@ mod download;
 mod jobs;
 
 pub use environment::{Environment, Seek};
+pub use fellows::Fellows;
 pub use jobs::{CancelError, Downloads, StartError};
+pub use outlet::Io;
 pub use serve::serve_downloads;
 pub use uploads::Uploads;
