@@ -14,7 +14,7 @@ use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::content::{FileId, Manifest};
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{
-    FRAME_DEADLINE, HELLO_DEADLINE, MAX_CHUNK, MAX_TRANSFER_FRAME, STALL_DEADLINE,
+    FRAME_DEADLINE, HELLO_DEADLINE, LEAST_LIMIT, MAX_CHUNK, MAX_TRANSFER_FRAME, STALL_DEADLINE,
 };
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{ByteRange, TransferReply, TransferRequest};
@@ -354,4 +354,83 @@ async fn on_leaving_a_running_upload_may_end_and_nobody_new_is_served() {
     timeout(STALL_DEADLINE, owner.uploads.idle()).await.expect("it ends when the peer pauses");
     let reply = running.receive::<TransferReply>(1000, HELLO_DEADLINE).await;
     assert!(matches!(reply, Err(ConnectionError::Closed)), "{reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_number_of_uploads_can_be_set_while_they_run() {
+    let bytes = content(11, 100 * MIB);
+    let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
+    owner.uploads.set_slots(2);
+    let request = chunks(FileId::of(&bytes), &[(0, 5)]);
+    let mut sleepers = Vec::new();
+    for _ in 0..2 {
+        sleepers.push(reader_that_sleeps(&owner, &bytes).await);
+    }
+    eventually("both are served", || (owner.uploads.list().len() == 2).then_some(())).await;
+    let mut wire = guest(&owner).await;
+    assert_eq!(ask(&mut wire, &request).await, refused(Refusal::Busy));
+    owner.uploads.set_slots(3);
+    assert!(matches!(ask(&mut wire, &request).await, TransferReply::Bytes(_)));
+    raw(&mut wire, 5).await;
+    // Fewer, and nobody is cut off.
+    owner.uploads.set_slots(1);
+    assert_eq!(ask(&mut wire, &request).await, refused(Refusal::Busy));
+    drop(sleepers.pop());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(ask(&mut wire, &request).await, refused(Refusal::Busy));
+    assert_eq!(owner.uploads.list().len(), 2, "it and the other sleeper");
+}
+
+/// Many small ranges and a few large ones, asked for at once, of a limited
+/// owner: the limit is held over all connections together, and evenly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_holds_for_all_uploads_together() {
+    const RATE: usize = 4 * MIB;
+    let bytes = content(12, 8 * MIB);
+    let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
+    owner.uploads.throttle().set(Some(RATE as u64));
+    let file = FileId::of(&bytes);
+    let start = Instant::now();
+    let mut guests = tokio::task::JoinSet::new();
+    for length in [10_000, MIB] {
+        let mut wire = guest(&owner).await;
+        guests.spawn(async move {
+            let mut moved = 0;
+            while moved < RATE / 2 {
+                let request = chunks(file, &[(0, length as u64)]);
+                let reply = ask(&mut wire, &request).await;
+                assert!(matches!(reply, TransferReply::Bytes(_)), "{reply:?}");
+                moved += raw(&mut wire, length).await.len();
+            }
+            (moved, start.elapsed())
+        });
+    }
+    let done = guests.join_all().await;
+    let moved: usize = done.iter().map(|(moved, _)| moved).sum();
+    let due = moved as f64 / RATE as f64;
+    let took = start.elapsed().as_secs_f64();
+    assert!(took >= due * 0.95, "{moved} bytes in {took} s");
+    // Not much slower either; how much depends on the machine.
+    assert!(took <= due * 1.5 + 0.2, "{moved} bytes in {took} s");
+}
+
+/// A limit at which a range takes longer than a stall may: nobody is dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn time_at_the_limit_is_no_stall() {
+    let bytes = content(13, MIB);
+    let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
+    owner.uploads.throttle().set(Some(LEAST_LIMIT));
+    let mut wire = guest(&owner).await;
+    let length = LEAST_LIMIT * (STALL_DEADLINE.as_secs() + 3);
+    let request = chunks(FileId::of(&bytes), &[(0, length)]);
+    assert!(matches!(ask(&mut wire, &request).await, TransferReply::Bytes(_)));
+    let start = Instant::now();
+    let mut first = None;
+    let mut left = usize::try_from(length).unwrap();
+    while left > 0 {
+        left -= raw(&mut wire, left.min(1000)).await.len();
+        first.get_or_insert_with(|| start.elapsed());
+    }
+    assert!(start.elapsed() > STALL_DEADLINE, "{:?}", start.elapsed());
+    assert!(first.unwrap() < Duration::from_secs(2), "the first bytes came after {first:?}");
 }

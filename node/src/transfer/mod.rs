@@ -11,7 +11,8 @@
 //!               ↘ fetch → plan        which chunk
 //!                      ↘ sink         verified chunks, to the disk
 //! serve → uploads                     who fetches, and how many may
-//!      ↘ window                       mapped file, to the socket
+//!      ↘ follow → fellows             who is told what is here, and of whom
+//!      ↘ source → outlet → window     file, to the socket
 //! ```
 
 // Words and decisions, without I/O.
@@ -25,10 +26,16 @@ pub mod roster;
 mod schedule;
 
 // Serving.
-mod fellows;
 mod window;
 
+mod outlet;
+
+mod fellows;
 mod uploads;
+
+mod source;
+
+mod follow;
 
 mod serve;
 
@@ -57,6 +64,7 @@ mod jobs;
 pub use environment::{Answer, Environment, Network};
 pub use fellows::Fellows;
 pub use jobs::{Downloads, JobError, StartError};
+pub use outlet::Io;
 pub use rate::Throttle;
 pub use reader::Reader;
 pub use serve::serve_downloads;
