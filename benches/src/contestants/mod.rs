@@ -1,0 +1,8 @@
+//! Those who run, each in its own way.
+
+pub mod course;
+
+pub mod bare;
+pub mod shoal;
+pub mod torrent;
+pub mod web;

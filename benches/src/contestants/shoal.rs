@@ -1,0 +1,118 @@
+//! Shoal: a network of real nodes, and a download by `ctl`.
+
+use std::path::PathBuf;
+use std::thread;
+
+use super::course::Course;
+use crate::failure::{Failure, Outcome};
+use crate::figures::{median, three_digits};
+use crate::network::{Download, Network, Node};
+use crate::place::{delete, same};
+use crate::plot::Kind;
+use crate::race::{Contestant, Label};
+
+/// The name in all tables.
+pub const SHOAL: &str = "Shoal";
+
+/// Owners and guests of the content of a course.
+#[derive(Debug)]
+pub struct Shoal {
+    name: String,
+    /// What is asked for: a folder has a slash behind its name.
+    asked: String,
+    source: PathBuf,
+    guests: Vec<Node>,
+    owners: Vec<Node>,
+    _network: Network,
+    /// What each download said of itself.
+    downloads: Vec<Download>,
+}
+
+/// Its name and colour.
+pub fn label() -> Label {
+    Label { name: SHOAL.to_owned(), verified: "yes", kind: Kind::Ours }
+}
+
+impl Shoal {
+    /// Starts a network in which the owners have indexed the content and the
+    /// guests see all of them.
+    ///
+    /// # Errors
+    /// That does not come about.
+    pub fn start(course: &Course<'_>) -> Outcome<Self> {
+        let network = Network::start(course.setting, course.place)?;
+        let owner = |k| network.node(k, &course.owner(k), &[]);
+        let owners: Vec<_> = (0..course.owners).map(owner).collect::<Outcome<_>>()?;
+        let guest =
+            |k| network.node(course.owners + k, &course.place.folder(format!("node{k}"))?, &[]);
+        let guests: Vec<_> = (0..course.guests).map(guest).collect::<Outcome<_>>()?;
+        let folder = course.source().is_dir();
+        let asked = if folder { format!("{}/", course.name) } else { course.name.clone() };
+        let count = if folder { course.source().read_dir()?.count() } else { 1 };
+        for owner in &owners {
+            owner.comes_to_share(&asked, count)?;
+        }
+        if !folder {
+            for guest in &guests {
+                guest.sees_owners(&course.name, owners.len())?;
+            }
+        }
+        let (name, source) = (course.name.clone(), course.source());
+        Ok(Self { name, asked, source, guests, owners, _network: network, downloads: Vec::new() })
+    }
+
+    /// The node that fetches.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn guest(&self) -> Outcome<&Node> {
+        self.guests.first().ok_or_else(|| Failure::new("no node fetches"))
+    }
+
+    /// Those that serve.
+    pub fn owners(&self) -> &[Node] {
+        &self.owners
+    }
+}
+
+impl Contestant for Shoal {
+    fn run(&mut self) -> Outcome<f64> {
+        let start = std::time::Instant::now();
+        let asked = self.asked.as_str();
+        let downloads = thread::scope(|scope| {
+            let fetch =
+                |guest| scope.spawn(move || Node::download(guest, asked, &["--from", "all"]));
+            let all: Vec<_> = self.guests.iter().map(fetch).collect();
+            all.into_iter()
+                .map(|one| one.join().map_err(|_| Failure::new("a thread panicked"))?)
+                .collect::<Outcome<Vec<_>>>()
+        })?;
+        let together = start.elapsed().as_secs_f64();
+        let seconds = match downloads.as_slice() {
+            [one] => one.wall,
+            _ => together,
+        };
+        self.downloads.extend(downloads);
+        Ok(seconds)
+    }
+
+    fn check(&self) -> Outcome<()> {
+        self.guests.iter().try_for_each(|guest| same(&self.source, &guest.files.join(&self.name)))
+    }
+
+    fn clear(&mut self) -> Outcome<()> {
+        for guest in &self.guests {
+            delete(&guest.files.join(&self.name))?;
+        }
+        self.guests.iter().try_for_each(|guest| guest.comes_to_share(&self.asked, 0))
+    }
+
+    fn remark(&self) -> Option<String> {
+        let seconds: Vec<_> = self.downloads.iter().map(|download| download.seconds).collect();
+        let job = three_digits(median(&seconds)?);
+        Some(format!(
+            "Shoal's time is that of `ctl download`, search and manifest included; the job itself \
+             says {job} s (median)."
+        ))
+    }
+}

@@ -1,0 +1,87 @@
+//! `shoal-bench`: measures Shoal beside others; see the library of this package.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use shoal_bench::failure::Outcome;
+use shoal_bench::report::Section;
+use shoal_bench::say;
+use shoal_bench::scenarios::single;
+use shoal_bench::setting::Setting;
+
+/// Measures Shoal beside a bare reference program and others of its kind.
+#[derive(Debug, Parser)]
+#[command(name = "shoal-bench")]
+struct Cli {
+    /// Where `shoal-node`, `shoal-tracker` and `bare` are.
+    #[arg(long, value_name = "DIR", default_value = "target/release")]
+    bin: PathBuf,
+    /// A folder on a file system in memory.
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    tmpfs: PathBuf,
+    /// A folder on a disk.
+    #[arg(long, value_name = "DIR", default_value = "target")]
+    disk: PathBuf,
+    /// Where `rqbit` is, if not in the path.
+    #[arg(long, value_name = "FILE")]
+    rqbit: Option<PathBuf>,
+    /// The folder of `benchmarks.md`; without it, results are only printed.
+    #[arg(long, value_name = "DIR")]
+    docs: Option<PathBuf>,
+    /// Runs of each contestant.
+    #[arg(long, value_name = "COUNT", default_value_t = 7)]
+    rounds: usize,
+    /// Less of everything: to see that it works.
+    #[arg(long)]
+    quick: bool,
+    /// Only contestants with this in their names; can be repeated.
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// One file from several owners to one node.
+    Single(single::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let setting = Setting {
+        bin: cli.bin,
+        tmpfs: cli.tmpfs,
+        disk: cli.disk,
+        rqbit: cli.rqbit,
+        rounds: cli.rounds,
+        quick: cli.quick,
+        only: cli.only,
+    };
+    let published = run(&setting, &cli.scenario)
+        .and_then(|section| section.publish(&command(&cli.scenario), cli.docs.as_deref()));
+    match published {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say::note(format_args!("error: {failure}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(setting: &Setting, scenario: &Scenario) -> Outcome<Section> {
+    match scenario {
+        Scenario::Single(args) => single::run(setting, args),
+    }
+}
+
+/// How the script is told to do the same: the words from the scenario on.
+fn command(scenario: &Scenario) -> String {
+    let name = match scenario {
+        Scenario::Single(_) => "single",
+    };
+    let words = std::env::args().skip(1).skip_while(|word| word != name);
+    let words: Vec<_> = words.collect();
+    format!("scripts/bench.sh {}", words.join(" "))
+}

@@ -1,0 +1,3 @@
+//! What is measured, a scenario a module; each can be run alone.
+
+pub mod single;
