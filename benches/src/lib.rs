@@ -23,8 +23,10 @@ pub mod place;
 pub mod process;
 pub mod setting;
 
+pub mod link;
 pub mod network;
 pub mod pieces;
+pub mod watch;
 
 pub mod contestants;
 pub mod race;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use shoal_bench::failure::Outcome;
 use shoal_bench::report::Section;
 use shoal_bench::say;
-use shoal_bench::scenarios::single;
+use shoal_bench::scenarios::{faults, index, limits, memory, single, small, spread, start};
 use shoal_bench::setting::Setting;
 
 /// Measures Shoal beside a bare reference program and others of its kind.
@@ -46,6 +46,20 @@ struct Cli {
 enum Scenario {
     /// One file from several owners to one node.
     Single(single::Args),
+    /// A folder of many small files.
+    Small(small::Args),
+    /// One file from one owner to several nodes at once.
+    Spread(spread::Args),
+    /// From `shoal-node get` to the first byte.
+    Start,
+    /// Peaks of memory and descriptors.
+    Memory(memory::Args),
+    /// How fast a node learns what it shares.
+    Index,
+    /// Whether limits hold.
+    Limits,
+    /// Owners that are slow or far.
+    Faults,
 }
 
 fn main() -> ExitCode {
@@ -60,7 +74,7 @@ fn main() -> ExitCode {
         only: cli.only,
     };
     let published = run(&setting, &cli.scenario)
-        .and_then(|section| section.publish(&command(&cli.scenario), cli.docs.as_deref()));
+        .and_then(|section| section.publish(&command(), cli.docs.as_deref()));
     match published {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -73,15 +87,20 @@ fn main() -> ExitCode {
 fn run(setting: &Setting, scenario: &Scenario) -> Outcome<Section> {
     match scenario {
         Scenario::Single(args) => single::run(setting, args),
+        Scenario::Small(args) => small::run(setting, args),
+        Scenario::Spread(args) => spread::run(setting, args),
+        Scenario::Start => start::run(setting),
+        Scenario::Memory(args) => memory::run(setting, args),
+        Scenario::Index => index::run(setting),
+        Scenario::Limits => limits::run(setting),
+        Scenario::Faults => faults::run(setting),
     }
 }
 
 /// How the script is told to do the same: the words from the scenario on.
-fn command(scenario: &Scenario) -> String {
-    let name = match scenario {
-        Scenario::Single(_) => "single",
-    };
-    let words = std::env::args().skip(1).skip_while(|word| word != name);
-    let words: Vec<_> = words.collect();
+fn command() -> String {
+    let scenarios = Scenario::augment_subcommands(clap::Command::new(""));
+    let is_one = |word: &String| scenarios.get_subcommands().any(|one| one.get_name() == word);
+    let words: Vec<_> = std::env::args().skip(1).skip_while(|word| !is_one(word)).collect();
     format!("scripts/bench.sh {}", words.join(" "))
 }

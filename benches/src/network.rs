@@ -78,7 +78,7 @@ impl Network {
     ///
     /// # Errors
     /// It does not come up.
-    pub fn node(&self, k: u8, files: &Path, flags: &[&str]) -> Outcome<Node> {
+    pub fn node(&self, k: u8, files: &Path, flags: &[String]) -> Outcome<Node> {
         let name = format!("node{}", k + 1);
         let mut command = program(&self.program);
         command.args(["--name", &name, "--tracker", &self.address.to_string()]);
@@ -148,7 +148,7 @@ impl Node {
     /// # Errors
     /// It does not answer.
     pub fn shares(&self, start: &str) -> Outcome<usize> {
-        let files = self.ctl(&["show"])?;
+        let files = self.ctl(&["show", start])?;
         let begins = |file: &&Value| {
             field(file, "name").as_str().is_some_and(|name| name.starts_with(start))
         };

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use clap::ValueEnum;
 
@@ -40,7 +41,9 @@ impl Place {
     /// # Errors
     /// The disk's.
     pub fn new(base: &Path) -> Outcome<Self> {
-        let dir = base.join(format!("shoal-bench-{}", std::process::id()));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = base.join(format!("shoal-bench-{}-{count}", std::process::id()));
         fs::create_dir_all(&dir).attempt(format!("`{}`", dir.display()))?;
         // Programs get paths from other working folders.
         Ok(Self { dir: dir.canonicalize()? })
@@ -59,15 +62,6 @@ impl Place {
         let path = self.path(name);
         fs::create_dir_all(&path).attempt(format!("`{}`", path.display()))?;
         Ok(path)
-    }
-
-    /// Makes it empty.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn clear(&self) -> Outcome<()> {
-        fs::remove_dir_all(&self.dir)?;
-        Ok(fs::create_dir_all(&self.dir)?)
     }
 }
 

@@ -59,6 +59,8 @@ impl Label {
 pub struct Race {
     title: String,
     bytes: u64,
+    /// What is counted by the second, and how much of it a run moves.
+    rate: (&'static str, f64),
     entries: Vec<Entry>,
     remarks: Vec<String>,
 }
@@ -73,7 +75,14 @@ struct Entry {
 impl Race {
     /// Over so many bytes.
     pub fn new(title: impl Into<String>, bytes: u64) -> Self {
-        Self { title: title.into(), bytes, entries: Vec::new(), remarks: Vec::new() }
+        let rate = ("MB/s", bytes as f64 / 1e6);
+        Self { title: title.into(), bytes, rate, entries: Vec::new(), remarks: Vec::new() }
+    }
+
+    /// Over so many files: they are what is counted by the second.
+    pub fn files(mut self, count: u32) -> Self {
+        self.rate = ("files/s", f64::from(count));
+        self
     }
 
     /// Lets somebody take part; or says why not.
@@ -137,11 +146,11 @@ impl Race {
     /// What came out, in ratio to the one with the name `reference`.
     pub fn table(&self, reference: &str) -> Table {
         let unit = self.median_of(reference);
-        let head = ["", "verified", "median s", "least – most s", "MB/s", "ratio"];
+        let head = ["", "verified", "median s", "least – most s", self.rate.0, "ratio"];
         Table {
             title: self.title.clone(),
             head: head.map(str::to_owned).to_vec(),
-            lines: self.entries.iter().filter_map(|entry| entry.line(self.bytes, unit)).collect(),
+            lines: self.entries.iter().filter_map(|entry| entry.line(self.rate.1, unit)).collect(),
             remarks: self.remarks.clone(),
         }
     }
@@ -184,7 +193,7 @@ impl Entry {
         Ok(seconds)
     }
 
-    fn line(&self, bytes: u64, unit: Option<f64>) -> Option<Vec<String>> {
+    fn line(&self, amount: f64, unit: Option<f64>) -> Option<Vec<String>> {
         let median = median(&self.seconds)?;
         let (least, most) = spread(&self.seconds)?;
         Some(vec![
@@ -192,7 +201,7 @@ impl Entry {
             self.label.verified.to_owned(),
             three_digits(median),
             format!("{} – {}", three_digits(least), three_digits(most)),
-            three_digits(bytes as f64 / 1e6 / median),
+            three_digits(amount / median),
             ratio(median, unit),
         ])
     }

@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use super::course::{Course, Program};
 use crate::failure::Outcome;
+use crate::link::{self, Shape};
 use crate::plot::Kind;
-use crate::process::{Server, loopback, program, timed};
+use crate::process::{Server, free_address, loopback, program, timed};
 use crate::race::Label;
 
 /// The congestion control that the reference's senders use.
@@ -39,7 +40,7 @@ impl Owners {
     ///
     /// # Errors
     /// They don't come up.
-    pub fn start(course: &Course<'_>, congestion: Congestion) -> Outcome<Rc<Self>> {
+    pub fn start(course: &Course<'_>, congestion: Congestion) -> Outcome<Self> {
         let hashes = course.place.path(format!("{}.hashes", course.name));
         timed(course.program("bare").arg("hashes").arg(course.source()).arg(&hashes))?;
         let (mut servers, mut addresses) = (Vec::new(), Vec::new());
@@ -50,12 +51,27 @@ impl Owners {
             if congestion == Congestion::Default {
                 serve.args(["--congestion", "default"]);
             }
-            let log = course.place.path(format!("bare{k}-{congestion:?}.out"));
+            let log = course.place.path(format!("bare-{}.out", free_address(loopback(k))?.port()));
             let mut server = Server::start(&mut serve, &log)?;
             addresses.push(server.first_line()?.parse()?);
             servers.push(server);
         }
-        Ok(Rc::new(Self { _servers: servers, addresses, hashes }))
+        Ok(Self { _servers: servers, addresses, hashes })
+    }
+}
+
+impl Owners {
+    /// The same owners at the far end of a link each.
+    ///
+    /// # Errors
+    /// There is no address for it.
+    pub fn behind(mut self, shape: Shape) -> Outcome<Self> {
+        for address in &mut self.addresses {
+            let near = free_address(address.ip())?;
+            link::start(near, *address, shape)?;
+            *address = near;
+        }
+        Ok(self)
     }
 }
 
@@ -68,13 +84,9 @@ pub fn label(name: &str) -> Label {
 ///
 /// # Errors
 /// The disk's.
-pub fn receiver(
-    course: &Course<'_>,
-    name: &str,
-    owners: Rc<Owners>,
-    sync: bool,
-) -> Outcome<Program> {
+pub fn receiver(course: &Course<'_>, name: &str, owners: Owners, sync: bool) -> Outcome<Program> {
     let (bare, file) = (course.setting.program("bare"), course.name.clone());
+    let owners = Rc::new(owners);
     let serving = Rc::clone(&owners);
     Program::new(course, name, serving, move |_, folder| {
         let mut fetch = program(&bare);

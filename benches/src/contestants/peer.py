@@ -13,6 +13,7 @@ session = libtorrent.session({
     "enable_lsd": False,
     "enable_upnp": False,
     "enable_natpmp": False,
+    "enable_incoming_utp": False, "enable_outgoing_utp": False, "in_enc_policy": 2, "out_enc_policy": 2,
     "allow_multiple_connections_per_ip": True,
     "alert_mask": libtorrent.alert.category_t.status_notification
     | libtorrent.alert.category_t.error_notification,

@@ -23,7 +23,7 @@ pub struct Shoal {
     source: PathBuf,
     guests: Vec<Node>,
     owners: Vec<Node>,
-    _network: Network,
+    network: Network,
     /// What each download said of itself.
     downloads: Vec<Download>,
 }
@@ -40,8 +40,17 @@ impl Shoal {
     /// # Errors
     /// That does not come about.
     pub fn start(course: &Course<'_>) -> Outcome<Self> {
+        Self::start_with(course, |_| Vec::new())
+    }
+
+    /// The same, with flags for each node: owners are counted first, from 0 on,
+    /// then guests.
+    ///
+    /// # Errors
+    /// That does not come about.
+    pub fn start_with(course: &Course<'_>, flags: impl Fn(u8) -> Vec<String>) -> Outcome<Self> {
         let network = Network::start(course.setting, course.place)?;
-        let owner = |k| network.node(k, &course.owner(k), &[]);
+        let owner = |k| network.node(k, &course.owner(k), &flags(k));
         let owners: Vec<_> = (0..course.owners).map(owner).collect::<Outcome<_>>()?;
         let guest =
             |k| network.node(course.owners + k, &course.place.folder(format!("node{k}"))?, &[]);
@@ -58,7 +67,7 @@ impl Shoal {
             }
         }
         let (name, source) = (course.name.clone(), course.source());
-        Ok(Self { name, asked, source, guests, owners, _network: network, downloads: Vec::new() })
+        Ok(Self { name, asked, source, guests, owners, network, downloads: Vec::new() })
     }
 
     /// The node that fetches.
@@ -67,6 +76,20 @@ impl Shoal {
     /// There is none.
     pub fn guest(&self) -> Outcome<&Node> {
         self.guests.first().ok_or_else(|| Failure::new("no node fetches"))
+    }
+
+    /// The tracker and what its nodes need to know.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Waits until no node shares a file whose name begins so.
+    ///
+    /// # Errors
+    /// One goes on to share it.
+    pub fn nobody_shares(&self, start: &str) -> Outcome<()> {
+        let mut nodes = self.guests.iter().chain(&self.owners);
+        nodes.try_for_each(|node| node.comes_to_share(start, 0))
     }
 
     /// Those that serve.

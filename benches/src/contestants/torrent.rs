@@ -30,11 +30,6 @@ fn described(course: &Course<'_>) -> Outcome<PathBuf> {
     Ok(path)
 }
 
-/// The folder into which the content goes: rqbit leaves the name of a folder out.
-fn target(folder: &Path, course_name: &str, is_folder: bool) -> PathBuf {
-    if is_folder { folder.join(course_name) } else { folder.to_owned() }
-}
-
 // rqbit ----------------------------------------------------------------------
 
 /// rqbit: an instance for each owner.
@@ -50,10 +45,9 @@ pub fn rqbit_seeders(course: &Course<'_>) -> Outcome<Rc<Seeders>> {
     let (mut servers, mut peers) = (Vec::new(), Vec::new());
     for k in 0..course.owners {
         let (address, api) = (free_address(loopback(k))?, free_address(loopback(k))?);
-        let folder = target(&course.owner(k), &course.name, course.source().is_dir());
         let mut seed = calm(&rqbit, address);
         seed.args(["--http-api-listen-addr", &api.to_string(), "download", "--overwrite"]);
-        seed.arg("--output-folder").arg(folder).arg(&torrent);
+        seed.arg("--output-folder").arg(course.owner(k)).arg(&torrent);
         let mut server = Server::start(&mut seed, &course.place.path(format!("rqbit{k}.out")))?;
         server.until("seed", |_| Ok(seeds(api)))?;
         servers.push(server);
@@ -89,7 +83,6 @@ fn seeds(api: SocketAddr) -> bool {
 /// # Errors
 /// The disk's.
 pub fn rqbit(course: &Course<'_>, seeders: Rc<Seeders>) -> Outcome<Program> {
-    let (name, is_folder) = (course.name.clone(), course.source().is_dir());
     let peers: Vec<_> = seeders.peers.iter().map(ToString::to_string).collect();
     let serving = Rc::clone(&seeders);
     Program::new(course, "rqbit", serving, move |guest, folder| {
@@ -97,7 +90,7 @@ pub fn rqbit(course: &Course<'_>, seeders: Rc<Seeders>) -> Outcome<Program> {
         let mut fetch = calm(&seeders.program, address);
         fetch.args(["download", "--exit-on-finish", "--disable-http-api"]);
         fetch.args(["--initial-peers", &peers.join(",")]);
-        fetch.arg("--output-folder").arg(target(folder, &name, is_folder)).arg(&seeders.torrent);
+        fetch.arg("--output-folder").arg(folder).arg(&seeders.torrent);
         fetch
     })
 }
