@@ -26,6 +26,15 @@ struct Cli {
     /// Where `rqbit` is, if not in the path.
     #[arg(long, value_name = "FILE")]
     rqbit: Option<PathBuf>,
+    /// Where `run.sh` and `stop.sh` are: they start containers.
+    #[arg(long, value_name = "DIR", default_value = "scripts")]
+    scripts: PathBuf,
+    /// The label of the containers; nothing else has it.
+    #[arg(long, value_name = "NAME", default_value = "shoal-bench")]
+    project: String,
+    /// A `bare` that needs no libraries, for containers.
+    #[arg(long, value_name = "FILE")]
+    container_bare: Option<PathBuf>,
     /// The folder of `benchmarks.md`; without it, results are only printed.
     #[arg(long, value_name = "DIR")]
     docs: Option<PathBuf>,
@@ -69,12 +78,15 @@ fn main() -> ExitCode {
         tmpfs: cli.tmpfs,
         disk: cli.disk,
         rqbit: cli.rqbit,
+        scripts: cli.scripts,
+        project: cli.project,
+        container_bare: cli.container_bare,
         rounds: cli.rounds,
         quick: cli.quick,
         only: cli.only,
     };
     let published = run(&setting, &cli.scenario)
-        .and_then(|section| section.publish(&command(), cli.docs.as_deref()));
+        .and_then(|section| section.publish(&command(&setting), cli.docs.as_deref()));
     match published {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -97,10 +109,12 @@ fn run(setting: &Setting, scenario: &Scenario) -> Outcome<Section> {
     }
 }
 
-/// How the script is told to do the same: the words from the scenario on.
-fn command() -> String {
+/// How the script is told to do the same.
+fn command(setting: &Setting) -> String {
     let scenarios = Scenario::augment_subcommands(clap::Command::new(""));
     let is_one = |word: &String| scenarios.get_subcommands().any(|one| one.get_name() == word);
-    let words: Vec<_> = std::env::args().skip(1).skip_while(|word| !is_one(word)).collect();
-    format!("scripts/bench.sh {}", words.join(" "))
+    let quick = if setting.quick { " --quick" } else { "" };
+    let words = std::env::args().skip(1).skip_while(|word| !is_one(word));
+    let words = words.collect::<Vec<_>>().join(" ");
+    format!("scripts/bench.sh{quick} --rounds {} {words}", setting.rounds)
 }

@@ -99,6 +99,13 @@ fn name_of(command: &Command) -> String {
     program.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// The line that says why: the first that says so, else the last.
+fn reason(said: &str) -> &str {
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let why = lines.clone().find_map(|line| line.strip_prefix("error: "));
+    why.or_else(|| lines.next_back()).unwrap_or("it said nothing")
+}
+
 /// Kills the program when its time is over, unless what this returns is gone.
 fn watch(child: &Child) -> Sender<()> {
     let (over, until) = channel();
@@ -190,8 +197,7 @@ impl Server {
     fn trouble(&self, what: &str) -> Failure {
         let mut said = String::new();
         File::open(&self.log).and_then(|mut log| log.read_to_string(&mut said)).ok();
-        let last = said.lines().last().unwrap_or("it said nothing");
-        Failure::new(format!("`{}` {what}: {last}", self.name))
+        Failure::new(format!("`{}` {what}: {}", self.name, reason(&said)))
     }
 }
 
@@ -251,6 +257,7 @@ mod tests {
             failed.to_string().contains("3") && failed.to_string().ends_with("reason"),
             "{failed}"
         );
+        assert_eq!(reason("note\nerror: no `--up`\n\nsee --help\n"), "no `--up`");
         assert!(timed(&mut program("/nowhere")).is_err());
         let (seconds, output) = timed(program("sh").args(["-c", "sleep 0.05; echo x"])).unwrap();
         assert!(seconds >= 0.05 && output.stdout == b"x\n");

@@ -31,7 +31,7 @@ pub trait Contestant {
     /// That fails.
     fn clear(&mut self) -> Outcome<()>;
 
-    /// What it has to say in the end about how it went.
+    /// What it has to say in the end about how it went: a phrase.
     fn remark(&self) -> Option<String> {
         None
     }
@@ -100,7 +100,7 @@ impl Race {
 
     fn missing(&mut self, name: &str, reason: String) {
         say::note(format_args!("{name} does not take part: {reason}"));
-        self.remarks.push(format!("{name} is missing: {reason}."));
+        self.remarks.push(format!("{name} is missing: {}.", reason.trim_end_matches('.')));
     }
 
     /// Runs all in turns, every second round in the opposite order; so nobody
@@ -125,7 +125,9 @@ impl Race {
         for entry in out {
             self.missing(&entry.label.name, entry.trouble.unwrap_or_default());
         }
-        let said = self.entries.iter().filter_map(|entry| entry.contestant.remark());
+        let said = self.entries.iter().filter_map(|entry| {
+            Some(format!("{}: {}.", entry.label.name, entry.contestant.remark()?))
+        });
         self.remarks.extend(said);
         Ok(())
     }

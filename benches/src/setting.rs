@@ -16,6 +16,12 @@ pub struct Setting {
     pub disk: PathBuf,
     /// Where `rqbit` is, if not in the path.
     pub rqbit: Option<PathBuf>,
+    /// Where `run.sh` and `stop.sh` are.
+    pub scripts: PathBuf,
+    /// The label of our containers, and the beginning of their names.
+    pub project: String,
+    /// A `bare` without libraries, for containers that have none.
+    pub container_bare: Option<PathBuf>,
     /// Runs of each contestant.
     pub rounds: usize,
     /// Less of everything: to see that it works.

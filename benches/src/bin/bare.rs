@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use shoal_bench::bare::fetch::Manner;
 use shoal_bench::bare::hashes::{CHUNK, Hashes};
 use shoal_bench::bare::{fetch, serve};
-use shoal_bench::failure::Outcome;
+use shoal_bench::failure::{Attempt, Failure, Outcome};
 use shoal_bench::{say, size};
 
 /// Moves one file with as little as a verified download needs.
@@ -62,6 +62,13 @@ enum Task {
         #[arg(long)]
         sync: bool,
     },
+    /// Runs a program and prints behind its output how many seconds it took:
+    /// where a shell is missing.
+    Time {
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
 }
 
 fn buffer(text: &str) -> Result<u64, String> {
@@ -96,6 +103,12 @@ fn run(task: Task, start: Instant) -> Outcome<()> {
             fetch::run(&to, &Hashes::load(&hashes)?, &from, manner)?;
             say::result(format_args!("{:.6}", start.elapsed().as_secs_f64()));
             Ok(())
+        }
+        Task::Time { words } => {
+            let (program, arguments) = words.split_first().ok_or(Failure::new("no program"))?;
+            let status = Command::new(program).args(arguments).status().attempt(program)?;
+            say::result(format_args!("{:.6}", start.elapsed().as_secs_f64()));
+            if status.success() { Ok(()) } else { Err(Failure::new(status.to_string())) }
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod course;
 
 pub mod bare;
+pub mod container;
 pub mod rsync;
 pub mod shoal;
 pub mod torrent;

@@ -94,7 +94,11 @@ pub fn run(setting: &Setting) -> Outcome<Section> {
             }
             Err(failure) => {
                 say::note(format_args!("{}: {failure}", case.name));
-                table.remarks.push(format!("{} is missing: {failure}.", case.name));
+                table.remarks.push(format!(
+                    "{} is missing: {}.",
+                    case.name,
+                    failure.to_string().trim_end_matches('.')
+                ));
             }
         }
     }

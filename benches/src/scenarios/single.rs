@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::contestants::bare::{self, Congestion, Owners, REFERENCE, REFERENCE_SYNCED};
+use crate::contestants::container::{self, Fleet};
 use crate::contestants::course::Course;
 use crate::contestants::shoal::{self, Shoal};
 use crate::contestants::torrent;
@@ -28,6 +29,9 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values = ["1", "3", "6"],
           value_parser = clap::value_parser!(u8).range(1..=32))]
     pub owners: Vec<u8>,
+    /// Owners and receiver in containers, as `scripts/run.sh` starts them.
+    #[arg(long)]
+    pub containers: bool,
 }
 
 /// Measures.
@@ -35,9 +39,11 @@ pub struct Args {
 /// # Errors
 /// The machine's; a contestant that fails becomes a remark.
 pub fn run(setting: &Setting, args: &Args) -> Outcome<Section> {
+    let (prefix, how) =
+        if args.containers { ("containers", "in containers, ") } else { ("single", "") };
     let mut section = Section {
-        id: format!("single-{}", args.place.word()),
-        title: format!("One file from several owners, on {}", args.place.word()),
+        id: format!("{prefix}-{}", args.place.word()),
+        title: format!("One file from several owners, {how}on {}", args.place.word()),
         text: TEXT.replace("{rounds}", &setting.rounds.to_string()),
         ..Section::default()
     };
@@ -45,7 +51,11 @@ pub fn run(setting: &Setting, args: &Args) -> Outcome<Section> {
         for &owners in &args.owners {
             let place = setting.place(args.place)?;
             let course = Course::file(setting, &place, bytes, owners)?;
-            let race = race(&course, args.place)?;
+            let race = if args.containers {
+                in_containers(&course, args.place)?
+            } else {
+                race(&course, args.place)?
+            };
             let reference = match args.place {
                 Where::Tmpfs => REFERENCE,
                 Where::Disk => REFERENCE_SYNCED,
@@ -61,21 +71,38 @@ const TEXT: &str = "From several owners to one node on one machine, page cache w
     rounds in which all take turns. Seconds from the start of the fetching program to its end. \
     *bare reference* does only the necessary: `sendfile`, `recv` into a small buffer, BLAKE3 of \
     every chunk of 1 MiB against known hashes, `pwrite`; a connection and a thread for each owner, \
-    congestion control reno. *ratio* is to its median. Shoal always syncs a file before it gets \
-    its name.";
+    congestion control reno. *ratio* is to its median. Shoal is timed by `ctl download --from all` on a running node, search and \
+    manifest included; it always syncs a file before it gets its name.";
 
 fn race(course: &Course<'_>, place: Where) -> Outcome<Race> {
-    let owners = course.owners;
-    let owners_word = if owners == 1 { "owner" } else { "owners" };
-    let title =
-        format!("{} from {owners} {owners_word}, {}", size::words(course.bytes), place.word());
-    let mut race = Race::new(title, course.bytes);
+    let mut race = Race::new(title(course, place), course.bytes);
     add_ours(&mut race, course, place);
     add_copies(&mut race, course, place);
-    add_web(&mut race, course);
-    add_torrents(&mut race, course);
+    add_others(&mut race, course);
     race.run(course.setting.rounds, course.setting.memory())?;
     Ok(race)
+}
+
+fn in_containers(course: &Course<'_>, place: Where) -> Outcome<Race> {
+    let title = format!("{}, in containers", title(course, place));
+    let mut race = Race::new(title, course.bytes);
+    let setting = course.setting;
+    let fleet = shared(Fleet::start(course));
+    if place == Where::Disk {
+        add(&mut race, setting, bare::label(REFERENCE_SYNCED), || {
+            container::Bare::new(fleet()?, true)
+        });
+    }
+    add(&mut race, setting, bare::label(REFERENCE), || container::Bare::new(fleet()?, false));
+    add(&mut race, setting, shoal::label(), || Ok(container::Shoal(fleet()?)));
+    race.run(setting.rounds, setting.memory())?;
+    Ok(race)
+}
+
+fn title(course: &Course<'_>, place: Where) -> String {
+    let owners = if course.owners == 1 { "owner" } else { "owners" };
+    let bytes = size::words(course.bytes);
+    format!("{bytes} from {} {owners}, {}", course.owners, place.word())
 }
 
 /// Adds somebody who is wanted; the attempt to prepare is made only then.
@@ -115,22 +142,32 @@ fn add_copies(race: &mut Race, course: &Course<'_>, place: Where) {
     }
 }
 
-fn add_web(race: &mut Race, course: &Course<'_>) {
+/// With larger files than this, only some of the others take part, and only
+/// with the usual number of owners: a run takes many seconds then.
+const LARGE: u64 = 1 << 30;
+
+/// How many owners a file usually has here.
+const USUAL: u8 = 3;
+
+fn add_others(race: &mut Race, course: &Course<'_>) {
+    if course.bytes > LARGE && course.owners != USUAL {
+        race.remark("Others take part with three owners.");
+        return;
+    }
     let setting = course.setting;
     let mirrors = shared(Mirrors::start(course));
-    add(race, setting, Label::other("curl, one nginx", "no"), || web::curl(course, mirrors()?));
-    let name = |how| format!("aria2, {} nginx{how}", course.owners);
-    add(race, setting, Label::other(name(""), "no"), || web::aria2(course, mirrors()?));
-    add(race, setting, Label::other(name(", verified"), "yes"), || {
+    let aria2 = |how| Label::other(format!("aria2, {} nginx{}", course.owners, how), "no");
+    add(race, setting, Label { verified: "yes", ..aria2(", verified") }, || {
         web::aria2_verified(course, mirrors()?)
     });
-}
-
-fn add_torrents(race: &mut Race, course: &Course<'_>) {
-    let setting = course.setting;
     add(race, setting, Label::other("rqbit", "yes"), || {
         torrent::rqbit(course, torrent::rqbit_seeders(course)?)
     });
+    if course.bytes > LARGE {
+        return;
+    }
+    add(race, setting, aria2(""), || web::aria2(course, mirrors()?));
+    add(race, setting, Label::other("curl, one nginx", "no"), || web::curl(course, mirrors()?));
     add(race, setting, Label::other("libtorrent", "yes"), || {
         torrent::libtorrent(course, torrent::libtorrent_seeders(course)?)
     });
