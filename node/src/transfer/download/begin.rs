@@ -130,7 +130,8 @@ impl Download {
         if let What::File(wanted) = self.wanted.what.clone() {
             // Another content that is known under this name need not be read
             // again.
-            let other = environment.catalog.named(&wanted.name).is_some();
+            let known = environment.catalog.named(&wanted.name);
+            let other = known.is_some_and(|known| known != wanted.file);
             let (volume, stop) = (environment.volume.clone(), tasks.cancelled().clone());
             let look =
                 move || !other && is_here(&volume, &wanted.name, wanted.file, wanted.size, &stop);
