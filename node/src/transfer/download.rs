@@ -178,7 +178,10 @@ impl Download {
         self.note(Course::UnderWay);
         let (volume, wanted) = (self.environment.volume.clone(), self.wanted.clone());
         // Another content that is known under this name need not be read again.
-        let other = self.environment.catalog.named(&wanted.name).is_some();
+        // This one may have become known just now: its name was given to it, and
+        // the node killed before it could forget the download.
+        let known = self.environment.catalog.named(&wanted.name);
+        let other = known.is_some_and(|known| known != wanted.file);
         let stop = self.tasks.cancelled().clone();
         let look = move || {
             let here = !other && is_here(&volume, &wanted.name, wanted.file, wanted.size, &stop);
