@@ -42,7 +42,11 @@ impl Download {
         if !*told && now.duration_since(*since) >= TELL_AFTER {
             *told = true;
             self.environment.notices.say(&reason);
-            self.note(Course::UnderWay);
+            // Whoever opens the sink notes it too, and more; two at once would
+            // take the unfinished note away from each other.
+            if self.opening.is_none() {
+                self.note(Course::UnderWay);
+            }
         }
         self.reason = Some(reason);
     }
