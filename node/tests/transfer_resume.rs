@@ -125,18 +125,6 @@ async fn on_leaving_running_ones_may_end_and_the_others_go_on_next_time() {
 /// A file system of `size` bytes; `None` where this user may not make one.
 struct SmallDisk(tempfile::TempDir);
 
-/// Says that this test did not run: on standard output, and to whoever counts
-/// the tests, in the file that `SHOAL_SKIPS` names.
-fn skipped(reason: &str) {
-    use std::io::Write;
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    println!("SKIPPED: {test}: {reason}");
-    if let Some(path) = std::env::var_os("SHOAL_SKIPS") {
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        writeln!(file, "{test}: {reason}").unwrap();
-    }
-}
-
 impl SmallDisk {
     fn new(size: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
@@ -148,7 +136,7 @@ impl SmallDisk {
             return Some(Self(dir));
         }
         assert!(std::env::var_os("CI").is_none(), "a small tmpfs can't be mounted");
-        skipped("a small tmpfs can only be mounted by root");
+        common::skipped("a small tmpfs can only be mounted by root");
         None
     }
 }

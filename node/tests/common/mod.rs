@@ -25,6 +25,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
+pub mod guest;
+pub mod link;
 pub mod rogue;
 
 /// Longest wait for something that should happen.
@@ -58,6 +60,18 @@ pub async fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T
         }
         assert!(start.elapsed() < PATIENCE, "in {PATIENCE:?} not seen: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Says that this test did not run: on standard output, and to whoever counts
+/// the tests, in the file that `SHOAL_SKIPS` names.
+pub fn skipped(reason: &str) {
+    use std::io::Write;
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    println!("SKIPPED: {test}: {reason}");
+    if let Some(path) = std::env::var_os("SHOAL_SKIPS") {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        writeln!(file, "{test}: {reason}").unwrap();
     }
 }
 
