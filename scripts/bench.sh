@@ -38,7 +38,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --quick) quick=yes ;;
     --rounds) [ $# -ge 2 ] || misuse "\`$1\` needs a value"
-      number "$2" && [ "$((10#$2))" -ge 1 ] || misuse "\`--rounds $2\`: use a number from 1 to 9999"
+      [[ $2 =~ ^0*[1-9][0-9]{0,3}$ ]] || misuse "\`--rounds $2\`: use a number from 1 to 9999"
       rounds=$((10#$2)); shift ;;
     --only) [ $# -ge 2 ] || misuse "\`$1\` needs a value"; options+=(--only "$2"); shift ;;
     --print) print=yes ;;
@@ -57,7 +57,7 @@ options+=(--rounds "$rounds")
 for tool in cargo split sha1sum date; do
   have "$tool" || fail "\`$tool\` is not installed; the bench needs it"
 done
-[ -d /dev/shm ] && [ -w /dev/shm ] || fail "/dev/shm is not there or not writable: files in memory go there"
+[[ -d /dev/shm && -w /dev/shm ]] || fail "/dev/shm is not there or not writable: files in memory go there"
 
 # Says which contestants will be missing; their lines in the tables say it again.
 name_missing() {
@@ -84,8 +84,9 @@ build() {
     fail "\`cargo build\` failed: its messages stand above"
 }
 
-# In the containers there are no libraries.
+# In the containers there are no libraries. Their image is ours, like all else that runs there.
 build_for_containers() {
+  SHOAL_PROJECT=$bench_project "$root/scripts/config.sh"
   local host; host=$(rustc -vV | sed -n 's/^host: //p')
   (cd "$root" && RUSTFLAGS="${RUSTFLAGS-} -C target-feature=+crt-static" \
     cargo build --release --locked --target "$host" -p shoal-bench --bin bare) >&2 ||
@@ -102,6 +103,7 @@ clean_up() {
   if have docker && [ -n "$(docker ps -aq --filter "label=shoal=$bench_project" 2>/dev/null)" ]; then
     SHOAL_PROJECT=$bench_project SHOAL_VOLUMES=$memory/VOLUMES SHOAL_LOGS=$memory/LOGS "$root/scripts/stop.sh" || true
   fi
+  if have docker; then docker image rm "$bench_project:latest" >/dev/null 2>&1 || true; fi
   rm -rf "$memory" "$disk"
 }
 
@@ -122,7 +124,7 @@ mkdir -p "$disk"
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 options+=(--bin "$target/release" --tmpfs "$memory" --disk "$disk" --scripts "$root/scripts" --project "$bench_project")
-[ -n "$(docker_missing)" ] || build_for_containers
+if [ -z "$(docker_missing)" ] && [[ $# -eq 0 || " $* " == *" --containers "* ]]; then build_for_containers; fi
 
 if [ $# -gt 0 ]; then
   measure "$@"

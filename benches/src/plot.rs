@@ -46,9 +46,9 @@ pub struct Panel {
 }
 
 // In pixels.
-const WIDTH: f64 = 840.0;
-const LEFT: f64 = 250.0;
-const RIGHT: f64 = 660.0;
+const WIDTH: f64 = 900.0;
+const LEFT: f64 = 310.0;
+const RIGHT: f64 = 720.0;
 const ROW: f64 = 24.0;
 const TITLE: f64 = 36.0;
 const GAP: f64 = 14.0;

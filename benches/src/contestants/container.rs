@@ -155,7 +155,6 @@ impl Fleet {
 impl Drop for Fleet {
     fn drop(&mut self) {
         timed(&mut self.script("stop.sh")).ok();
-        timed(program("docker").args(["image", "rm", &format!("{}:latest", self.project)])).ok();
     }
 }
 
