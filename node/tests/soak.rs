@@ -5,7 +5,7 @@
 
 // Tests may fail loudly, their helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
-#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+#![allow(clippy::indexing_slicing)]
 #![allow(unreachable_pub)] // modules of this program
 
 mod common;

@@ -130,7 +130,7 @@ impl Ends {
             if *self.passing.borrow_and_update() == Passing::Silent {
                 return swallow(near).await;
             }
-            let Ok(far) = TcpStream::connect(self.to).await else { return };
+            let Ok(far) = self.far_end().await else { return };
             near.set_nodelay(true).ok();
             far.set_nodelay(true).ok();
             let (near_in, near_out) = near.into_split();
@@ -145,6 +145,14 @@ impl Ends {
             () = both => {}
             _ = cut => {}
         }
+    }
+
+    /// The owner shall feel how slow the link is: what is in buffers here has
+    /// left it.
+    async fn far_end(&self) -> std::io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(u32::try_from(SLACK).unwrap())?;
+        socket.connect(self.to).await
     }
 }
 
@@ -168,6 +176,11 @@ struct UnderWay {
     _room: OwnedSemaphorePermit,
 }
 
+/// Bytes that pass at a rate in some time.
+fn passed(rate: u64, time: Duration) -> usize {
+    usize::try_from(u128::from(rate) * time.as_nanos() / 1_000_000_000).unwrap()
+}
+
 impl Lane {
     fn new(manner: Manner) -> Self {
         Self { manner, free: Mutex::new(Instant::now()), passed: AtomicU64::new(0) }
@@ -175,14 +188,12 @@ impl Lane {
 
     /// Bytes that the link takes at once.
     fn piece(&self) -> usize {
-        let in_step = |rate: u64| (rate as f64 * STEP.as_secs_f64()) as usize;
-        self.manner.rate.map_or(PIECE, |rate| in_step(rate).clamp(1024, PIECE))
+        self.manner.rate.map_or(PIECE, |rate| passed(rate, STEP).clamp(1024, PIECE))
     }
 
     /// Bytes under way at most.
     fn room(&self) -> usize {
-        let rate = self.manner.rate.unwrap_or(1 << 30);
-        (rate as f64 * self.manner.delay.as_secs_f64()) as usize + SLACK
+        passed(self.manner.rate.unwrap_or(1 << 30), self.manner.delay) + SLACK
     }
 
     /// When `bytes` have entered the link.
