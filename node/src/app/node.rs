@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, info_span, warn};
 
 use super::known::Known;
+use super::limits::InForce;
 use super::{App, Inner};
 use crate::catalog::ask::ask;
 use crate::catalog::serve::answer;
@@ -137,6 +138,7 @@ impl Node {
             notices: notices.clone(),
             tasks: bulk_tasks,
         });
+        let limits = InForce::new(config.limits, &uploads, &downloads);
         let inner = Inner {
             hello,
             tracker: config.tracker.clone(),
@@ -146,6 +148,7 @@ impl Node {
             catalog,
             downloads,
             uploads,
+            limits,
             known: Known::default(),
             exit: watch::Sender::new(false),
         };

@@ -6,10 +6,11 @@
 //!
 //! [`Stop`]: super::attempt::Stop
 
+mod keeper;
 mod kept;
 mod table;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,13 +22,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info_span, warn};
 
-use crate::volume::PartialDir;
+use crate::volume::{PartialDir, Volume};
 
 use super::attempt::{End, JobSettings, Why};
 use super::download::Download;
 use super::environment::Environment;
 use super::job::{JobId, JobInfo, Priority, Wanted, What};
 use super::rate::Throttle;
+use super::stats::{StatRow, Stats};
+use keeper::Keeper;
 use kept::List;
 use table::{Attempt, Launch, Outcome, Table};
 
@@ -37,6 +40,9 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 /// How long is waited for what a person was told to be done: an attempt that
 /// ends, the list on the disk. Slower, and they are told before it is.
 const SETTLING: Duration = Duration::from_secs(5);
+
+/// Where it is kept how long downloads took, in the node's own state.
+const STATS: &str = "stats";
 
 /// Why a download does not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,10 +94,9 @@ struct Inner {
     environment: Arc<Environment>,
     table: Mutex<Table>,
     request: Arc<AtomicU64>,
-    /// The version of the list that was written last.
-    written: watch::Sender<u64>,
-    /// Whether somebody is writing it.
-    writing: AtomicBool,
+    list: Arc<Keeper>,
+    stats: Mutex<Stats>,
+    stats_kept: Arc<Keeper>,
     /// Cancelled when nothing happens any more.
     left: CancellationToken,
 }
@@ -100,12 +105,14 @@ impl Downloads {
     /// None under way; those of an earlier life wait for [`Self::resume`].
     pub fn new(environment: Environment) -> Self {
         let table = Table::new(List::read(&environment.volume), MAX_DOWNLOADS);
+        let stats = Mutex::new(read_stats(&environment.volume));
         let inner = Inner {
             environment: Arc::new(environment),
             table: Mutex::new(table),
             request: Arc::new(AtomicU64::new(REQUEST_SIZE)),
-            written: watch::Sender::new(0),
-            writing: AtomicBool::new(false),
+            list: Arc::default(),
+            stats,
+            stats_kept: Arc::default(),
             left: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -298,9 +305,7 @@ impl Downloads {
             if let Some(gone) = gone {
                 gone.cancelled().await;
             }
-            let version = self.table().version();
-            // The sender lives as long as `self`.
-            self.inner.written.subscribe().wait_for(|written| *written >= version).await.ok();
+            self.inner.list.written().await;
         };
         timeout(SETTLING, rests).await.ok();
     }
@@ -352,12 +357,14 @@ impl Downloads {
         for launch in launches {
             self.launch(launch);
         }
-        if self.table().version() != *self.inner.written.borrow()
-            && !self.inner.writing.swap(true, Ordering::AcqRel)
-        {
+        if self.table().has_changed() {
             let downloads = self.clone();
-            // Away from those who must not wait for a disk.
-            self.inner.environment.tasks.spawn_blocking(move || downloads.write());
+            self.inner.list.changed(&self.inner.environment.tasks, move || {
+                let list = downloads.table().kept();
+                if let Err(error) = list.write(&downloads.inner.environment.volume) {
+                    warn!("cannot write down what is being downloaded: {error}");
+                }
+            });
         }
     }
 
@@ -367,7 +374,8 @@ impl Downloads {
         let environment = Arc::clone(&self.inner.environment);
         let settings = JobSettings { throttle, request: Arc::clone(&self.inner.request) };
         let stop = attempt.stop.clone();
-        let ending = Ending { downloads: self.clone(), job, attempt, outcome: None };
+        let request = self.request_size();
+        let ending = Ending { downloads: self.clone(), job, attempt, request, outcome: None };
         let download = Download::new(environment, job, wanted, owners, info, stop, settings);
         self.inner.environment.tasks.spawn(span, async move {
             let end = download.run().await;
@@ -375,21 +383,31 @@ impl Downloads {
         });
     }
 
-    /// Writes the list until the newest one is written. Blocks.
-    fn write(&self) {
-        loop {
-            let (version, list) = self.table().kept();
-            if let Err(error) = list.write(&self.inner.environment.volume) {
-                warn!("cannot write down what is being downloaded: {error}");
-            }
-            self.inner.written.send_replace(version);
-            self.inner.writing.store(false, Ordering::Release);
-            // Whoever made a change in between has seen a writer, and left it to us.
-            let newest = self.table().version() == version;
-            if newest || self.inner.writing.swap(true, Ordering::AcqRel) {
-                return;
-            }
+    /// How long past downloads took.
+    pub fn stats(&self) -> Vec<StatRow> {
+        self.locked_stats().rows()
+    }
+
+    /// A download is over: how long it took is worth knowing.
+    fn record(&self, job: JobId, begun: u64) {
+        let Ok(info) = self.get(job) else { return };
+        if !self.locked_stats().record(&info, begun, self.request_size()) {
+            return;
         }
+        let downloads = self.clone();
+        self.inner.stats_kept.changed(&self.inner.environment.tasks, move || {
+            let encoded = downloads.locked_stats().encode();
+            let volume = &downloads.inner.environment.volume;
+            let written = encoded.and_then(|stats| volume.write_state(STATS, &stats));
+            if let Err(error) = written {
+                warn!("cannot write down how long downloads took: {error}");
+            }
+        });
+    }
+
+    fn locked_stats(&self) -> MutexGuard<'_, Stats> {
+        // Whole after each of the few statements under its lock.
+        self.inner.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -398,16 +416,34 @@ impl Downloads {
     }
 }
 
+/// What was kept; nothing if there is none that can be understood.
+fn read_stats(volume: &Volume) -> Stats {
+    match volume.read_state(STATS).and_then(|bytes| Stats::decode(&bytes)) {
+        Ok(stats) => stats,
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                warn!("the statistics in `.shoal/{STATS}` are of no use: {error}");
+            }
+            Stats::default()
+        }
+    }
+}
+
 /// Tells of the end of an attempt, also when its task is dropped.
 struct Ending {
     downloads: Downloads,
     job: JobId,
     attempt: Attempt,
+    /// The request size at its beginning.
+    request: u64,
     outcome: Option<Outcome>,
 }
 
 impl Ending {
     fn with(mut self, end: End) {
+        if end == End::Done {
+            self.downloads.record(self.job, self.request);
+        }
         self.outcome = Some(match end {
             End::Done | End::Failed => Outcome::Over,
             End::Stopped => Outcome::Stopped,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shoal_common::content::FileId;
@@ -11,6 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::job::UploadInfo;
+use super::rate::Throttle;
 use crate::catalog::Catalog;
 use crate::volume::Volume;
 
@@ -24,6 +26,8 @@ pub struct Uploads {
 struct Inner {
     volume: Volume,
     catalog: Catalog,
+    throttle: Throttle,
+    most: AtomicUsize,
     slots: Semaphore,
     running: Mutex<Running>,
     /// Number of uploads under way.
@@ -43,6 +47,8 @@ impl Uploads {
         let inner = Inner {
             volume,
             catalog,
+            throttle: Throttle::unlimited(),
+            most: AtomicUsize::new(MAX_UPLOADS),
             slots: Semaphore::new(MAX_UPLOADS),
             running: Mutex::default(),
             count: watch::Sender::new(0),
@@ -68,6 +74,17 @@ impl Uploads {
         self.inner.count.subscribe().wait_for(|count| *count == 0).await.ok();
     }
 
+    /// The limit on what goes out, of all uploads together.
+    pub fn throttle(&self) -> &Throttle {
+        &self.inner.throttle
+    }
+
+    /// Serves at most so many at once from now on: 1 to [`MAX_UPLOADS`]. Who is
+    /// served stays; a request beyond the bound is refused as busy.
+    pub fn set_slots(&self, slots: usize) {
+        self.inner.most.store(slots.clamp(1, MAX_UPLOADS), Ordering::Release);
+    }
+
     pub(super) fn volume(&self) -> &Volume {
         &self.inner.volume
     }
@@ -82,7 +99,9 @@ impl Uploads {
 
     /// The right to send bytes now; `None` when too many do already.
     pub(super) fn slot(&self) -> Option<SemaphorePermit<'_>> {
-        self.inner.slots.try_acquire().ok()
+        let taken = MAX_UPLOADS.saturating_sub(self.inner.slots.available_permits());
+        let more = taken < self.inner.most.load(Ordering::Acquire);
+        if more { self.inner.slots.try_acquire().ok() } else { None }
     }
 
     /// Puts an upload on the list until the returned value is dropped.
