@@ -6,8 +6,10 @@
 //!
 //! [`Stop`]: super::attempt::Stop
 
+mod error;
 mod keeper;
 mod kept;
+mod past;
 mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,23 +17,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shoal_common::ident::Peer;
-use shoal_common::limits::{MAX_DOWNLOADS, MAX_JOBS, REQUEST_SIZE};
+use shoal_common::limits::{MAX_DOWNLOADS, REQUEST_SIZE};
 use shoal_common::name::SharedName;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info_span, warn};
 
-use crate::volume::{PartialDir, Volume};
+use crate::volume::PartialDir;
 
 use super::attempt::{End, JobSettings, Why};
 use super::download::Download;
 use super::environment::Environment;
 use super::job::{JobId, JobInfo, Priority, Wanted, What};
 use super::rate::Throttle;
-use super::stats::{StatRow, Stats};
+use super::stats::StatRow;
+pub use error::{JobError, StartError};
 use keeper::Keeper;
 use kept::List;
+use past::Past;
 use table::{Attempt, Launch, Outcome, Table};
 
 /// How long the last write of a download may take when the node leaves.
@@ -40,49 +44,6 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 /// How long is waited for what a person was told to be done: an attempt that
 /// ends, the list on the disk. Slower, and they are told before it is.
 const SETTLING: Duration = Duration::from_secs(5);
-
-/// Where it is kept how long downloads took, in the node's own state.
-const STATS: &str = "stats";
-
-/// Why a download does not start.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// The content is here.
-    #[error("you have this file: `{0}`")]
-    Here(SharedName),
-    /// It is being downloaded.
-    #[error("this is being downloaded already: job {0}")]
-    Running(JobId),
-    /// Too many downloads are not over.
-    #[error("{MAX_JOBS} downloads are not over: cancel one, or wait for one to end")]
-    TooMany,
-    /// The node is leaving.
-    #[error("the node is leaving")]
-    Leaving,
-}
-
-/// Why nothing is done to a download.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum JobError {
-    /// There is none of this number.
-    #[error("there is no job {0}")]
-    NoSuchJob(JobId),
-    /// It is over.
-    #[error("job {0} is over already")]
-    Over(JobId),
-    /// It is not over, so there is nothing to be done again.
-    #[error("job {0} is not over; it goes on by itself")]
-    NotOver(JobId),
-    /// It is paused.
-    #[error("job {0} is paused already")]
-    Paused(JobId),
-    /// It is not paused.
-    #[error("job {0} is not paused")]
-    NotPaused(JobId),
-    /// It does not start again.
-    #[error(transparent)]
-    Start(#[from] StartError),
-}
 
 /// All downloads of this node. Clones are the same.
 #[derive(Clone)]
@@ -95,8 +56,7 @@ struct Inner {
     table: Mutex<Table>,
     request: Arc<AtomicU64>,
     list: Arc<Keeper>,
-    stats: Mutex<Stats>,
-    stats_kept: Arc<Keeper>,
+    past: Past,
     /// Cancelled when nothing happens any more.
     left: CancellationToken,
 }
@@ -105,14 +65,13 @@ impl Downloads {
     /// None under way; those of an earlier life wait for [`Self::resume`].
     pub fn new(environment: Environment) -> Self {
         let table = Table::new(List::read(&environment.volume), MAX_DOWNLOADS);
-        let stats = Mutex::new(read_stats(&environment.volume));
+        let past = Past::read(&environment.volume);
         let inner = Inner {
             environment: Arc::new(environment),
             table: Mutex::new(table),
             request: Arc::new(AtomicU64::new(REQUEST_SIZE)),
             list: Arc::default(),
-            stats,
-            stats_kept: Arc::default(),
+            past,
             left: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -385,47 +344,20 @@ impl Downloads {
 
     /// How long past downloads took.
     pub fn stats(&self) -> Vec<StatRow> {
-        self.locked_stats().rows()
+        self.inner.past.rows()
     }
 
-    /// A download is over: how long it took is worth knowing.
+    /// A download is done: how long it took is worth knowing.
     fn record(&self, job: JobId, begun: u64) {
-        let Ok(info) = self.get(job) else { return };
-        if !self.locked_stats().record(&info, begun, self.request_size()) {
-            return;
+        if let Ok(info) = self.get(job) {
+            let tasks = &self.inner.environment.tasks;
+            self.inner.past.record(&info, begun, self.request_size(), tasks);
         }
-        let downloads = self.clone();
-        self.inner.stats_kept.changed(&self.inner.environment.tasks, move || {
-            let encoded = downloads.locked_stats().encode();
-            let volume = &downloads.inner.environment.volume;
-            let written = encoded.and_then(|stats| volume.write_state(STATS, &stats));
-            if let Err(error) = written {
-                warn!("cannot write down how long downloads took: {error}");
-            }
-        });
-    }
-
-    fn locked_stats(&self) -> MutexGuard<'_, Stats> {
-        // Whole after each of the few statements under its lock.
-        self.inner.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
         // Whole after each of the few statements under its lock.
         self.inner.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What was kept; nothing if there is none that can be understood.
-fn read_stats(volume: &Volume) -> Stats {
-    match volume.read_state(STATS).and_then(|bytes| Stats::decode(&bytes)) {
-        Ok(stats) => stats,
-        Err(error) => {
-            if error.kind() != std::io::ErrorKind::NotFound {
-                warn!("the statistics in `.shoal/{STATS}` are of no use: {error}");
-            }
-            Stats::default()
-        }
     }
 }
 
