@@ -2,8 +2,9 @@
 //!
 //! A module imports only from the layers above it, so this list is the map.
 
-// Ground: what the node was told, the one place where names become paths, and
-// where news are told.
+// Ground: amounts as people write them, what the node was told, the one place
+// where names become paths, and where news are told.
+pub mod amount;
 pub mod config;
 pub mod notice;
 pub mod volume;

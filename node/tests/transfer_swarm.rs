@@ -8,6 +8,8 @@
 mod network;
 
 use network::{Network, PATIENCE, eventually};
+use shoal_node::amount::Limit;
+use shoal_node::app::limits::Setting;
 use shoal_node::transfer::job::{JobState, Wanted};
 
 fn content(size: usize) -> Vec<u8> {
@@ -24,7 +26,7 @@ async fn downloaders_of_one_file_give_to_each_other() {
     let network = Network::start().await;
     let bytes = content(8_000_000);
     let owner = network.node("owner", &[("file.bin", &bytes)]).await;
-    owner.app().limit_up(Some(RATE));
+    owner.app().set(Setting::Up(Limit(Some(RATE)))).unwrap();
     let mut nodes = Vec::new();
     for name in ["one", "two", "three", "four"] {
         nodes.push(network.node(name, &[]).await);
@@ -56,7 +58,7 @@ async fn the_last_owner_leaves_and_those_who_have_parts_complete_each_other() {
     let network = Network::start().await;
     let bytes = content(6_000_000);
     let owner = network.node("owner", &[("file.bin", &bytes)]).await;
-    owner.app().limit_up(Some(3_000_000));
+    owner.app().set(Setting::Up(Limit(Some(3_000_000)))).unwrap();
     let one = network.node("one", &[]).await;
     let two = network.node("two", &[]).await;
     for node in [&one, &two] {

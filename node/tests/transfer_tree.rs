@@ -68,7 +68,11 @@ async fn a_folder_comes_as_it_is_names_empty_folders_and_the_executable_bit() {
     let dir = tempfile::tempdir().unwrap();
     let sizes = [0, 1, 9_999, 256 * 1024, 256 * 1024 + 1, 3_000_000];
     for (at, size) in sizes.iter().enumerate() {
-        write(dir.path(), &format!("docs/sub {at}/datei-ä{at}.bin"), &content(&at.to_string(), *size));
+        write(
+            dir.path(),
+            &format!("docs/sub {at}/datei-ä{at}.bin"),
+            &content(&at.to_string(), *size),
+        );
     }
     write(dir.path(), "docs/run.sh", b"#!/bin/sh\n");
     write(dir.path(), "other/not.txt", b"not of the folder");

@@ -3,6 +3,7 @@
 //! Terminals, `ctl`, tests and whatever comes later are equal users of [`App`].
 //! [`node`] builds it from its parts and takes it down in order.
 
+pub mod limits;
 pub mod node;
 
 mod known;
@@ -25,8 +26,10 @@ use crate::catalog::pattern::{Matcher, PatternError, typed};
 use crate::membership::{Link, Membership};
 use crate::notice::Notices;
 use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted, What};
-use crate::transfer::{Downloads, JobError, StartError, Uploads};
+use crate::transfer::stats::StatRow;
+use crate::transfer::{Downloads, JobError, Reader, StartError, Uploads};
 use known::Known;
+use limits::InForce;
 
 /// Who and where this node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +82,7 @@ struct Inner {
     catalog: Catalog,
     downloads: Downloads,
     uploads: Uploads,
+    limits: InForce,
     known: Known,
     exit: watch::Sender<bool>,
 }
@@ -154,11 +158,22 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub fn download(&self, wanted: Wanted) -> Result<JobId, StartError> {
-        let owners = match &wanted.what {
+        let owners = self.known_owners(&wanted);
+        self.inner.downloads.start(wanted, owners)
+    }
+
+    /// Reads a file while it is downloaded: its bytes in order, each verified,
+    /// and no more of them ahead than fit into a few buffers.
+    pub fn read(&self, wanted: Wanted) -> Reader {
+        let owners = self.known_owners(&wanted);
+        self.inner.downloads.read(wanted, owners)
+    }
+
+    fn known_owners(&self, wanted: &Wanted) -> Vec<Peer> {
+        match &wanted.what {
             What::File(file) => self.inner.known.owners(&file.file),
             What::Tree(_) => Vec::new(),
-        };
-        self.inner.downloads.start(wanted, owners)
+        }
     }
 
     /// Downloads of this node's life, the oldest first.
@@ -222,6 +237,20 @@ impl App {
     /// There is no such download, it is not over, or the new one does not start.
     pub async fn retry(&self, job: JobId) -> Result<JobInfo, JobError> {
         let job = self.inner.downloads.retry(job)?;
+        self.settled(job).await
+    }
+
+    /// How long past downloads took.
+    pub fn stats(&self) -> Vec<StatRow> {
+        self.inner.downloads.stats()
+    }
+
+    /// How a download stands once it is written down that it is wanted: from
+    /// then on it outlives the node.
+    ///
+    /// # Errors
+    /// There is no such download.
+    pub async fn written(&self, job: JobId) -> Result<JobInfo, JobError> {
         self.settled(job).await
     }
 

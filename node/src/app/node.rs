@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, info_span, warn};
 
 use super::known::Known;
+use super::limits::InForce;
 use super::network::Everyone;
 use super::{App, Inner};
 use crate::catalog::serve::answer;
@@ -136,6 +137,7 @@ impl Node {
             notices: notices.clone(),
             tasks: bulk_tasks,
         });
+        let limits = InForce::new(config.limits, &uploads, &downloads);
         let inner = Inner {
             hello,
             tracker: config.tracker.clone(),
@@ -145,6 +147,7 @@ impl Node {
             catalog,
             downloads,
             uploads,
+            limits,
             known: Known::default(),
             exit: watch::Sender::new(false),
         };

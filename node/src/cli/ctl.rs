@@ -69,7 +69,11 @@ async fn answer(door: &Door, words: Vec<String>, printer: &Printer) -> Result<An
     match parse_words(words)? {
         Command::Exit => exit(door, printer).await,
         command => {
-            let detach = matches!(&command, Command::Download(args) if args.detach);
+            let detach = match &command {
+                Command::Download(args) => args.detach,
+                Command::Retry { detach, .. } => *detach,
+                _ => false,
+            };
             match execute(door, command).await? {
                 Answer::Started(job) if !detach => Ok(Answer::Over(end_of(door, &job).await?)),
                 answer => Ok(answer),
@@ -125,6 +129,7 @@ fn exit_of(answer: &Answer) -> Exit {
     match answer {
         Answer::Over(job) => match job.state {
             JobState::Failed => Exit::Failed,
+            JobState::Done if !job.failures.is_empty() => Exit::Failed,
             JobState::Cancelled => Exit::Refused,
             _ => Exit::Done,
         },

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::catalog::found::Findings;
 use crate::terminal::answer::Answer;
-use crate::terminal::command::{VERBS, Verb};
+use crate::terminal::words::{VERBS, Verb};
 
 /// The JSON value of an answer.
 pub fn value(answer: &Answer) -> Value {
@@ -16,7 +16,13 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Peers(peers) => json!(peers),
         Answer::Found(findings) => found(findings),
         Answer::Jobs(jobs, _) => json!(jobs),
-        Answer::Started(job) | Answer::Over(job) | Answer::Cancelled(job) => json!(job),
+        Answer::Started(job)
+        | Answer::Over(job)
+        | Answer::Job(job)
+        | Answer::Changed(job)
+        | Answer::Cancelled(job) => json!(job),
+        Answer::Limits(limits) => json!(limits),
+        Answer::Stats(rows) => json!(rows),
         Answer::Leaving => json!({ "left": false }),
         Answer::Left => json!({ "left": true }),
     }
@@ -45,9 +51,12 @@ fn found(findings: &Findings) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Limit;
     use crate::app::Identity;
     use crate::catalog::found::{FileInfo, Found};
+    use crate::config::Limits;
     use crate::transfer::job::{JobInfo, JobState, OwnerInfo, Wanted};
+    use crate::transfer::stats::StatRow;
     use shoal_common::content::FileId;
     use shoal_common::ident::{NodeId, Peer};
 
@@ -87,6 +96,32 @@ mod tests {
             json!([{ "name": "a b", "size": 7, "id": id(), "owners": ["node1"] }])
         );
         assert_eq!(value(&Answer::Left), json!({ "left": true }));
+        let limits = Limits { up: Limit(Some(50_000_000)), ..Limits::default() };
+        assert_eq!(
+            value(&Answer::Limits(limits)),
+            json!({
+                "up": 50_000_000, "down": null, "max_uploads": 64, "max_downloads": 64,
+                "chunk_size": 1_048_576,
+            })
+        );
+        let row = StatRow {
+            name: "a".into(),
+            id: Some(file),
+            size: 10,
+            request_size: 65_536,
+            owners: 2,
+            runs: 1,
+            seconds: 0.5,
+            rate: 20.0,
+            deviation: None,
+        };
+        assert_eq!(
+            value(&Answer::Stats(vec![row])),
+            json!([{
+                "name": "a", "id": id(), "size": 10, "request_size": 65_536, "owners": 2,
+                "runs": 1, "seconds": 0.5, "rate": 20.0, "deviation": null,
+            }])
+        );
         assert_eq!(error("why"), json!({ "error": "why" }));
         let Value::Array(help) = value(&Answer::Help(None)) else { panic!("no list") };
         assert_eq!(help.len(), VERBS.len());

@@ -7,6 +7,7 @@
 //! [`status`] of downloads below it.
 
 pub mod text;
+pub mod words;
 
 pub mod command;
 pub mod printer;

@@ -2,14 +2,17 @@
 
 use shoal_common::ident::NodeName;
 
+use crate::amount::{Limit, RequestSize};
 use crate::app::Identity;
 use crate::catalog::found::{FileInfo, Findings};
+use crate::config::Limits;
 use crate::membership::Link;
 use crate::terminal::answer::Answer;
 use crate::terminal::choose;
-use crate::terminal::command::{VERBS, Verb};
 use crate::terminal::jobs;
 use crate::terminal::text::{self, Look, Side, Table, escape};
+use crate::terminal::words::{VERBS, Verb};
+use crate::transfer::stats::StatRow;
 
 /// The lines of an answer where the news of the node are shown beside it: what
 /// they tell is left out.
@@ -29,6 +32,10 @@ pub fn lines(answer: &Answer, look: Look) -> Vec<String> {
         Answer::Jobs(jobs, uploads) => jobs::table(jobs, uploads, look),
         Answer::Started(job) => vec![jobs::started(job)],
         Answer::Over(job) | Answer::Cancelled(job) => jobs::end(job),
+        Answer::Job(job) => jobs::one(job, look),
+        Answer::Changed(job) => vec![jobs::changed(job)],
+        Answer::Limits(limits) => self::limits(limits, look),
+        Answer::Stats(rows) => stats(rows, look),
         // What is waited for is said by the node.
         Answer::Leaving => Vec::new(),
         Answer::Left => vec!["the node has left".to_owned()],
@@ -124,6 +131,50 @@ fn peers(peers: &[shoal_common::ident::Peer], look: Look) -> Vec<String> {
             peer.search.to_string(),
             peer.download.to_string(),
             peer.id.short(),
+        ]);
+    }
+    table.lines(look)
+}
+
+fn limits(limits: &Limits, look: Look) -> Vec<String> {
+    let rate = |limit: Limit| limit.0.map_or_else(|| "off".to_owned(), jobs::limited);
+    let rows = [
+        ("up", rate(limits.up)),
+        ("down", rate(limits.down)),
+        ("uploads", limits.max_uploads.to_string()),
+        ("downloads", limits.max_downloads.to_string()),
+        ("chunk-size", limits.chunk_size.to_string()),
+    ];
+    rows.iter()
+        .map(|(what, value)| format!("{}  {value}", look.bold(&format!("{what:10}"))))
+        .collect()
+}
+
+fn stats(rows: &[StatRow], look: Look) -> Vec<String> {
+    if rows.is_empty() {
+        return vec!["no download has been measured yet".to_owned()];
+    }
+    let mut table = Table::new(&[
+        ("FILE", Side::Left),
+        ("SIZE", Side::Right),
+        ("REQUEST", Side::Right),
+        ("OWNERS", Side::Right),
+        ("RUNS", Side::Right),
+        ("TIME", Side::Right),
+        ("RATE", Side::Right),
+        ("STD DEV", Side::Right),
+    ])
+    .flexible(0);
+    for row in rows {
+        table.row([
+            escape(&row.name),
+            text::size(row.size),
+            RequestSize(row.request_size).to_string(),
+            row.owners.to_string(),
+            row.runs.to_string(),
+            text::measured(row.seconds),
+            text::rate(row.rate),
+            row.deviation.map(text::measured).unwrap_or_default(),
         ]);
     }
     table.lines(look)

@@ -76,6 +76,8 @@ fn everything_fits_into_80_columns() {
         Answer::Found(findings),
         Answer::Jobs(vec![job()], vec![]),
         Answer::Peers(vec![peer("node1")]),
+        Answer::Limits(Limits::default()),
+        Answer::Stats(vec![stat(), StatRow { name: "x".repeat(200), ..stat() }]),
     ] {
         for line in lines(&answer, AT_80) {
             assert!(text::width(&line) <= 80, "{line}");
@@ -93,7 +95,50 @@ fn empty_answers_are_said_in_words() {
         (Answer::Peers(vec![]), "nobody else is here"),
         (Answer::Found(Findings::default()), "nothing found"),
         (Answer::Jobs(vec![], vec![]), "no downloads"),
+        (Answer::Stats(vec![]), "no download has been measured yet"),
     ] {
         assert_eq!(lines(&answer, AT_80), [text]);
     }
+}
+
+fn stat() -> StatRow {
+    StatRow {
+        name: "file\x1b.deb".to_owned(),
+        id: None,
+        size: 393_775_740,
+        request_size: 1 << 20,
+        owners: 3,
+        runs: 7,
+        seconds: 0.1641,
+        rate: 2_393_773_495.4,
+        deviation: Some(0.0123),
+    }
+}
+
+#[test]
+fn past_downloads_are_a_table() {
+    let once = StatRow { runs: 1, request_size: 65_536, deviation: None, ..stat() };
+    assert_eq!(
+        lines(&Answer::Stats(vec![stat(), once]), Look::default()),
+        [
+            "FILE              SIZE  REQUEST  OWNERS  RUNS     TIME       RATE  STD DEV",
+            "file\\u{1b}.deb  394 MB     1MiB       3     7  0.164 s  2.39 GB/s  0.012 s",
+            "file\\u{1b}.deb  394 MB    64KiB       3     1  0.164 s  2.39 GB/s",
+        ]
+    );
+}
+
+#[test]
+fn limits_are_a_list() {
+    let limits = Limits { up: Limit(Some(50_000_000)), max_uploads: 4, ..Limits::default() };
+    assert_eq!(
+        lines(&Answer::Limits(limits), Look::default()),
+        [
+            "up          50.0 MB/s",
+            "down        off",
+            "uploads     4",
+            "downloads   64",
+            "chunk-size  1MiB",
+        ]
+    );
 }

@@ -157,6 +157,11 @@ pub fn took(seconds: f64) -> String {
     }
 }
 
+/// A time that was measured, to the millisecond.
+pub fn measured(seconds: f64) -> String {
+    format!("{:.3} s", seconds.max(0.0))
+}
+
 /// A time as on a clock: `0:07`, `12:34`, `1:02:03`.
 pub fn clock(seconds: f64) -> String {
     // Beyond a few thousand days nobody reads the digits.
@@ -339,6 +344,8 @@ mod tests {
         assert_eq!(took(0.04), "0.0 s");
         assert_eq!(took(9.96), "10 s");
         assert_eq!(took(100.0), "1:40");
+        assert_eq!(measured(0.12345), "0.123 s");
+        assert_eq!(measured(-1.0), "0.000 s");
         assert_eq!(clock(3_723.0), "1:02:03");
         assert_eq!(clock(f64::INFINITY), clock(1e9));
         assert_eq!(clock(f64::NAN), "?");

@@ -1,5 +1,7 @@
 //! What a download is, and what it looks like from outside.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use shoal_common::content::FileId;
 use shoal_common::ident::{NodeId, NodeName};
@@ -42,6 +44,31 @@ pub enum Priority {
     Normal,
     /// Before all others.
     High,
+}
+
+/// One of a few words.
+fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| text.eq_ignore_ascii_case(word));
+    found.map(|(_, meant)| *meant).ok_or_else(|| {
+        let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        format!("`{text}` is none of {}", known.join(", "))
+    })
+}
+
+impl FromStr for Order {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        word(text, &[("any", Self::Any), ("sequential", Self::Sequential)])
+    }
+}
+
+impl FromStr for Priority {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        word(text, &[("high", Self::High), ("normal", Self::Normal), ("low", Self::Low)])
+    }
 }
 
 /// One file that is wanted.

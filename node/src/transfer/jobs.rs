@@ -6,15 +6,18 @@
 //!
 //! [`Stop`]: super::attempt::Stop
 
+mod error;
+mod keeper;
 mod kept;
+mod past;
 mod table;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shoal_common::ident::Peer;
-use shoal_common::limits::{MAX_DOWNLOADS, MAX_JOBS, REQUEST_SIZE};
+use shoal_common::limits::{MAX_DOWNLOADS, REQUEST_SIZE};
 use shoal_common::name::SharedName;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -29,7 +32,11 @@ use super::environment::Environment;
 use super::job::{JobId, JobInfo, Order, Priority, Wanted, What};
 use super::rate::Throttle;
 use super::reader::Reader;
+use super::stats::StatRow;
+pub use error::{JobError, StartError};
+use keeper::Keeper;
 use kept::List;
+use past::Past;
 use table::{Attempt, Launch, Outcome, Table};
 
 /// How long the last write of a download may take when the node leaves.
@@ -38,46 +45,6 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 /// How long is waited for what a person was told to be done: an attempt that
 /// ends, the list on the disk. Slower, and they are told before it is.
 const SETTLING: Duration = Duration::from_secs(5);
-
-/// Why a download does not start.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// The content is here.
-    #[error("you have this file: `{0}`")]
-    Here(SharedName),
-    /// It is being downloaded.
-    #[error("this is being downloaded already: job {0}")]
-    Running(JobId),
-    /// Too many downloads are not over.
-    #[error("{MAX_JOBS} downloads are not over: cancel one, or wait for one to end")]
-    TooMany,
-    /// The node is leaving.
-    #[error("the node is leaving")]
-    Leaving,
-}
-
-/// Why nothing is done to a download.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum JobError {
-    /// There is none of this number.
-    #[error("there is no job {0}")]
-    NoSuchJob(JobId),
-    /// It is over.
-    #[error("job {0} is over already")]
-    Over(JobId),
-    /// It is not over, so there is nothing to be done again.
-    #[error("job {0} is not over; it goes on by itself")]
-    NotOver(JobId),
-    /// It is paused.
-    #[error("job {0} is paused already")]
-    Paused(JobId),
-    /// It is not paused.
-    #[error("job {0} is not paused")]
-    NotPaused(JobId),
-    /// It does not start again.
-    #[error(transparent)]
-    Start(#[from] StartError),
-}
 
 /// All downloads of this node. Clones are the same.
 #[derive(Clone)]
@@ -89,10 +56,8 @@ struct Inner {
     environment: Arc<Environment>,
     table: Mutex<Table>,
     request: Arc<AtomicU64>,
-    /// The version of the list that was written last.
-    written: watch::Sender<u64>,
-    /// Whether somebody is writing it.
-    writing: AtomicBool,
+    list: Arc<Keeper>,
+    past: Past,
     /// Cancelled when nothing happens any more.
     left: CancellationToken,
 }
@@ -101,12 +66,13 @@ impl Downloads {
     /// None under way; those of an earlier life wait for [`Self::resume`].
     pub fn new(environment: Environment) -> Self {
         let table = Table::new(List::read(&environment.volume), MAX_DOWNLOADS);
+        let past = Past::read(&environment.volume);
         let inner = Inner {
             environment: Arc::new(environment),
             table: Mutex::new(table),
             request: Arc::new(AtomicU64::new(REQUEST_SIZE)),
-            written: watch::Sender::new(0),
-            writing: AtomicBool::new(false),
+            list: Arc::default(),
+            past,
             left: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -320,9 +286,7 @@ impl Downloads {
             if let Some(gone) = gone {
                 gone.cancelled().await;
             }
-            let version = self.table().version();
-            // The sender lives as long as `self`.
-            self.inner.written.subscribe().wait_for(|written| *written >= version).await.ok();
+            self.inner.list.written().await;
         };
         timeout(SETTLING, rests).await.ok();
     }
@@ -374,12 +338,14 @@ impl Downloads {
         for launch in launches {
             self.launch(launch);
         }
-        if self.table().version() != *self.inner.written.borrow()
-            && !self.inner.writing.swap(true, Ordering::AcqRel)
-        {
+        if self.table().has_changed() {
             let downloads = self.clone();
-            // Away from those who must not wait for a disk.
-            self.inner.environment.tasks.spawn_blocking(move || downloads.write());
+            self.inner.list.changed(&self.inner.environment.tasks, move || {
+                let list = downloads.table().kept();
+                if let Err(error) = list.write(&downloads.inner.environment.volume) {
+                    warn!("cannot write down what is being downloaded: {error}");
+                }
+            });
         }
     }
 
@@ -389,7 +355,8 @@ impl Downloads {
         let environment = Arc::clone(&self.inner.environment);
         let settings = JobSettings { throttle, request: Arc::clone(&self.inner.request) };
         let stop = attempt.stop.clone();
-        let ending = Ending { downloads: self.clone(), job, attempt, outcome: None };
+        let request = self.request_size();
+        let ending = Ending { downloads: self.clone(), job, attempt, request, outcome: None };
         let download = Download::new(environment, job, wanted, owners, info, stop, settings);
         self.inner.environment.tasks.spawn(span, async move {
             let end = download.run().await;
@@ -397,20 +364,16 @@ impl Downloads {
         });
     }
 
-    /// Writes the list until the newest one is written. Blocks.
-    fn write(&self) {
-        loop {
-            let (version, list) = self.table().kept();
-            if let Err(error) = list.write(&self.inner.environment.volume) {
-                warn!("cannot write down what is being downloaded: {error}");
-            }
-            self.inner.written.send_replace(version);
-            self.inner.writing.store(false, Ordering::Release);
-            // Whoever made a change in between has seen a writer, and left it to us.
-            let newest = self.table().version() == version;
-            if newest || self.inner.writing.swap(true, Ordering::AcqRel) {
-                return;
-            }
+    /// How long past downloads took.
+    pub fn stats(&self) -> Vec<StatRow> {
+        self.inner.past.rows()
+    }
+
+    /// A download is done: how long it took is worth knowing.
+    fn record(&self, job: JobId, begun: u64) {
+        if let Ok(info) = self.get(job) {
+            let tasks = &self.inner.environment.tasks;
+            self.inner.past.record(&info, begun, self.request_size(), tasks);
         }
     }
 
@@ -425,11 +388,16 @@ struct Ending {
     downloads: Downloads,
     job: JobId,
     attempt: Attempt,
+    /// The request size at its beginning.
+    request: u64,
     outcome: Option<Outcome>,
 }
 
 impl Ending {
     fn with(mut self, end: End) {
+        if end == End::Done {
+            self.downloads.record(self.job, self.request);
+        }
         self.outcome = Some(match end {
             End::Done | End::Failed => Outcome::Over,
             End::Stopped => Outcome::Stopped,

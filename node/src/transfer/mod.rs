@@ -24,6 +24,7 @@ pub mod plan;
 pub mod rate;
 pub mod roster;
 mod schedule;
+pub mod stats;
 
 // Serving.
 mod window;

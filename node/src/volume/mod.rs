@@ -11,6 +11,8 @@
 //! <files>/.shoal/index   what has been hashed
 //! <files>/.shoal/control the socket of the running node
 //! <files>/.shoal/history what was typed at its terminal
+//! <files>/.shoal/jobs    downloads that are not over
+//! <files>/.shoal/stats   how long past downloads took
 //! <files>/.shoal/partial/<file id>/   a download in progress
 //! <files>/.shoal/staging/             small files on their way to their names
 //! ```

@@ -238,6 +238,7 @@ impl Stage {
                 name: Scenario::name(plan.file).parse().unwrap(),
                 size: content.len() as u64,
                 file: FileId::of(content),
+                chunks: None,
             };
             let invited = self.runtime.block_on(async {
                 let name = format!("rogue{number}");

@@ -27,8 +27,8 @@ pub(super) struct Table {
     pub(super) jobs: BTreeMap<JobId, Job>,
     /// Of an earlier life of the node, and not asked to go on.
     dormant: Vec<Kept>,
-    /// Raised at each change of what is written down.
-    version: u64,
+    /// Whether what is kept has changed.
+    changed: bool,
 }
 
 /// One download.
@@ -84,7 +84,7 @@ impl Table {
             schedule: Schedule::new(most),
             jobs: BTreeMap::new(),
             dormant: kept.jobs,
-            version: 0,
+            changed: false,
         }
     }
 
@@ -93,18 +93,18 @@ impl Table {
         self.schedule.most()
     }
 
-    /// How often what is written down changed, and that.
-    pub(super) fn kept(&self) -> (u64, List) {
+    /// Whether what is kept has changed since this was asked last.
+    pub(super) fn has_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What is kept: all that is not over.
+    pub(super) fn kept(&self) -> List {
         let running = self.jobs.iter().filter(|(_, job)| !job.is_over());
         let mut jobs: Vec<Kept> = running.map(|(&id, job)| self.keep(id, job)).collect();
         jobs.extend(self.dormant.iter().cloned());
         jobs.sort_by_key(|kept| kept.job);
-        (self.version, List::new(self.last, jobs))
-    }
-
-    /// See [`Self::kept`].
-    pub(super) fn version(&self) -> u64 {
-        self.version
+        List::new(self.last, jobs)
     }
 
     fn keep(&self, job: JobId, found: &Job) -> Kept {
@@ -165,7 +165,7 @@ impl Table {
         throttle.set(limit);
         let new = Job { wanted, owners, info, throttle, cancelled: false, attempt: None };
         self.jobs.insert(job, new);
-        self.version += 1;
+        self.changed = true;
         let changes = self.schedule.add(job, priority, paused);
         self.apply(changes)
     }
@@ -185,7 +185,7 @@ impl Table {
                 launches.extend(self.insert(kept, Vec::new()));
             }
         }
-        self.version += u64::from(!here.is_empty());
+        self.changed |= !here.is_empty();
         (woken, launches, here)
     }
 
@@ -215,7 +215,7 @@ impl Table {
         match (self.schedule.is_paused(job), paused) {
             (true, true) => return Err(JobError::Paused(job)),
             (false, false) => return Err(JobError::NotPaused(job)),
-            _ => self.version += 1,
+            _ => self.changed = true,
         }
         let changes = self.schedule.pause(job, paused);
         let launches = self.apply(changes);
@@ -229,7 +229,7 @@ impl Table {
         priority: Priority,
     ) -> Result<Vec<Launch>, JobError> {
         self.under_way(job)?.info.send_modify(|info| info.priority = priority);
-        self.version += 1;
+        self.changed = true;
         let changes = self.schedule.prioritize(job, priority);
         Ok(self.apply(changes))
     }
@@ -238,7 +238,7 @@ impl Table {
         let found = self.under_way(job)?;
         found.throttle.set(limit);
         found.info.send_modify(|info| info.limit = limit);
-        self.version += 1;
+        self.changed = true;
         Ok(())
     }
 
@@ -277,7 +277,7 @@ impl Table {
     }
 
     fn over(&mut self, job: JobId) -> Vec<Launch> {
-        self.version += 1;
+        self.changed = true;
         let changes = self.schedule.over(job);
         self.apply(changes)
     }
