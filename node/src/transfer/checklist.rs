@@ -51,6 +51,8 @@ enum State {
 #[derive(Debug, Default)]
 pub struct Checklist {
     rows: Vec<(Row, State)>,
+    /// Bytes of all files.
+    size: u64,
     /// Files from here on were never open.
     next: usize,
     /// Files before that to be opened again.
@@ -71,8 +73,9 @@ impl Checklist {
     /// All of these are still to come.
     pub fn new(rows: Vec<Row>) -> Self {
         let counts = FileCounts { total: rows.len() as u64, ..FileCounts::default() };
+        let size = rows.iter().fold(0, |sum, row| row.size.saturating_add(sum));
         let rows = rows.into_iter().map(|row| (row, State::Pending)).collect();
-        Self { rows, counts, ..Self::default() }
+        Self { rows, size, counts, ..Self::default() }
     }
 
     /// A file.
@@ -89,7 +92,7 @@ impl Checklist {
 
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
-        self.rows.iter().fold(0, |sum, (row, _)| sum.saturating_add(row.size))
+        self.size
     }
 
     /// How many files are where.

@@ -1,15 +1,15 @@
-//! Moving content: a manifest, then chunks, every one verified.
+//! Moving content: manifests, then chunks, every one verified.
 //!
-//! [`Uploads`] answers the requests of others from mapped files. [`Downloads`]
-//! is the handle on what comes in: one coordinator a download decides, with
-//! [`plan`] (which owner for which chunk) and [`roster`] (which owners at
-//! all), and one task an owner fetches.
+//! [`Uploads`] answers the requests of others. [`Downloads`] is the handle on
+//! what comes in: [`schedule`] decides which downloads run; each has one
+//! coordinator, and one task an owner fetches.
 //!
 //! ```text
 //! jobs → schedule                     which downloads run
 //!     ↘ download → roster             which owner, and when again
+//!               ↘ checklist           which file
 //!               ↘ fetch → plan        which chunk
-//!                      ↘ sink         verified chunks, to the disk
+//!                      ↘ item → sink | writer | stream    where verified chunks go
 //! serve → uploads                     who fetches, and how many may
 //!      ↘ follow → fellows             who is told what is here, and of whom
 //!      ↘ source → outlet → window     file, to the socket
