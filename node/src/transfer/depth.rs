@@ -16,9 +16,9 @@ use shoal_common::limits::{KIB, MAX_AHEAD, MIB, MIN_CHUNK};
 /// What is asked ahead, as a multiple of what is on the way at the measured
 /// rate: that rate may be that of too small a depth, and this is the factor by
 /// which depth then grows in a round trip. Over 50 ms, 25 MB are reached after
-/// four of them; twice as much ahead as needed costs nothing but the take-over
+/// three of them; a multiple of what is needed costs nothing but the take-over
 /// of it, should the owner fail.
-const GAIN: u64 = 3;
+const GAIN: u64 = 4;
 
 /// Added to the round trip: how late a task may be woken on a busy machine.
 const SLACK: Duration = Duration::from_millis(5);
@@ -48,15 +48,31 @@ const UNPROVEN: (u64, Duration) = (MIB, Duration::from_millis(50));
 pub struct Depth {
     /// Least time from a request on an idle connection to its answer.
     delay: Option<Duration>,
-    /// Bytes a second.
+    /// Bytes a second, over some time.
     rate: Option<u64>,
+    /// The highest rate of late over one round trip.
+    peak: u64,
     /// Up to when it was accounted, while something is asked of the owner.
     mark: Option<Instant>,
     /// The running measurement: time with something to do, bytes that came.
     sample: (Duration, u64),
+    /// Bytes that came in all.
+    came: u64,
+}
+
+/// When something was asked for, and what had come until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    at: Instant,
+    came: u64,
 }
 
 impl Depth {
+    /// Something is asked for now.
+    pub fn asked(&self, now: Instant) -> Mark {
+        Mark { at: now, came: self.came }
+    }
+
     /// It was idle, and is asked for something now.
     pub fn started(&mut self, now: Instant) {
         self.mark = Some(now);
@@ -73,27 +89,24 @@ impl Depth {
         self.delay = Some(self.delay.map_or(after, |least| least.min(after)));
     }
 
-    /// So many bytes that were asked for came.
-    pub fn moved(&mut self, bytes: u64, now: Instant) {
+    /// So many bytes came that were asked for at `asked`.
+    pub fn moved(&mut self, bytes: u64, asked: Mark, now: Instant) {
         let Some(mark) = self.mark.replace(now) else { return };
         let elapsed = now.saturating_duration_since(mark);
         // For want of better: it includes the bytes.
         self.delay.get_or_insert(elapsed);
+        self.came += bytes;
+        let trip = now.saturating_duration_since(asked.at).max(SAMPLE.0);
+        let peak = per_second(self.came.saturating_sub(asked.came), trip);
+        self.peak = faded(self.peak, peak, elapsed);
         self.sample.0 += elapsed;
         self.sample.1 += bytes;
         let (time, bytes) = self.sample;
-        if time < SAMPLE.0.max(self.delay.unwrap_or_default()) || bytes < SAMPLE.1 {
-            return;
+        if time >= SAMPLE.0.max(self.delay.unwrap_or_default()) && bytes >= SAMPLE.1 {
+            self.sample = (Duration::ZERO, 0);
+            let newest = per_second(bytes, time);
+            self.rate = Some(faded(self.rate.unwrap_or(0), newest, time));
         }
-        self.sample = (Duration::ZERO, 0);
-        let newest = per_second(bytes, time);
-        self.rate = Some(match self.rate {
-            Some(rate) if newest < rate => {
-                let faded = (rate - newest).saturating_mul(millis(time));
-                rate - faded / millis(time + MEMORY)
-            }
-            _ => newest,
-        });
     }
 
     /// What came since was not bytes of chunks: it says nothing of the rate.
@@ -116,7 +129,7 @@ impl Depth {
     /// requests. At most [`MAX_AHEAD`].
     pub fn ahead(&self) -> u64 {
         let covered = self.delay.unwrap_or_default().saturating_add(SLACK);
-        self.rate.map_or(0, |rate| during(rate, covered).saturating_mul(GAIN)).min(MAX_AHEAD)
+        during(self.peak, covered).saturating_mul(GAIN).min(MAX_AHEAD)
     }
 
     /// How long it takes from a request to its answer, while it is idle.
@@ -135,18 +148,24 @@ impl Depth {
     }
 }
 
+/// A rate after another was measured over some time: a higher one counts at
+/// once, a lower one the more the longer it was so.
+fn faded(rate: u64, newest: u64, time: Duration) -> u64 {
+    let lost = rate.saturating_sub(newest).saturating_mul(micros(time));
+    newest.max(rate - lost / micros(time + MEMORY))
+}
+
 fn per_second(bytes: u64, time: Duration) -> u64 {
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
-    (bytes.saturating_mul(1_000_000) / micros).max(1)
+    (bytes.saturating_mul(1_000_000) / micros(time)).max(1)
 }
 
 fn during(rate: u64, time: Duration) -> u64 {
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    rate.saturating_mul(micros) / 1_000_000
+    rate.saturating_mul(micros(time)) / 1_000_000
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+/// At least 1.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
 }
 
 #[cfg(test)]

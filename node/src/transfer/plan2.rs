@@ -29,11 +29,13 @@ use super::depth::AT_LEAST;
 
 mod bits;
 mod crowd;
+mod draft;
 mod item;
 mod owner;
 mod takeover;
 
 use bits::{index, mix};
+use draft::Draft;
 use item::{Chunks, Item, Slot, Wanted};
 use owner::{Asked, MANIFEST, Owner};
 
@@ -206,8 +208,7 @@ impl Plan {
 
     /// The chunks of an item are to be fetched, but for those in `verified`.
     pub fn open(&mut self, item: ItemId, geometry: Geometry, verified: FixedBitSet) {
-        let cursor = self.start(geometry);
-        let mut chunks = Chunks::new(geometry, verified, cursor);
+        let mut chunks = Chunks::new(geometry, verified, self.start(geometry));
         let closed = index(item);
         if self.closed.contains(closed) {
             self.closed.remove(closed);
@@ -267,7 +268,7 @@ impl Plan {
         let Some(owner) = self.owners.get_mut(slot) else { return };
         let known = self.items.entry(item).or_default();
         known.offer(slot, (id, owner.here), self.us, offer);
-        if owner.here {
+        if owner.here && known.asks_something() {
             owner.ready.insert(item);
         }
     }
@@ -538,7 +539,7 @@ impl Plan {
         let before = chunks.free_bytes;
         for chunk in first..first.saturating_add(count) {
             chunks.ask(chunk);
-            owner.ask(Asked { item, chunk: Some(chunk), bytes: chunks.length(chunk) }, now);
+            owner.ask(item, Some(chunk), chunks.length(chunk), now);
         }
         chunks.advance(first, count);
         self.free -= before - chunks.free_bytes;
@@ -548,7 +549,7 @@ impl Plan {
     fn ask_manifest(&mut self, slot: Slot, item: ItemId, now: Instant) -> Option<Ask> {
         let wanted = self.items.get_mut(&item)?.manifest.as_mut()?;
         let owner = self.owners.get_mut(slot)?;
-        owner.ask(Asked { item, chunk: None, bytes: MANIFEST }, now);
+        owner.ask(item, None, MANIFEST, now);
         wanted.asked.push(slot);
         if let Some(late) = wanted.late.take() {
             self.late.remove(&(late, item));
@@ -571,16 +572,17 @@ impl Plan {
         Some(*item)
     }
 
-    /// Where the first run of an item begins: at a random request, so that nodes
-    /// that start together do not ask one owner for the same.
-    fn start(&mut self, geometry: Geometry) -> usize {
+    /// Where to begin with an item: what to ask for first, then from where on.
+    /// Nodes that start together do not ask one owner for the same.
+    fn start(&mut self, geometry: Geometry) -> (usize, Vec<usize>) {
         let run = (self.request / geometry.chunk_size()).max(1);
         let runs = u64::from(geometry.chunks()).div_ceil(run).max(1);
         if runs == 1 || self.order == Order::Sequential {
-            return 0;
+            return (0, Vec::new());
         }
         self.seed = self.seed.wrapping_add(1);
-        usize::try_from(mix(self.seed) % runs * run).unwrap_or(0)
+        let cursor = usize::try_from(mix(self.seed) % runs * run).unwrap_or(0);
+        (cursor, Draft::of(geometry).opening(self.us))
     }
 }
 

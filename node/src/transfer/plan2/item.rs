@@ -7,8 +7,13 @@ use shoal_common::content::Geometry;
 use shoal_common::ident::NodeId;
 
 use super::bits::{around, chunk, from, index};
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Rank};
+use super::draft::Draft;
 use super::{Offer, Order};
+
+/// How many free chunks are looked at before the best so far is good enough: a
+/// matter of two microseconds.
+const LOOK: usize = 1024;
 
 /// A place among the owners of the plan.
 pub(super) type Slot = usize;
@@ -65,6 +70,7 @@ impl Item {
         self.offers.retain(|offering| offering.slot != slot);
     }
 
+    /// Who offers it may be asked now; whether there may be something to ask.
     pub(super) fn join(&mut self, slot: Slot, us: NodeId) -> bool {
         let offering = self.offers.iter_mut().find(|offering| offering.slot == slot);
         let Some(offering) = offering.filter(|offering| !offering.here) else { return false };
@@ -72,17 +78,17 @@ impl Item {
         if let Some(chunks) = &mut self.chunks {
             offering.enter(chunks, us);
         }
-        true
+        self.asks_something()
     }
 
     pub(super) fn leave(&mut self, slot: Slot) {
         let offering = self.offers.iter_mut().find(|offering| offering.slot == slot);
         let Some(offering) = offering.filter(|offering| offering.here) else { return };
         offering.here = false;
-        if let (Some(crowd), Offer::Some(has)) =
+        if let (Some(crowd), Offer::Some(_)) =
             (self.chunks.as_mut().and_then(Chunks::crowd), &offering.offer)
         {
-            crowd.leave(offering.id, has);
+            crowd.leave(offering.id);
         }
     }
 
@@ -92,6 +98,11 @@ impl Item {
             offering.enter(&mut chunks, us);
         }
         self.chunks = Some(chunks);
+    }
+
+    /// Whether anything of it may be asked for.
+    pub(super) fn asks_something(&self) -> bool {
+        self.chunks.is_some() || self.manifest.is_some()
     }
 
     /// Whether this owner has the chunk and can be asked.
@@ -180,7 +191,7 @@ impl Offering {
         match more {
             Offer::All => {
                 if let Some(crowd) = &mut crowd {
-                    crowd.leave(self.id, has);
+                    crowd.leave(self.id);
                 }
                 self.offer = Offer::All;
                 return;
@@ -198,7 +209,7 @@ impl Offering {
         }
         if count.is_some() && has.is_full() {
             if let Some(crowd) = &mut crowd {
-                crowd.leave(self.id, has);
+                crowd.leave(self.id);
             }
             self.offer = Offer::All;
         }
@@ -222,6 +233,8 @@ pub(super) struct Chunks {
     copies: Vec<u8>,
     /// Where the next run begins, while all owners are complete.
     cursor: usize,
+    /// What is asked for before that, the next one last.
+    opening: Vec<usize>,
     /// Chunks from here on are not to be asked for yet, in sequential order.
     pub(super) horizon: u32,
     /// As soon as there is a partial owner.
@@ -229,7 +242,11 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    pub(super) fn new(geometry: Geometry, mut verified: FixedBitSet, cursor: usize) -> Self {
+    pub(super) fn new(
+        geometry: Geometry,
+        mut verified: FixedBitSet,
+        (cursor, opening): (usize, Vec<usize>),
+    ) -> Self {
         let count = index(geometry.chunks());
         if verified.len() > count {
             verified = from(&verified, None, 0).take_while(|&at| at < count).collect();
@@ -247,6 +264,7 @@ impl Chunks {
             missing,
             copies: vec![0; count],
             cursor,
+            opening,
             horizon: u32::MAX,
             crowd: None,
         };
@@ -270,7 +288,7 @@ impl Chunks {
     /// Partial owners that have a chunk.
     #[cfg(test)]
     pub(super) fn rarity(&self, chunk: u32) -> usize {
-        self.crowd.as_ref().map_or(0, |crowd| index(crowd.key(index(chunk)) >> 16))
+        self.crowd.as_ref().map_or(0, |crowd| crowd.holders(index(chunk)))
     }
 
     pub(super) fn length(&self, chunk: u32) -> u64 {
@@ -339,20 +357,31 @@ impl Chunks {
 
     /// A run was picked.
     pub(super) fn advance(&mut self, first: u32, count: u32) {
-        self.cursor = index(first.saturating_add(count));
+        while self.opening.last().is_some_and(|&next| !self.free.contains(next)) {
+            self.opening.pop();
+        }
+        if self.opening.is_empty() {
+            self.cursor = index(first.saturating_add(count));
+        }
     }
 
     fn pick(
         &self,
         has: Option<&FixedBitSet>,
         order: Order,
-        most: u32,
+        mut most: u32,
         random: u64,
     ) -> Option<(u32, u32)> {
         let crowd = self.crowd.as_deref().filter(|crowd| !crowd.is_empty());
         let first = match (order, crowd) {
             (Order::Sequential, _) => from(&self.free, has, 0).next()?,
-            (Order::Any, None) => around(&self.free, has, self.cursor).next()?,
+            (Order::Any, None) => match self.opening.last() {
+                Some(&first) if self.free.contains(first) => {
+                    most = most.min(Draft::of(self.geometry).block());
+                    first
+                }
+                _ => around(&self.free, has, self.cursor).next()?,
+            },
             (Order::Any, Some(crowd)) => self.rarest(crowd, has, random)?,
         };
         let crowd = crowd.filter(|_| order == Order::Any);
@@ -363,28 +392,30 @@ impl Chunks {
         if first >= end {
             return None;
         }
+        let rank = crowd.and_then(|crowd| crowd.rank(first));
         let fits = |&at: &usize| {
             self.free.contains(at)
                 && has.is_none_or(|has| has.contains(at))
-                && crowd.is_none_or(|crowd| crowd.key(at) <= crowd.key(first))
+                && rank.is_none_or(|rank| {
+                    crowd.and_then(|crowd| crowd.rank(at)).is_some_and(|next| next.like(rank))
+                })
         };
         let more = (first + 1..end).take(index(most.max(1)) - 1).take_while(fits).count();
         Some((chunk(first), chunk(more + 1)))
     }
 
-    /// Among what this owner has and is free: the lowest key, the first from a
-    /// random place on.
+    /// Among what this owner has and is free: the lowest key. In a large file it
+    /// is enough to look at some that can't be beaten but for their order.
     fn rarest(&self, crowd: &Crowd, has: Option<&FixedBitSet>, random: u64) -> Option<usize> {
         let start = usize::try_from(random % u64::try_from(self.free.len().max(1)).ok()?).ok()?;
-        let lowest = Crowd::lowest(has.is_some());
-        let mut best: Option<(u32, usize)> = None;
-        for at in around(&self.free, has, start) {
-            let key = crowd.key(at);
-            if best.is_none_or(|(least, _)| key < least) {
-                best = Some((key, at));
-                if key <= lowest {
-                    break;
-                }
+        let mut best: Option<(Rank, usize)> = None;
+        for (looked, at) in around(&self.free, has, start).enumerate() {
+            let Some(rank) = crowd.rank(at) else { continue };
+            if best.is_none_or(|(least, _)| rank < least) {
+                best = Some((rank, at));
+            }
+            if looked >= LOOK && best.is_some_and(|(rank, _)| rank.is_best(has.is_some())) {
+                break;
             }
         }
         best.map(|(_, at)| at)

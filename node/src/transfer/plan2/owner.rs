@@ -7,7 +7,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::{KIB, MAX_ASKS};
 
 use super::ItemId;
-use crate::transfer::depth::Depth;
+use crate::transfer::depth::{Depth, Mark};
 
 /// How often an owner may send wrong bytes before it is not asked again in this
 /// job. Once can be a file that was being written to.
@@ -23,6 +23,7 @@ pub(super) struct Asked {
     /// `None` for its manifest.
     pub(super) chunk: Option<u32>,
     pub(super) bytes: u64,
+    mark: Mark,
 }
 
 #[derive(Debug)]
@@ -70,14 +71,15 @@ impl Owner {
         self.here && self.asked.len() < MAX_ASKS
     }
 
-    pub(super) fn ask(&mut self, asked: Asked, now: Instant) {
+    /// It is asked for a chunk of so many bytes, or for a manifest.
+    pub(super) fn ask(&mut self, item: ItemId, chunk: Option<u32>, bytes: u64, now: Instant) {
         if self.asked.is_empty() {
             self.since = Some(now);
             self.starting = true;
             self.depth.started(now);
         }
-        self.ahead += asked.bytes;
-        self.asked.push_back(asked);
+        self.ahead += bytes;
+        self.asked.push_back(Asked { item, chunk, bytes, mark: self.depth.asked(now) });
     }
 
     /// It answered; what it was asked is no longer asked. `None` if it was not.
@@ -92,7 +94,7 @@ impl Owner {
         let asked = self.asked.remove(place)?;
         self.ahead -= asked.bytes;
         match asked.chunk {
-            Some(_) => self.depth.moved(asked.bytes, now),
+            Some(_) => self.depth.moved(asked.bytes, asked.mark, now),
             None => self.depth.skipped(now),
         }
         self.went_on(now);
