@@ -35,8 +35,7 @@ pub(super) const AT_LEAST: u64 = 2;
 /// five last bytes of a file take as long as a thousand.
 const SAMPLE: (Duration, u64) = (Duration::from_millis(10), 64 * KIB);
 
-/// How long a lower rate has to last to count for half of the estimate. A
-/// higher one counts at once: depth must not hold an owner back.
+/// How long another rate has to last to count for half of an estimate.
 const MEMORY: Duration = Duration::from_millis(100);
 
 /// Rate that is assumed of an owner as long as nothing was measured, in bytes a
@@ -48,10 +47,11 @@ const UNPROVEN: (u64, Duration) = (MIB, Duration::from_millis(50));
 pub struct Depth {
     /// Least time from a request on an idle connection to its answer.
     delay: Option<Duration>,
-    /// Bytes a second, over some time.
+    /// Bytes a second: the highest of late from a question to its answer.
     rate: Option<u64>,
-    /// The highest rate of late over one round trip.
-    peak: u64,
+    /// Bytes a second that it kept up for some time. What a shaper lets pass at
+    /// once after a rest makes no owner fast.
+    steady: u64,
     /// Up to when it was accounted, while something is asked of the owner.
     mark: Option<Instant>,
     /// The running measurement: time with something to do, bytes that came.
@@ -96,16 +96,19 @@ impl Depth {
         // For want of better: it includes the bytes.
         self.delay.get_or_insert(elapsed);
         self.came += bytes;
-        let trip = now.saturating_duration_since(asked.at).max(SAMPLE.0);
-        let peak = per_second(self.came.saturating_sub(asked.came), trip);
-        self.peak = faded(self.peak, peak, elapsed);
+        let since = self.came.saturating_sub(asked.came);
+        if since >= SAMPLE.1 {
+            let trip = now.saturating_duration_since(asked.at).max(SAMPLE.0);
+            let newest = per_second(since, trip);
+            // A higher one counts at once: depth must not hold an owner back.
+            let known = self.rate.map_or(newest, |rate| mean(rate, newest, elapsed));
+            self.rate = Some(newest.max(known));
+        }
         self.sample.0 += elapsed;
         self.sample.1 += bytes;
-        let (time, bytes) = self.sample;
-        if time >= SAMPLE.0.max(self.delay.unwrap_or_default()) && bytes >= SAMPLE.1 {
-            self.sample = (Duration::ZERO, 0);
-            let newest = per_second(bytes, time);
-            self.rate = Some(faded(self.rate.unwrap_or(0), newest, time));
+        if self.sample.0 >= SAMPLE.0 {
+            let (time, bytes) = std::mem::take(&mut self.sample);
+            self.steady = mean(self.steady, per_second(bytes, time), time);
         }
     }
 
@@ -121,15 +124,14 @@ impl Depth {
 
     /// Bytes for one request, of no more than `largest`.
     pub fn request(&self, largest: u64) -> u64 {
-        let steady = self.rate.map_or(0, |rate| during(rate, REQUEST_TIME));
-        steady.clamp(MIN_CHUNK, largest.max(MIN_CHUNK))
+        during(self.steady, REQUEST_TIME).clamp(MIN_CHUNK, largest.max(MIN_CHUNK))
     }
 
     /// Bytes that should be on the way, apart from the least of [`AT_LEAST`]
     /// requests. At most [`MAX_AHEAD`].
     pub fn ahead(&self) -> u64 {
         let covered = self.delay.unwrap_or_default().saturating_add(SLACK);
-        during(self.peak, covered).saturating_mul(GAIN).min(MAX_AHEAD)
+        during(self.rate.unwrap_or(0), covered).saturating_mul(GAIN).min(MAX_AHEAD)
     }
 
     /// How long it takes from a request to its answer, while it is idle.
@@ -148,11 +150,11 @@ impl Depth {
     }
 }
 
-/// A rate after another was measured over some time: a higher one counts at
-/// once, a lower one the more the longer it was so.
-fn faded(rate: u64, newest: u64, time: Duration) -> u64 {
-    let lost = rate.saturating_sub(newest).saturating_mul(micros(time));
-    newest.max(rate - lost / micros(time + MEMORY))
+/// An estimate after another rate was measured over some time.
+fn mean(rate: u64, newest: u64, time: Duration) -> u64 {
+    let (now, before) = (micros(time), micros(MEMORY));
+    let sum = rate.saturating_mul(before).saturating_add(newest.saturating_mul(now));
+    sum / (now + before)
 }
 
 fn per_second(bytes: u64, time: Duration) -> u64 {

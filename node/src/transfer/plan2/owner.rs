@@ -7,6 +7,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::{KIB, MAX_ASKS};
 
 use super::ItemId;
+use super::item::Item;
 use crate::transfer::depth::{Depth, Mark};
 
 /// How often an owner may send wrong bytes before it is not asked again in this
@@ -42,8 +43,10 @@ pub(super) struct Owner {
     /// It has given nothing since it was idle.
     starting: bool,
     pub(super) depth: Depth,
-    /// Items that may have something to ask of it. Others have not.
+    /// Items that may have chunks to ask of it. Others have not.
     pub(super) ready: BTreeSet<ItemId>,
+    /// Items that may have a manifest to ask of it.
+    pub(super) manifests: BTreeSet<ItemId>,
 }
 
 impl Owner {
@@ -59,11 +62,28 @@ impl Owner {
             starting: false,
             depth: Depth::default(),
             ready: BTreeSet::new(),
+            manifests: BTreeSet::new(),
         }
     }
 
     pub(super) fn is_banned(&self) -> bool {
         self.wrong >= MAX_WRONG
+    }
+
+    /// An item that it offers may have something to ask of it.
+    pub(super) fn stir(&mut self, id: ItemId, item: &Item) {
+        if self.here && item.chunks.is_some() {
+            self.ready.insert(id);
+        }
+        if self.here && item.manifest.is_some() {
+            self.manifests.insert(id);
+        }
+    }
+
+    /// An item has nothing to ask of it.
+    pub(super) fn forget(&mut self, id: ItemId) {
+        self.ready.remove(&id);
+        self.manifests.remove(&id);
     }
 
     /// Whether it may be asked for one more.

@@ -17,11 +17,13 @@ struct Line {
     /// From when on, and at what rate: 0 for nothing at all.
     then: Option<(f64, f64)>,
     lies: bool,
+    /// Bytes that pass at once after a rest, as a shaper lets them.
+    burst: f64,
 }
 
 impl Line {
     fn new(rate: f64, trip: f64) -> Self {
-        Self { rate, trip, then: None, lies: false }
+        Self { rate, trip, then: None, lies: false, burst: 0.0 }
     }
 
     /// When so many bytes that begin now are through.
@@ -68,7 +70,8 @@ fn fetch(lines: &[Line], items: u32, size: u64) -> Outcome {
     };
     (0..1000).for_each(|_| open_next(&mut plan));
     let mut asked = vec![0; lines.len()];
-    let mut idle = vec![0.0; lines.len()];
+    // Since when each line has nothing to send; before the start, its burst was saved.
+    let mut idle: Vec<_> = lines.iter().map(|line| -line.burst / line.rate).collect();
     let mut answers = BinaryHeap::new();
     let (mut now, mut missing, mut twice) = (0.0, items, 0);
     while missing > 0 {
@@ -78,7 +81,8 @@ fn fetch(lines: &[Line], items: u32, size: u64) -> Outcome {
             while let Some(ask) = plan.next(id(owners[owner]), at(now)) {
                 let (item, run) = chunks(ask);
                 let quiet = idle[owner] <= now;
-                let mut through = f64::max(now + line.trip, idle[owner]);
+                let saved = (now - idle[owner]).min(line.burst / line.rate).max(0.0);
+                let mut through = f64::max(now + line.trip - saved, idle[owner]);
                 if quiet && through.is_finite() && line.then.is_none_or(|then| then.1 > 0.0) {
                     plan.answered(id(owners[owner]), Duration::from_secs_f64(line.trip));
                 }
@@ -87,7 +91,8 @@ fn fetch(lines: &[Line], items: u32, size: u64) -> Outcome {
                     asked[owner] += range.end - range.start;
                     through = line.through(through, (range.end - range.start) as f64);
                     if through.is_finite() {
-                        answers.push(Reverse(((through * 1e9) as u64, owner, item, chunk)));
+                        let at = through.max(now + line.trip) * 1e9;
+                        answers.push(Reverse((at as u64, owner, item, chunk)));
                     }
                 }
                 idle[owner] = through;
@@ -118,7 +123,7 @@ fn fetch(lines: &[Line], items: u32, size: u64) -> Outcome {
 /// The usual file of the benchmarks.
 const SIZE: u64 = 393_775_740;
 
-const FAST: Line = Line { rate: 400e6, trip: 0.000_2, then: None, lies: false };
+const FAST: Line = Line { rate: 400e6, trip: 0.000_2, then: None, lies: false, burst: 0.0 };
 
 #[test]
 fn over_fifty_milliseconds_a_line_is_full() {
@@ -155,6 +160,20 @@ fn a_slow_owner_is_used_and_delays_nobody() {
         assert!(asked as f64 <= given as f64 + ahead, "{outcome:?}");
         assert!(given > 0 || rate < 1e6, "{outcome:?}");
         assert!(outcome.twice <= 8, "{outcome:?}");
+    }
+}
+
+/// What a shaper saved up comes at once; that is no rate.
+#[test]
+fn a_burst_makes_nobody_fast() {
+    for burst in [0.25e6, 0.5e6, 1e6] {
+        let slow = Line { burst, ..Line::new(1e6, 0.000_2) };
+        let outcome = fetch(&[slow], 1, SIZE / 40);
+        println!("burst of {burst}: {outcome:?}");
+        let outcome = fetch(&[FAST, FAST, slow], 1, SIZE);
+        println!("burst of {burst}: {outcome:?}");
+        let (asked, given) = outcome.owners[2];
+        assert!(asked <= given + 2 * MIN_CHUNK, "{outcome:?}");
     }
 }
 

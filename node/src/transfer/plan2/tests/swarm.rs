@@ -244,9 +244,10 @@ impl Simulation {
                 self.ask(at, from);
             }
             Happens::Tick => {
+                let now = self.instant();
                 for at in 1..self.plans.len() {
                     for other in 0..self.plans.len() {
-                        if self.plans[at].retry(self.id(other)).is_some() {
+                        if self.plans[at].retry(self.id(other), now).is_some() {
                             self.ask(at, other);
                         }
                     }
