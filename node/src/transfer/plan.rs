@@ -25,28 +25,23 @@ use fixedbitset::FixedBitSet;
 use shoal_common::content::Geometry;
 use shoal_common::ident::NodeId;
 
-use super::depth::AT_LEAST;
-
+mod ask;
 mod bits;
+mod chunks;
 mod crowd;
+mod draft;
 mod item;
 mod owner;
 mod takeover;
 
 use bits::{index, mix};
-use item::{Chunks, Item, Slot, Wanted};
-use owner::{Asked, MANIFEST, Owner};
+use chunks::Chunks;
+use draft::Draft;
+use item::{Item, Slot, Wanted};
+use owner::{Asked, Owner};
 
 /// Which file of its job: its place, from 0.
 pub type ItemId = u32;
-
-/// A manifest is asked of another owner too when it takes longer than this, and
-/// longer than [`LATE`] times what was expected. A lookup in memory and a
-/// message: it is late far sooner than a chunk is.
-const MANIFEST_PATIENCE: Duration = Duration::from_millis(200);
-
-/// See [`MANIFEST_PATIENCE`].
-const LATE: u32 = 2;
 
 /// Which chunks of an item an owner has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,8 +201,7 @@ impl Plan {
 
     /// The chunks of an item are to be fetched, but for those in `verified`.
     pub fn open(&mut self, item: ItemId, geometry: Geometry, verified: FixedBitSet) {
-        let cursor = self.start(geometry);
-        let mut chunks = Chunks::new(geometry, verified, cursor);
+        let mut chunks = Chunks::new(geometry, verified, self.start(geometry));
         let closed = index(item);
         if self.closed.contains(closed) {
             self.closed.remove(closed);
@@ -237,7 +231,7 @@ impl Plan {
         self.free -= known.chunks.map_or(0, |chunks| chunks.free_bytes);
         for offering in known.offers {
             if let Some(owner) = self.owners.get_mut(offering.slot) {
-                owner.ready.remove(&item);
+                owner.forget(item);
             }
         }
     }
@@ -267,9 +261,7 @@ impl Plan {
         let Some(owner) = self.owners.get_mut(slot) else { return };
         let known = self.items.entry(item).or_default();
         known.offer(slot, (id, owner.here), self.us, offer);
-        if owner.here {
-            owner.ready.insert(item);
-        }
+        owner.stir(item, known);
     }
 
     /// An owner has an item no more; what it was asked of it is free.
@@ -279,7 +271,7 @@ impl Plan {
             known.withdraw(slot);
         }
         let Some(owner) = self.owners.get_mut(slot) else { return };
-        owner.ready.remove(&item);
+        owner.forget(item);
         for asked in owner.take_back(item) {
             self.release(slot, asked);
         }
@@ -297,7 +289,7 @@ impl Plan {
         self.here.push(slot);
         for (&item, known) in &mut self.items {
             if known.join(slot, self.us) {
-                owner.ready.insert(item);
+                owner.stir(item, known);
             }
         }
         true
@@ -310,6 +302,7 @@ impl Plan {
         let Some(owner) = self.owners.get_mut(slot).filter(|owner| owner.here) else { return };
         owner.here = false;
         owner.ready.clear();
+        owner.manifests.clear();
         self.here.retain(|&here| here != slot);
         for known in self.items.values_mut() {
             known.leave(slot);
@@ -365,29 +358,7 @@ impl Plan {
         }
     }
 
-    // Questions and answers ------------------------------------------------
-
-    /// The next question for this owner, which now counts as asked. `None` if it
-    /// has enough to do, or nothing needs it at this moment.
-    pub fn next(&mut self, id: NodeId, now: Instant) -> Option<Ask> {
-        let slot = self.slot(id)?;
-        if !self.owners.get(slot)?.has_room() {
-            return None;
-        }
-        if let Some(item) = self.late_manifest(slot, now) {
-            return self.ask_manifest(slot, item, now);
-        }
-        while let Some(&item) = self.owners.get(slot)?.ready.first() {
-            match self.pick(slot, item, now) {
-                Pick::Ask(ask) => return Some(ask),
-                Pick::Enough => return None,
-                Pick::Nothing => {
-                    self.owners.get_mut(slot)?.ready.remove(&item);
-                }
-            }
-        }
-        self.take_over(slot, now)
-    }
+    // Answers --------------------------------------------------------------
 
     /// A whole chunk came from an owner; `correct` says whether it verified.
     pub fn delivered(
@@ -469,9 +440,9 @@ impl Plan {
     /// Whoever offers an item may have something to do.
     fn stir(&mut self, item: ItemId) {
         let Some(known) = self.items.get(&item) else { return };
-        for offering in known.offers.iter().filter(|offering| offering.here) {
+        for offering in &known.offers {
             if let Some(owner) = self.owners.get_mut(offering.slot) {
-                owner.ready.insert(item);
+                owner.stir(item, known);
             }
         }
     }
@@ -493,111 +464,18 @@ impl Plan {
         self.stir(asked.item);
     }
 
-    /// What of an item is to be asked of an owner now.
-    fn pick(&mut self, slot: Slot, item: ItemId, now: Instant) -> Pick {
-        let Some(known) = self.items.get(&item) else { return Pick::Nothing };
-        if known.asks_manifest(slot, now) {
-            return self.ask_manifest(slot, item, now).map_or(Pick::Nothing, Pick::Ask);
-        }
-        let Some(chunks) = &known.chunks else { return Pick::Nothing };
-        let Some(owner) = self.owners.get(slot) else { return Pick::Nothing };
-        let request = owner.depth.request(self.request);
-        let most = u32::try_from(request / chunks.geometry.chunk_size()).unwrap_or(u32::MAX).max(1);
-        if !self.has_room(owner, request.max(chunks.geometry.chunk_size())) {
-            return Pick::Enough;
-        }
-        self.seed = self.seed.wrapping_add(1);
-        let run = known.pick(slot, self.order, most, mix(self.seed));
-        let Some((first, count)) = run else { return Pick::Nothing };
-        self.ask_chunks(slot, item, (first, count), now).map_or(Pick::Nothing, Pick::Ask)
-    }
-
-    /// Whether an owner may be asked for a request of this size more.
-    ///
-    /// What is left of the open items is not asked of one owner while others
-    /// could give a part of it in the same time.
-    fn has_room(&self, owner: &Owner, request: u64) -> bool {
-        let after = owner.ahead + request;
-        if after <= AT_LEAST * request {
-            return true;
-        }
-        let deep = owner.depth.ahead();
-        if after > deep {
-            return false;
-        }
-        let here = self.here.iter().filter_map(|&slot| self.owners.get(slot));
-        let (rates, ahead) = here.fold((0_u64, 0_u64), |(rates, ahead), owner| {
-            (rates + owner.depth.rate().unwrap_or(0), ahead + owner.ahead)
-        });
-        let rate = owner.depth.rate().unwrap_or(0);
-        let part = u128::from(self.free + ahead) * u128::from(rate) / u128::from(rates.max(1));
-        u128::from(after) <= part
-    }
-
-    fn ask_chunks(
-        &mut self,
-        slot: Slot,
-        item: ItemId,
-        (first, count): (u32, u32),
-        now: Instant,
-    ) -> Option<Ask> {
-        let chunks = self.items.get_mut(&item)?.chunks.as_mut()?;
-        let owner = self.owners.get_mut(slot)?;
-        let before = chunks.free_bytes;
-        for chunk in first..first.saturating_add(count) {
-            chunks.ask(chunk);
-            owner.ask(Asked { item, chunk: Some(chunk), bytes: chunks.length(chunk) }, now);
-        }
-        chunks.advance(first, count);
-        self.free -= before - chunks.free_bytes;
-        Some(Ask { item, part: Part::Chunks { first, count } })
-    }
-
-    fn ask_manifest(&mut self, slot: Slot, item: ItemId, now: Instant) -> Option<Ask> {
-        let wanted = self.items.get_mut(&item)?.manifest.as_mut()?;
-        let owner = self.owners.get_mut(slot)?;
-        owner.ask(Asked { item, chunk: None, bytes: MANIFEST }, now);
-        wanted.asked.push(slot);
-        if let Some(late) = wanted.late.take() {
-            self.late.remove(&(late, item));
-        }
-        if wanted.asked.len() < takeover::MAX_COPIES {
-            let patience = owner.left(owner.ahead, now).saturating_mul(LATE);
-            let late = now + patience.max(MANIFEST_PATIENCE);
-            wanted.late = Some(late);
-            self.late.insert((late, item));
-        }
-        Some(Ask { item, part: Part::Manifest })
-    }
-
-    /// A manifest that is late and can be asked of this owner.
-    fn late_manifest(&self, slot: Slot, now: Instant) -> Option<ItemId> {
-        let mut late = self.late.iter().take_while(|&&(when, _)| when <= now);
-        let (_, item) = late.find(|(_, item)| {
-            self.items.get(item).is_some_and(|known| known.asks_manifest(slot, now))
-        })?;
-        Some(*item)
-    }
-
-    /// Where the first run of an item begins: at a random request, so that nodes
-    /// that start together do not ask one owner for the same.
-    fn start(&mut self, geometry: Geometry) -> usize {
+    /// Where to begin with an item: what to ask for first, then from where on.
+    /// Nodes that start together do not ask one owner for the same.
+    fn start(&mut self, geometry: Geometry) -> (usize, Vec<usize>) {
         let run = (self.request / geometry.chunk_size()).max(1);
         let runs = u64::from(geometry.chunks()).div_ceil(run).max(1);
         if runs == 1 || self.order == Order::Sequential {
-            return 0;
+            return (0, Vec::new());
         }
         self.seed = self.seed.wrapping_add(1);
-        usize::try_from(mix(self.seed) % runs * run).unwrap_or(0)
+        let cursor = usize::try_from(mix(self.seed) % runs * run).unwrap_or(0);
+        (cursor, Draft::of(geometry).opening(self.us))
     }
-}
-
-/// What an item has for an owner.
-enum Pick {
-    Ask(Ask),
-    /// Something, but the owner has enough to do.
-    Enough,
-    Nothing,
 }
 
 #[cfg(test)]

@@ -32,12 +32,24 @@ pub(super) fn from<'a>(
     start: usize,
 ) -> impl Iterator<Item = usize> + 'a {
     let first = start / BITS;
-    let block = move |at: usize| {
-        let block = set.as_slice().get(at).copied().unwrap_or(0);
-        let mask = other.map_or(Block::MAX, |other| other.as_slice().get(at).copied().unwrap_or(0));
-        if at == first { block & mask & (Block::MAX << (start % BITS)) } else { block & mask }
+    let bits = move |at: usize| {
+        let bits = block(set, at) & other.map_or(Block::MAX, |other| block(other, at));
+        if at == first { bits & (Block::MAX << (start % BITS)) } else { bits }
     };
-    (first..set.as_slice().len()).flat_map(move |at| Ones { rest: block(at), base: at * BITS })
+    (first..set.as_slice().len()).flat_map(move |at| Ones { rest: bits(at), base: at * BITS })
+}
+
+/// What is in `set` but not in `other`.
+pub(super) fn without<'a>(
+    set: &'a FixedBitSet,
+    other: &'a FixedBitSet,
+) -> impl Iterator<Item = usize> + 'a {
+    let bits = |at| block(set, at) & !block(other, at);
+    (0..set.as_slice().len()).flat_map(move |at| Ones { rest: bits(at), base: at * BITS })
+}
+
+fn block(set: &FixedBitSet, at: usize) -> Block {
+    set.as_slice().get(at).copied().unwrap_or(0)
 }
 
 /// The bits of one block.
@@ -93,6 +105,8 @@ mod tests {
             prop_assert_eq!(around(&set, Some(&mask), start).collect::<Vec<_>>(), expected);
             let from: Vec<_> = set.ones().filter(|&bit| bit >= start).collect();
             prop_assert_eq!(super::from(&set, None, start).collect::<Vec<_>>(), from);
+            let without: Vec<_> = set.ones().filter(|&bit| !mask.contains(bit)).collect();
+            prop_assert_eq!(super::without(&set, &mask).collect::<Vec<_>>(), without);
         }
     }
 }

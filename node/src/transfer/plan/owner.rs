@@ -7,7 +7,8 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::{KIB, MAX_ASKS};
 
 use super::ItemId;
-use crate::transfer::depth::Depth;
+use super::item::Item;
+use crate::transfer::depth::{Depth, Mark};
 
 /// How often an owner may send wrong bytes before it is not asked again in this
 /// job. Once can be a file that was being written to.
@@ -23,6 +24,7 @@ pub(super) struct Asked {
     /// `None` for its manifest.
     pub(super) chunk: Option<u32>,
     pub(super) bytes: u64,
+    mark: Mark,
 }
 
 #[derive(Debug)]
@@ -41,8 +43,10 @@ pub(super) struct Owner {
     /// It has given nothing since it was idle.
     starting: bool,
     pub(super) depth: Depth,
-    /// Items that may have something to ask of it. Others have not.
+    /// Items that may have chunks to ask of it. Others have not.
     pub(super) ready: BTreeSet<ItemId>,
+    /// Items that may have a manifest to ask of it.
+    pub(super) manifests: BTreeSet<ItemId>,
 }
 
 impl Owner {
@@ -58,6 +62,7 @@ impl Owner {
             starting: false,
             depth: Depth::default(),
             ready: BTreeSet::new(),
+            manifests: BTreeSet::new(),
         }
     }
 
@@ -65,19 +70,36 @@ impl Owner {
         self.wrong >= MAX_WRONG
     }
 
+    /// An item that it offers may have something to ask of it.
+    pub(super) fn stir(&mut self, id: ItemId, item: &Item) {
+        if self.here && item.chunks.is_some() {
+            self.ready.insert(id);
+        }
+        if self.here && item.manifest.is_some() {
+            self.manifests.insert(id);
+        }
+    }
+
+    /// An item has nothing to ask of it.
+    pub(super) fn forget(&mut self, id: ItemId) {
+        self.ready.remove(&id);
+        self.manifests.remove(&id);
+    }
+
     /// Whether it may be asked for one more.
     pub(super) fn has_room(&self) -> bool {
         self.here && self.asked.len() < MAX_ASKS
     }
 
-    pub(super) fn ask(&mut self, asked: Asked, now: Instant) {
+    /// It is asked for a chunk of so many bytes, or for a manifest.
+    pub(super) fn ask(&mut self, item: ItemId, chunk: Option<u32>, bytes: u64, now: Instant) {
         if self.asked.is_empty() {
             self.since = Some(now);
             self.starting = true;
             self.depth.started(now);
         }
-        self.ahead += asked.bytes;
-        self.asked.push_back(asked);
+        self.ahead += bytes;
+        self.asked.push_back(Asked { item, chunk, bytes, mark: self.depth.asked(now) });
     }
 
     /// It answered; what it was asked is no longer asked. `None` if it was not.
@@ -92,7 +114,7 @@ impl Owner {
         let asked = self.asked.remove(place)?;
         self.ahead -= asked.bytes;
         match asked.chunk {
-            Some(_) => self.depth.moved(asked.bytes, now),
+            Some(_) => self.depth.moved(asked.bytes, asked.mark, now),
             None => self.depth.skipped(now),
         }
         self.went_on(now);

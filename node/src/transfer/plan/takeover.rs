@@ -3,6 +3,9 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
+use shoal_common::ident::NodeId;
+
+use super::bits::index;
 use super::item::Slot;
 use super::owner::{Asked, Owner};
 use super::{Ask, ItemId, Order, Plan};
@@ -21,19 +24,30 @@ const SOONER_BY: u32 = 2;
 /// later than it could be; shorter pauses are those of a busy machine.
 const SOONER_AT_LEAST: Duration = Duration::from_millis(5);
 
-/// How soon an owner without work should ask for some again while others work:
-/// who stands still does not say so.
-const RETRY: Duration = Duration::from_millis(5);
+/// How soon, at the soonest and at the latest, an owner without work should ask
+/// for some again while others work: who stands still does not say so, and rates
+/// change.
+const RETRY: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
 impl Plan {
-    /// When to ask again for an owner for which there was nothing; `None` if
-    /// only news can change that.
-    pub fn retry(&self, id: shoal_common::ident::NodeId) -> Option<Duration> {
+    /// How long until it is worth while to ask again for an owner for which there
+    /// was nothing, if nothing happens; `None` if only news can change that.
+    pub fn retry(&self, id: NodeId, now: Instant) -> Option<Duration> {
         let slot = self.slot(id)?;
-        let mut others = self.here.iter().filter(|&&other| other != slot);
-        let busy =
-            |&&other: &&Slot| self.owners.get(other).is_some_and(|owner| !owner.asked.is_empty());
-        others.any(|other| busy(&other)).then_some(RETRY)
+        let taker = self.owners.get(slot)?;
+        let others = self.here.iter().filter(|&&other| other != slot);
+        let waits = others.filter_map(|&other| {
+            let holder = self.owners.get(other)?;
+            let mut bytes = holder.ahead;
+            let mut last = holder.asked.iter().rev();
+            let asked = last.find(|asked| {
+                bytes -= asked.bytes;
+                self.can_take(slot, taker, asked)
+            })?;
+            let due = enough(taker.left(taker.ahead + asked.bytes, now));
+            Some(due.saturating_sub(holder.left(bytes + asked.bytes, now)))
+        });
+        Some(waits.min()?.clamp(RETRY.0, RETRY.1))
     }
 
     /// The chunk that keeps the job waiting longest (or the first, for somebody
@@ -66,14 +80,12 @@ impl Plan {
         for asked in holder.asked.iter().rev() {
             let left = holder.left(bytes, now);
             bytes -= asked.bytes;
-            let sooner = taker.left(taker.ahead + asked.bytes, now);
-            if sooner.saturating_mul(SOONER_BY) >= left || sooner + SOONER_AT_LEAST >= left {
+            if left <= enough(taker.left(taker.ahead + asked.bytes, now)) {
                 break;
             }
-            let Some(chunk) = asked.chunk else { continue };
-            if !self.can_take(slot, taker, asked, chunk) {
+            let Some(chunk) = asked.chunk.filter(|_| self.can_take(slot, taker, asked)) else {
                 continue;
-            }
+            };
             let place = (asked.item, chunk);
             if self.order == Order::Any {
                 return Some((left, place));
@@ -86,7 +98,8 @@ impl Plan {
         best
     }
 
-    fn can_take(&self, slot: Slot, taker: &Owner, asked: &Asked, chunk: u32) -> bool {
+    fn can_take(&self, slot: Slot, taker: &Owner, asked: &Asked) -> bool {
+        let Some(chunk) = asked.chunk else { return false };
         let Some(item) = self.items.get(&asked.item) else { return false };
         let Some(chunks) = &item.chunks else { return false };
         // In a swarm an owner without work is one that has nothing new for us:
@@ -94,8 +107,13 @@ impl Plan {
         let early = self.order == Order::Any && chunks.is_swarm() && chunks.free_bytes > 0;
         !early
             && usize::from(chunks.copies(chunk)) < MAX_COPIES
-            && !chunks.verified.contains(super::index(chunk))
+            && !chunks.verified.contains(index(chunk))
             && item.has(slot, chunk)
             && taker.ahead + asked.bytes <= AT_LEAST * chunks.geometry.chunk_size()
     }
+}
+
+/// What its holder needs longer than this for is taken over by who needs `sooner`.
+fn enough(sooner: Duration) -> Duration {
+    sooner.saturating_mul(SOONER_BY).max(sooner.saturating_add(SOONER_AT_LEAST))
 }

@@ -58,7 +58,8 @@ fn an_owner_that_is_about_as_fast_is_left_in_peace() {
     let (mut plan, now) = at_the_end(millis(3));
     assert_eq!(ask(&mut plan, 1, now), [0_u32; 0]);
     assert_eq!(ask(&mut plan, 1, now + millis(3)), [0_u32; 0]);
-    assert!(plan.retry(id(1)).is_some(), "it is worth while to look again");
+    let pause = plan.retry(id(1), now + millis(3)).expect("it is worth while to look again");
+    assert!(pause <= millis(20), "{pause:?}");
     assert!(!ask(&mut plan, 1, now + millis(20)).is_empty(), "until it stands still");
 }
 
