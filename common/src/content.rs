@@ -154,7 +154,9 @@ impl FromIterator<u32> for ChunkSet {
     }
 }
 
-type SubtreeHash = [u8; 32];
+/// Hash of one chunk: of a subtree of BLAKE3's tree, or of all of it if there is
+/// but one chunk.
+pub type SubtreeHash = [u8; 32];
 
 /// Size and chunk hashes of a file, consistent with its id by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,6 +210,14 @@ impl Manifest {
         let hashes = if size == 0 { Vec::new() } else { vec![file.0] };
         let geometry = Geometry::of(size).ok().filter(|geometry| geometry.chunks() <= 1)?;
         (size > 0 || file == FileId::of(&[])).then_some(Self { file, geometry, hashes })
+    }
+
+    /// The manifest of a content whose chunks have these hashes, in order: what
+    /// [`ChunkHasher::finish`] gave. `None` if it has more or fewer chunks.
+    pub fn from_hashes(geometry: Geometry, hashes: Vec<SubtreeHash>) -> Option<Self> {
+        let file = FileId(root(&hashes));
+        let fits = u32::try_from(hashes.len()) == Ok(geometry.chunks());
+        fits.then_some(Self { file, geometry, hashes })
     }
 
     /// How the file is cut.
@@ -317,7 +327,7 @@ impl ChunkHasher {
 
     /// The hash, if exactly the bytes of the chunk came, and there were any.
     /// (BLAKE3 defines no hash for an empty subtree.)
-    fn finish(&self) -> Option<SubtreeHash> {
+    pub fn finish(&self) -> Option<SubtreeHash> {
         if self.missing != Some(0) || self.hasher.count() == 0 {
             return None;
         }
@@ -437,6 +447,29 @@ mod tests {
         }
         assert!(!manifest.verifies(99, &[]));
         assert!(!manifest.verifies(u32::MAX, &content));
+    }
+
+    #[test]
+    fn chunks_hashed_in_any_order_make_the_same_manifest() {
+        for size in [0, 1, 1 << 18, (1 << 18) + 1, 3_500_000] {
+            let content = content(size);
+            let geometry = Geometry::of(size as u64).unwrap();
+            let hash = |index| {
+                let range = geometry.range(index);
+                let start = usize::try_from(range.start).unwrap();
+                let mut hasher = ChunkHasher::new(geometry, index);
+                hasher.update(&content[start..usize::try_from(range.end).unwrap()]);
+                hasher.finish().unwrap()
+            };
+            let mut hashes: Vec<_> = (0..geometry.chunks()).rev().map(hash).collect();
+            hashes.reverse();
+            assert_eq!(
+                Manifest::from_hashes(geometry, hashes.clone()),
+                Some(manifest_of(&content))
+            );
+            hashes.push([0; 32]);
+            assert_eq!(Manifest::from_hashes(geometry, hashes), None);
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::catalog::Catalog;
 use crate::catalog::ask::ask;
-use crate::catalog::found::{FileInfo, Findings};
+use crate::catalog::found::{FileInfo, Findings, Indexing};
 use crate::catalog::pattern::{Matcher, PatternError, typed};
 use crate::membership::{Link, Membership};
 use crate::notice::Notices;
@@ -107,6 +107,12 @@ impl App {
     /// The files that this node shares, by name.
     pub fn show(&self) -> Vec<FileInfo> {
         self.inner.catalog.list()
+    }
+
+    /// How far this node is with getting to know its files; `None` if it knows
+    /// them, or has only just begun.
+    pub fn indexing(&self) -> Option<Indexing> {
+        self.inner.catalog.indexing()
     }
 
     /// The other nodes, by name.

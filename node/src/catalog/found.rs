@@ -42,6 +42,21 @@ pub struct Findings {
     pub more: bool,
 }
 
+/// How far a node is with getting to know its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Indexing {
+    /// Files whose content is known by now.
+    pub files: u64,
+    /// Files that were to be read.
+    pub files_total: u64,
+    /// Bytes that are read by now.
+    pub bytes: u64,
+    /// Bytes that were to be read.
+    pub bytes_total: u64,
+    /// Bytes a second, lately.
+    pub rate: u64,
+}
+
 /// A node that has a content, or some of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {

@@ -3,7 +3,7 @@
 //! Invariants: `by_content` holds exactly the names of `by_name`, each under the
 //! content that it has there; no folder of `folders` has a file below it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shoal_common::content::{FileId, Manifest};
@@ -11,6 +11,7 @@ use shoal_common::limits::MAX_MATCHES;
 use shoal_common::name::SharedName;
 use shoal_common::protocol::search::Match;
 
+use super::contents::Contents;
 use super::found::FileInfo;
 use super::pattern::Matcher;
 use super::tree::{Span, is_filled};
@@ -63,7 +64,7 @@ pub struct Differences {
 #[derive(Debug, Default)]
 pub struct Index {
     by_name: BTreeMap<SharedName, Arc<Shared>>,
-    by_content: HashMap<FileId, BTreeSet<SharedName>>,
+    by_content: Contents,
     /// Folders with nothing in them.
     folders: BTreeSet<SharedName>,
     /// Of all files.
@@ -74,26 +75,20 @@ impl Index {
     /// Adds a file, in place of what had its name.
     pub fn insert(&mut self, shared: Shared) {
         self.remove(&shared.name);
-        let names = self.by_content.entry(shared.manifest.file()).or_default();
-        names.insert(shared.name.clone());
         self.bytes = self.bytes.saturating_add(shared.stamp.size);
         if !self.folders.is_empty() {
             self.fill(&shared.name);
         }
-        self.by_name.insert(shared.name.clone(), Arc::new(shared));
+        let shared = Arc::new(shared);
+        self.by_content.insert(Arc::clone(&shared));
+        self.by_name.insert(shared.name.clone(), shared);
     }
 
     /// Removes a file; whether it was there.
     pub fn remove(&mut self, name: &SharedName) -> bool {
         let Some(shared) = self.by_name.remove(name) else { return false };
         self.bytes = self.bytes.saturating_sub(shared.stamp.size);
-        let file = shared.manifest.file();
-        if let Some(names) = self.by_content.get_mut(&file) {
-            names.remove(name);
-            if names.is_empty() {
-                self.by_content.remove(&file);
-            }
-        }
+        self.by_content.remove(&shared);
         true
     }
 
@@ -109,7 +104,8 @@ impl Index {
     /// Notes whether a file may be executed, if it is known.
     pub fn set_executable(&mut self, name: &SharedName, executable: bool) {
         if let Some(shared) = self.by_name.get_mut(name) {
-            Arc::make_mut(shared).executable = executable;
+            *shared = Arc::new(Shared { executable, ..Shared::clone(shared) });
+            self.by_content.insert(Arc::clone(shared));
         }
     }
 
@@ -130,8 +126,7 @@ impl Index {
 
     /// A file with this content, if there is one.
     pub fn find(&self, file: &FileId) -> Option<&Arc<Shared>> {
-        let name = self.by_content.get(file)?.first()?;
-        self.get(name)
+        self.by_content.get(file).next()
     }
 
     /// The file with this name.
@@ -161,8 +156,8 @@ impl Index {
     }
 
     /// All files, in order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = &Shared> {
-        self.by_name.values().map(Arc::as_ref)
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.by_name.values()
     }
 
     /// Number of files and of their bytes.
@@ -175,10 +170,7 @@ impl Index {
     pub fn candidates(&self, matcher: &Matcher) -> Vec<Arc<Shared>> {
         match matcher {
             Matcher::Exact(name) => self.by_name.get(name).cloned().into_iter().collect(),
-            Matcher::Content(file) => {
-                let names = self.by_content.get(file).into_iter().flatten();
-                names.filter_map(|name| self.by_name.get(name).cloned()).collect()
-            }
+            Matcher::Content(file) => self.by_content.get(file).cloned().collect(),
             Matcher::Part(_) | Matcher::Glob(_) => self.by_name.values().cloned().collect(),
         }
     }
@@ -332,19 +324,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_and_contents_agree(events in proptest::collection::vec((any::<bool>(), 0..5u8, 0..3u8), 0..40)) {
+        fn names_and_contents_agree(events in proptest::collection::vec((0..3u8, 0..5u8, 0..3u8), 0..40)) {
             let mut index = Index::default();
-            for (insert, name, content) in events {
+            for (what, name, content) in events {
                 let shared = shared(&format!("n{name}"), &format!("c{content}"), 0);
-                if insert { index.insert(shared); } else { index.remove(&shared.name); }
-                let by_content: usize = index.by_content.values().map(BTreeSet::len).sum();
-                prop_assert_eq!(by_content, index.by_name.len());
-                for (file, names) in &index.by_content {
-                    prop_assert!(!names.is_empty());
-                    for name in names {
-                        prop_assert_eq!(index.by_name[name].manifest.file(), *file);
+                match what {
+                    0 => index.insert(shared),
+                    1 => index.set_executable(&shared.name, content == 0),
+                    _ => { index.remove(&shared.name); }
+                }
+                let mut names = Vec::new();
+                for (file, files) in index.by_content.iter() {
+                    prop_assert!(!files.is_empty());
+                    for shared in files {
+                        prop_assert_eq!(shared.manifest.file(), *file);
+                        prop_assert!(Arc::ptr_eq(shared, &index.by_name[&shared.name]));
+                        names.push(&shared.name);
                     }
                 }
+                names.sort();
+                prop_assert!(names.into_iter().eq(index.by_name.keys()));
+                let bytes: u64 = index.iter().map(|shared| shared.stamp.size).sum();
+                prop_assert_eq!(index.totals(), (index.by_name.len(), bytes));
             }
         }
     }

@@ -8,6 +8,7 @@ pub mod found;
 pub mod pattern;
 pub mod tree;
 
+mod contents;
 pub mod index;
 mod merge;
 
@@ -20,6 +21,7 @@ mod own;
 pub mod ask;
 mod scan;
 pub mod serve;
+mod watch;
 
 pub use merge::MOST_OWNERS;
 pub use own::Catalog;

@@ -1,5 +1,6 @@
 //! The handle on this node's own files.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shoal_common::content::{FileId, Manifest};
@@ -8,12 +9,13 @@ use shoal_common::name::SharedName;
 use shoal_common::protocol::search::{Entry, FileEntry, Match, Pattern, Tree};
 use tokio::sync::{Notify, watch};
 
-use super::found::FileInfo;
+use super::found::{FileInfo, Indexing};
 use super::holding::Holdings;
 use super::index::{Differences, Index, Item, Shared, select};
 use super::pattern::{Matcher, PatternError};
-use super::store;
+use super::store::{self, Snapshot};
 use super::tree::Selection;
+use crate::traffic::Traffic;
 use crate::volume::{Listing, Stamp, Volume};
 
 /// This node's own files. Clones are the same catalog.
@@ -33,6 +35,9 @@ struct Inner {
     wanted: Arc<Notify>,
     /// Whether everything that was there at the start is known.
     complete: watch::Sender<bool>,
+    indexing: watch::Sender<Option<Indexing>>,
+    traffic: Traffic,
+    added: AtomicU64,
 }
 
 impl Catalog {
@@ -45,6 +50,9 @@ impl Catalog {
             unsaved: watch::Sender::new(false),
             wanted: Arc::default(),
             complete: watch::Sender::new(false),
+            indexing: watch::Sender::new(None),
+            traffic: Traffic::default(),
+            added: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -53,6 +61,30 @@ impl Catalog {
     pub async fn completed(&self) {
         // The sender lives as long as `self`.
         self.inner.complete.subscribe().wait_for(|complete| *complete).await.ok();
+    }
+
+    /// How far the node is with getting to know its files; `None` if it knows
+    /// them, or has only just begun.
+    pub fn indexing(&self) -> Option<Indexing> {
+        *self.inner.indexing.borrow()
+    }
+
+    /// What [`Catalog::indexing`] says, as it changes.
+    pub fn watch_indexing(&self) -> watch::Receiver<Option<Indexing>> {
+        self.inner.indexing.subscribe()
+    }
+
+    pub(super) fn set_indexing(&self, indexing: Option<Indexing>) {
+        self.inner.indexing.send_if_modified(|before| {
+            let changes = *before != indexing;
+            *before = indexing;
+            changes
+        });
+    }
+
+    /// Where transfers say how much they move: hashing gives way to them.
+    pub fn traffic(&self) -> &Traffic {
+        &self.inner.traffic
     }
 
     /// A file with this content.
@@ -77,7 +109,7 @@ impl Catalog {
 
     /// All files, in order of their names.
     pub fn list(&self) -> Vec<FileInfo> {
-        self.index().iter().map(FileInfo::from).collect()
+        self.index().iter().map(|shared| FileInfo::from(shared.as_ref())).collect()
     }
 
     /// Number of files, and of their bytes.
@@ -136,6 +168,18 @@ impl Catalog {
 
     /// Adds files whose contents are known already.
     pub fn add_many(&self, files: impl IntoIterator<Item = Shared>) {
+        self.inner.added.fetch_add(1, Ordering::Relaxed);
+        self.learn(files);
+    }
+
+    /// How often files were added that this node did not have to find. Each time
+    /// there are events from the file system that say nothing new.
+    pub(super) fn added(&self) -> u64 {
+        self.inner.added.load(Ordering::Relaxed)
+    }
+
+    /// Adds files that were found.
+    pub(super) fn learn(&self, files: impl IntoIterator<Item = Shared>) {
         let mut index = self.index();
         files.into_iter().for_each(|shared| index.insert(shared));
         drop(index);
@@ -157,11 +201,14 @@ impl Catalog {
         differences
     }
 
-    /// Forgets a file.
-    pub(super) fn forget(&self, name: &SharedName) {
-        if self.index().remove(name) {
-            self.inner.unsaved.send_replace(true);
-        }
+    /// Forgets files.
+    pub(super) fn forget(&self, names: &[SharedName]) {
+        let mut index = self.index();
+        names.iter().for_each(|name| {
+            index.remove(name);
+        });
+        drop(index);
+        self.inner.unsaved.send_replace(true);
     }
 
     /// Asks for a look at the disk soon: a file is not what it was.
@@ -174,8 +221,9 @@ impl Catalog {
         if !self.inner.unsaved.send_replace(false) {
             return;
         }
-        let encoded = store::encode(&self.index());
-        let saved = encoded
+        let snapshot = Snapshot::of(&self.index());
+        let saved = snapshot
+            .encode()
             .map_err(std::io::Error::other)
             .and_then(|bytes| store::save(&self.inner.volume, &bytes));
         if let Err(error) = saved {

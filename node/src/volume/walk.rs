@@ -24,8 +24,9 @@ pub struct Listed {
 pub struct Listing {
     /// Files that can be shared, in order of their names.
     pub files: Vec<Listed>,
-    /// Folders below the root that are not hidden, as relative paths.
-    pub folders: Vec<String>,
+    /// Folders below the root that are not hidden: relative path, and number in
+    /// their file system.
+    pub folders: Vec<(String, u64)>,
     /// Those of them with nothing in them that can be shared, in order of their
     /// names.
     pub empty: Vec<SharedName>,
@@ -81,7 +82,7 @@ impl Listing {
                 return Err("it is too deep".to_owned());
             }
             let dir = entry.open_dir().map_err(readable)?;
-            self.folders.push(path.to_owned());
+            self.folders.push((path.to_owned(), meta.ino()));
             let before = (self.files.len(), self.empty.len());
             self.enter(&dir, &format!("{path}/"), depth + 1).map_err(readable)?;
             if before == (self.files.len(), self.empty.len()) {
