@@ -108,6 +108,15 @@ pub fn named(text: &str) -> Named {
     }
 }
 
+/// A glob for the files of a tree, to find out whether there are any.
+pub fn below(text: &str) -> String {
+    match text.strip_suffix('/') {
+        Some(folder) if named(folder) == Named::Glob => format!("{folder}/**"),
+        Some(folder) => format!("{}/**", folder.replace('\\', "\\\\")),
+        None => text.to_owned(),
+    }
+}
+
 /// A folder or a glob to fetch, from the choice of a person.
 ///
 /// # Errors
@@ -316,6 +325,21 @@ mod tests {
             ("a[1].txt", Named::Glob),
         ] {
             assert_eq!(named(text), meant, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_files_of_a_tree_are_looked_for() {
+        for (text, glob, file) in [
+            ("photos/", "photos/**", "photos/2026/a.jpg"),
+            ("ph*/", "ph*/**", "photos/a.jpg"),
+            ("*.jpg", "*.jpg", "photos/a.jpg"),
+            ("a\\b/", "a\\\\b/**", "a\\b/c"),
+        ] {
+            assert_eq!(below(text), glob);
+            let matcher = Matcher::new(&typed(&below(text))).unwrap();
+            assert!(matcher.matches(&file.parse().unwrap(), FileId::of(b"")), "{text}");
+            assert!(!matcher.matches(&"other".parse().unwrap(), FileId::of(b"")), "{text}");
         }
     }
 

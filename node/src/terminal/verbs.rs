@@ -137,6 +137,11 @@ pub async fn wish(door: &Door, args: &DownloadArgs) -> Result<Wish, Trouble> {
     let peers = door.peers().await?;
     let tree = choose::choose_tree(&args.name, args.from.as_ref(), args.id.as_deref(), &peers);
     let wanted = tree.map_err(|error| refusal(&args.name, &error))?;
+    // A download waits for what is not here yet; a typing error would for ever.
+    let findings = door.search(&choose::below(&args.name)).await?;
+    if findings.found.is_empty() {
+        return Err(nobody(door, &args.name, &findings.silent).await);
+    }
     Ok(Wish::Tree(Wanted { order: args.order, ..wanted }))
 }
 
