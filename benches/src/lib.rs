@@ -18,6 +18,7 @@ pub mod figures;
 pub mod machine;
 pub mod plot;
 pub mod report;
+pub mod results;
 
 pub mod place;
 pub mod process;

@@ -4,10 +4,8 @@
 use std::path::Path;
 
 use crate::failure::Outcome;
-use crate::figures::{median, spread, three_digits};
 use crate::place::touch_memory;
-use crate::plot::{Bar, Kind, Panel};
-use crate::report::Table;
+use crate::results::{Label, Results, Standing};
 use crate::say;
 use crate::size::MIB;
 
@@ -34,24 +32,6 @@ pub trait Contestant {
     /// What it has to say in the end about how it went: a phrase.
     fn remark(&self) -> Option<String> {
         None
-    }
-}
-
-/// Who a contestant is.
-#[derive(Debug, Clone)]
-pub struct Label {
-    /// Its name in the table.
-    pub name: String,
-    /// Whether what comes is held against a hash: `yes`, `no`, or `-`.
-    pub verified: &'static str,
-    /// Its colour.
-    pub kind: Kind,
-}
-
-impl Label {
-    /// Of a contestant that is neither Shoal nor a reference.
-    pub fn other(name: impl Into<String>, verified: &'static str) -> Self {
-        Self { name: name.into(), verified, kind: Kind::Other }
     }
 }
 
@@ -106,9 +86,11 @@ impl Race {
     /// Runs all in turns, every second round in the opposite order; so nobody
     /// always follows the same one. What comes is compared once for each.
     ///
+    /// All of them are gone afterwards, and what served them.
+    ///
     /// # Errors
     /// Memory can't be touched. A contestant that fails is out, with a remark.
-    pub fn run(&mut self, rounds: usize, memory: &Path) -> Outcome<()> {
+    pub fn run(mut self, rounds: usize, memory: &Path) -> Outcome<Results> {
         say::note(format_args!("{}: {rounds} rounds", self.title));
         for round in 0..rounds {
             let mut order: Vec<_> = self.entries.iter_mut().collect();
@@ -119,49 +101,25 @@ impl Race {
                 entry.turn(round, self.bytes, memory)?;
             }
         }
-        let (fine, out): (Vec<_>, Vec<_>) =
-            self.entries.drain(..).partition(|entry| entry.trouble.is_none());
-        self.entries = fine;
-        for entry in out {
-            self.missing(&entry.label.name, entry.trouble.unwrap_or_default());
+        let mut standings = Vec::new();
+        for entry in std::mem::take(&mut self.entries) {
+            let Entry { label, contestant, seconds, trouble } = entry;
+            match (trouble, contestant.remark()) {
+                (Some(trouble), _) => {
+                    self.missing(&label.name, trouble);
+                    continue;
+                }
+                (None, Some(said)) => self.remark(format!("{}: {said}.", label.name)),
+                (None, None) => {}
+            }
+            standings.push(Standing { label, seconds });
         }
-        let said = self.entries.iter().filter_map(|entry| {
-            Some(format!("{}: {}.", entry.label.name, entry.contestant.remark()?))
-        });
-        self.remarks.extend(said);
-        Ok(())
-    }
-
-    /// The median of the one with this name.
-    pub fn median_of(&self, name: &str) -> Option<f64> {
-        self.entries
-            .iter()
-            .find(|entry| entry.label.name == name)
-            .and_then(|entry| median(&entry.seconds))
+        Ok(Results { title: self.title, rate: self.rate, standings, remarks: self.remarks })
     }
 
     /// Adds a remark below the table.
     pub fn remark(&mut self, text: impl Into<String>) {
         self.remarks.push(text.into());
-    }
-
-    /// What came out, in ratio to the one with the name `reference`.
-    pub fn table(&self, reference: &str) -> Table {
-        let unit = self.median_of(reference);
-        let head = ["", "verified", "median s", "least – most s", self.rate.0, "ratio"];
-        Table {
-            title: self.title.clone(),
-            head: head.map(str::to_owned).to_vec(),
-            lines: self.entries.iter().filter_map(|entry| entry.line(self.rate.1, unit)).collect(),
-            remarks: self.remarks.clone(),
-        }
-    }
-
-    /// The same as a picture.
-    pub fn panel(&self, reference: &str) -> Panel {
-        let unit = self.median_of(reference);
-        let bars = self.entries.iter().filter_map(|entry| entry.bar(unit)).collect();
-        Panel { title: self.title.clone(), unit: "s".to_owned(), bars }
     }
 }
 
@@ -194,40 +152,6 @@ impl Entry {
         self.contestant.clear()?;
         Ok(seconds)
     }
-
-    fn line(&self, amount: f64, unit: Option<f64>) -> Option<Vec<String>> {
-        let median = median(&self.seconds)?;
-        let (least, most) = spread(&self.seconds)?;
-        Some(vec![
-            self.label.name.clone(),
-            self.label.verified.to_owned(),
-            three_digits(median),
-            format!("{} – {}", three_digits(least), three_digits(most)),
-            three_digits(amount / median),
-            ratio(median, unit),
-        ])
-    }
-
-    fn bar(&self, unit: Option<f64>) -> Option<Bar> {
-        let median = median(&self.seconds)?;
-        let (least, most) = spread(&self.seconds)?;
-        let remark = match unit {
-            Some(_) => format!("{} ×", ratio(median, unit)),
-            None => String::new(),
-        };
-        Some(Bar {
-            label: self.label.name.clone(),
-            kind: self.label.kind,
-            median,
-            least,
-            most,
-            remark,
-        })
-    }
-}
-
-fn ratio(value: f64, unit: Option<f64>) -> String {
-    unit.map_or_else(|| "-".to_owned(), |unit| format!("{:.2}", value / unit))
 }
 
 #[cfg(test)]
@@ -280,7 +204,7 @@ mod tests {
             Label::other("absent", "no"),
             Err(Failure::new("`absent` is not installed")),
         );
-        race.run(3, dir.path()).unwrap();
+        let results = race.run(3, dir.path()).unwrap();
         let round = |name: &[&'static str]| name.to_vec();
         let expected = [
             round(&["bare", "twice", "liar", "tired"]),
@@ -288,13 +212,13 @@ mod tests {
             round(&["bare", "twice", "tired"]),
         ];
         assert_eq!(*order.borrow(), expected.concat());
-        let table = race.table("bare");
+        let table = results.table("bare");
         assert_eq!(table.lines.len(), 2, "{table:?}");
         assert_eq!(table.lines[1], ["twice", "yes", "4.00", "4.00 – 4.00", "0.250", "2.00"]);
         for reason in ["not installed", "wrong content", "too tired"] {
             assert!(table.remarks.iter().any(|remark| remark.contains(reason)), "{reason}");
         }
-        assert_eq!(race.panel("bare").bars.len(), 2);
-        assert_eq!(race.table("nobody").lines[0][5], "-");
+        assert_eq!(results.panel("bare").bars.len(), 2);
+        assert_eq!(results.table("nobody").lines[0][5], "-");
     }
 }

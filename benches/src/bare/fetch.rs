@@ -2,7 +2,7 @@
 //! of the file.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -10,7 +10,6 @@ use std::path::Path;
 use std::thread;
 
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::net::{RecvFlags, recv};
 
 use super::hashes::{CHUNK, Hashes};
 use crate::failure::{Attempt, Failure, Outcome};
@@ -77,7 +76,7 @@ fn fetch(
         while position < end {
             let space = usize::try_from(end - position)?.min(buffer.len());
             let piece = buffer.get_mut(..space).unwrap_or_default();
-            receive(&stream, piece)?;
+            stream.read_exact(piece)?;
             hasher.update(piece);
             file.write_all_at(piece, position)?;
             position += piece.len() as u64;
@@ -85,19 +84,6 @@ fn fetch(
         if !hashes.accept(chunk, &hasher) {
             return Err(Failure::new(format!("chunk {chunk} came with wrong bytes")));
         }
-    }
-    Ok(())
-}
-
-/// Fills the piece; the kernel waits until all of it is there, so a thread wakes
-/// once a piece.
-fn receive(stream: &TcpStream, mut piece: &mut [u8]) -> io::Result<()> {
-    while !piece.is_empty() {
-        let (_, received) = recv(stream, &mut *piece, RecvFlags::WAITALL)?;
-        if received == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        piece = piece.get_mut(received..).unwrap_or_default();
     }
     Ok(())
 }

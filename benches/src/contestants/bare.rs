@@ -9,7 +9,7 @@ use crate::failure::Outcome;
 use crate::link::{self, Shape};
 use crate::plot::Kind;
 use crate::process::{Server, free_address, loopback, program, timed};
-use crate::race::Label;
+use crate::results::Label;
 
 /// The congestion control that the reference's senders use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

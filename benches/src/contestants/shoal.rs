@@ -9,7 +9,8 @@ use crate::figures::{median, three_digits};
 use crate::network::{Download, Network, Node};
 use crate::place::{delete, same};
 use crate::plot::Kind;
-use crate::race::{Contestant, Label};
+use crate::race::Contestant;
+use crate::results::Label;
 
 /// The name in all tables.
 pub const SHOAL: &str = "Shoal";

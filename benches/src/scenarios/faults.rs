@@ -11,8 +11,9 @@ use crate::failure::Outcome;
 use crate::link::{self, Shape};
 use crate::place::Where;
 use crate::process::{free_address, loopback};
-use crate::race::{Label, Race};
+use crate::race::Race;
 use crate::report::Section;
+use crate::results::{Label, Results};
 use crate::setting::Setting;
 use crate::size::{self, BIG};
 
@@ -50,7 +51,7 @@ pub fn run(setting: &Setting) -> Outcome<Section> {
     Ok(section)
 }
 
-fn slow(setting: &Setting) -> Outcome<Race> {
+fn slow(setting: &Setting) -> Outcome<Results> {
     let title = format!("{}, one slow owner, tmpfs", size::words(BIG));
     let mut race = Race::new(title, BIG);
     let [two, three, narrow, limited] = [(); 4].map(|()| setting.place(Where::Tmpfs));
@@ -70,11 +71,10 @@ fn slow(setting: &Setting) -> Outcome<Race> {
         let flags = |k| if k == 2 { vec!["--up".to_owned(), "1MB".to_owned()] } else { Vec::new() };
         Shoal::start_with(&course, flags)
     });
-    race.run(setting.rounds, setting.memory())?;
-    Ok(race)
+    race.run(setting.rounds, setting.memory())
 }
 
-fn far(setting: &Setting, bytes: u64) -> Outcome<Race> {
+fn far(setting: &Setting, bytes: u64) -> Outcome<Results> {
     let title = format!("{} from one owner, round trip 50 ms, tmpfs", size::words(bytes));
     let place = setting.place(Where::Tmpfs)?;
     let course = Course::file(setting, &place, bytes, 1)?;
@@ -88,11 +88,12 @@ fn far(setting: &Setting, bytes: u64) -> Outcome<Race> {
         let flags = behind(0, shape)?;
         Shoal::start_with(&course, |k| if k == 0 { flags.clone() } else { Vec::new() })
     });
-    race.run(setting.rounds, setting.memory())?;
-    if let (Some(bulk), Some(ours)) = (race.median_of(REFERENCE), race.median_of(SHOAL)) {
-        race.remark(format!("Shoal reaches {:.0} % of the rate in bulk.", 100.0 * bulk / ours));
+    let mut results = race.run(setting.rounds, setting.memory())?;
+    if let (Some(bulk), Some(ours)) = (results.median_of(REFERENCE), results.median_of(SHOAL)) {
+        let share = 100.0 * bulk / ours;
+        results.remarks.push(format!("Shoal reaches {share:.0} % of the rate in bulk."));
     }
-    Ok(race)
+    Ok(results)
 }
 
 /// Flags of node `k` that make others reach it over links of this shape.

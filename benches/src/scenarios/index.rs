@@ -15,8 +15,9 @@ use crate::failure::{Failure, Outcome};
 use crate::network::{Network, Node};
 use crate::place::{Place, Where, delete};
 use crate::process::{installed, program, timed};
-use crate::race::{Contestant, Label, Race};
+use crate::race::{Contestant, Race};
 use crate::report::Section;
+use crate::results::{Label, Results};
 use crate::setting::Setting;
 use crate::size::{self, BIG};
 
@@ -72,7 +73,7 @@ fn fill(setting: &Setting, folder: &Path, count: u8, bytes: u64) -> Outcome<Vec<
     (0..count).map(one).collect()
 }
 
-fn hashing(setting: &Setting, place: &Place, count: u8, bytes: u64) -> Outcome<Race> {
+fn hashing(setting: &Setting, place: &Place, count: u8, bytes: u64) -> Outcome<Results> {
     let folder = place.folder("owner0")?;
     let files = fill(setting, &folder, count, bytes)?;
     let title = format!("Hashing {count} × {}, tmpfs", size::words(bytes));
@@ -94,8 +95,7 @@ fn hashing(setting: &Setting, place: &Place, count: u8, bytes: u64) -> Outcome<R
             Ok(Unchecked(Program::new(&course, "b3sum", Rc::new(()), start)?))
         });
     }
-    race.run(setting.rounds, setting.memory())?;
-    Ok(race)
+    race.run(setting.rounds, setting.memory())
 }
 
 /// A program that leaves nothing that could be compared.
@@ -167,7 +167,7 @@ impl Contestant for Newcomer {
 
 const ALONE: &str = "Shoal, alone";
 
-fn disturbed(setting: &Setting, bytes: u64) -> Outcome<Race> {
+fn disturbed(setting: &Setting, bytes: u64) -> Outcome<Results> {
     let title = format!("{} from three owners, tmpfs, while files are indexed", size::words(bytes));
     let mut race = Race::new(title, bytes);
     let place = setting.place(Where::Tmpfs)?;
@@ -184,8 +184,7 @@ fn disturbed(setting: &Setting, bytes: u64) -> Outcome<Race> {
         let label = Label { name: name.to_owned(), ..shoal::label() };
         race.add(label, Ok(Disturbed { shoal: Rc::clone(&shoal), places }));
     }
-    race.run(setting.rounds, setting.memory())?;
-    Ok(race)
+    race.run(setting.rounds, setting.memory())
 }
 
 /// A download during which folders appear.

@@ -10,8 +10,9 @@ use crate::contestants::torrent;
 use crate::contestants::web::{self, Mirrors};
 use crate::failure::{Failure, Outcome};
 use crate::place::Where;
-use crate::race::{Contestant, Label, Race};
+use crate::race::{Contestant, Race};
 use crate::report::Section;
+use crate::results::{Label, Results};
 use crate::setting::Setting;
 use crate::size;
 
@@ -74,16 +75,15 @@ const TEXT: &str = "From several owners to one node on one machine, page cache w
     congestion control reno. *ratio* is to its median. Shoal is timed by `ctl download --from all` on a running node, search and \
     manifest included; it always syncs a file before it gets its name.";
 
-fn race(course: &Course<'_>, place: Where) -> Outcome<Race> {
+fn race(course: &Course<'_>, place: Where) -> Outcome<Results> {
     let mut race = Race::new(title(course, place), course.bytes);
     add_ours(&mut race, course, place);
     add_copies(&mut race, course, place);
     add_others(&mut race, course);
-    race.run(course.setting.rounds, course.setting.memory())?;
-    Ok(race)
+    race.run(course.setting.rounds, course.setting.memory())
 }
 
-fn in_containers(course: &Course<'_>, place: Where) -> Outcome<Race> {
+fn in_containers(course: &Course<'_>, place: Where) -> Outcome<Results> {
     let title = format!("{}, in containers", title(course, place));
     let mut race = Race::new(title, course.bytes);
     let setting = course.setting;
@@ -95,8 +95,7 @@ fn in_containers(course: &Course<'_>, place: Where) -> Outcome<Race> {
     }
     add(&mut race, setting, bare::label(REFERENCE), || container::Bare::new(fleet()?, false));
     add(&mut race, setting, shoal::label(), || Ok(container::Shoal(fleet()?)));
-    race.run(setting.rounds, setting.memory())?;
-    Ok(race)
+    race.run(setting.rounds, setting.memory())
 }
 
 fn title(course: &Course<'_>, place: Where) -> String {

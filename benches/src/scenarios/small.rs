@@ -9,8 +9,9 @@ use crate::contestants::torrent;
 use crate::contestants::web::{self, Mirrors};
 use crate::failure::Outcome;
 use crate::place::Where;
-use crate::race::{Label, Race};
+use crate::race::Race;
 use crate::report::Section;
+use crate::results::{Label, Results};
 use crate::setting::Setting;
 use crate::size::{self, parse};
 
@@ -63,7 +64,7 @@ pub fn run(setting: &Setting, args: &Args) -> Outcome<Section> {
     Ok(section)
 }
 
-fn race(course: &Course<'_>, count: u32, args: &Args) -> Outcome<Race> {
+fn race(course: &Course<'_>, count: u32, args: &Args) -> Outcome<Results> {
     let setting = course.setting;
     let each = size::words(args.size.into());
     let title = format!("{count} files of {each} from one owner, {}", args.place.word());
@@ -89,6 +90,5 @@ fn race(course: &Course<'_>, count: u32, args: &Args) -> Outcome<Race> {
         race.remark("BitTorrent clients take part with fewer files only.");
     }
     let rounds = if count > MANY { setting.rounds.min(3) } else { setting.rounds };
-    race.run(rounds, setting.memory())?;
-    Ok(race)
+    race.run(rounds, setting.memory())
 }

@@ -8,8 +8,9 @@ use crate::contestants::torrent;
 use crate::contestants::web::{self, Mirrors};
 use crate::failure::Outcome;
 use crate::place::Where;
-use crate::race::{Label, Race};
+use crate::race::Race;
 use crate::report::Section;
+use crate::results::Label;
 use crate::setting::Setting;
 use crate::size::{self, BIG};
 
@@ -58,12 +59,12 @@ pub fn run(setting: &Setting, args: &Args) -> Outcome<Section> {
     add(&mut race, setting, Label::other("libtorrent", "yes"), || {
         torrent::libtorrent(&course, torrent::libtorrent_seeders(&course)?)
     });
-    race.run(setting.rounds, setting.memory())?;
+    let results = race.run(setting.rounds, setting.memory())?;
     Ok(Section {
         id: "spread".to_owned(),
         title: "One file to several nodes".to_owned(),
         text: TEXT.to_owned(),
-        tables: vec![race.table(REFERENCE)],
-        panels: vec![race.panel(REFERENCE)],
+        tables: vec![results.table(REFERENCE)],
+        panels: vec![results.panel(REFERENCE)],
     })
 }
