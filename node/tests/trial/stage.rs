@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 
 use super::draw::Draw;
 use super::process::{Process, ctl, within};
+use super::report::WRONG;
 use super::scenario::{Disk, Event, How, Scenario};
 use crate::common::guest::Guest;
 use crate::common::link::{Link, Manner, Passing};
@@ -377,7 +378,7 @@ impl Stage {
             }
             let id = FileId::of(&fs::read(&path).unwrap());
             if !allowed.contains(&(name, id)) {
-                wrong.push(format!("wrong bytes under a final name: `{}`", path.display()));
+                wrong.push(format!("{WRONG}: `{}`", path.display()));
             }
         }
         wrong
