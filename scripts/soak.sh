@@ -14,7 +14,7 @@ alone. The folder of a run that fails is kept and named. The last line counts th
 Needs a Rust toolchain. Runs with a full disk need root (a small tmpfs is mounted); without, they
 are left out and counted, except with CI=true, where that is a failure.
 
-  SHOAL_SOAK_AT_ONCE  runs at the same time (default 4)
+  SHOAL_SOAK_AT_ONCE  runs at the same time (default: 4 for each core; most of a run is waiting)
   SHOAL_SOAK_FOLDER   where runs have their folders (default target/soak)
   -h, --help          this text
 TEXT
@@ -45,6 +45,7 @@ trap 'exit 130' INT TERM
 cd "$root"
 # So that the time below is that of the runs.
 cargo test --quiet --release --locked -p shoal-node --test soak --no-run
+export SHOAL_SOAK_AT_ONCE=${SHOAL_SOAK_AT_ONCE:-$(($(nproc) * 4))}
 setsid env SHOAL_SOAK_RUNS="$runs" SHOAL_SOAK_SEED="$seed" SHOAL_SOAK_FIRST="$first" SHOAL_SOAK_FOLDER="$folder" \
   cargo test --quiet --release --locked -p shoal-node --test soak -- --nocapture every_run \
   >"$output" 2>&1 </dev/null &

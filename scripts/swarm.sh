@@ -41,10 +41,12 @@ while [ $# -gt 0 ]; do
 done
 most=0
 for count in $counts; do
-  number "$count" && ((count >= 1 && count <= 64)) || misuse "\`$count\` is no number of nodes (1 to 64)"
+  if ! number "$count" || ((count < 1 || count > 64)); then misuse "\`$count\` is no number of nodes (1 to 64)"; fi
   if ((count > most)); then most=$count; fi
 done
-for value in "$runs" "$size" "$rate"; do number "$value" && ((value > 0)) || misuse "\`$value\` is no number"; done
+for value in "$runs" "$size" "$rate"; do
+  if ! number "$value" || ((value == 0)); then misuse "\`$value\` is no number"; fi
+done
 for client in "${clients[@]}"; do
   case $client in rqbit|libtorrent) ;; *) misuse "\`--with $client\`: it is rqbit or libtorrent" ;; esac
 done
@@ -146,16 +148,23 @@ rqbit_peer() {
     --initial-peers "$(peers_of "$k" "$count" | tr ' ' ,)" "$place/torrent" </dev/null >"$place/node$k.out" 2>&1
 }
 
+# In the background, since the shell hears no signal while it waits for a program.
+rqbit_watch() {
+  "${helper[@]}" rqbit-watch "$@" >"$place/ends" &
+  wait $! || fail "rqbit does not end: $(tail -n 3 "$place"/node*.out)"
+}
+
 rqbit_start() {
   rqbit_peer 0 "$1" & disown
-  "${helper[@]}" rqbit-watch "$patience" "$(node_ns 0)" >/dev/null
+  rqbit_watch "$patience" "$(node_ns 0)"
 }
 
 rqbit_run() {
   local count=$1 k start names=()
   start=$(monotonic)
   for ((k = 1; k <= count; k++)); do rqbit_peer "$k" "$count" & disown; names+=("$(node_ns "$k")"); done
-  "${helper[@]}" rqbit-watch 600 "${names[@]}" | while read -r end; do seconds "$start" "$end"; done
+  rqbit_watch 600 "${names[@]}"
+  while read -r end; do seconds "$start" "$end"; done <"$place/ends"
 }
 
 libtorrent_peer() {
@@ -200,7 +209,7 @@ one() {
   echo "$who $count $last" >>"$place/results"
 }
 
-ideal=$(awk -v size="$size" -v rate="$rate" 'BEGIN { print size * 1048576 * 8 / (rate * 1e6) }')
+ideal=$(awk -v size="$size" -v rate="$rate" 'BEGIN { printf "%.3f\n", size * 1048576 * 8 / (rate * 1e6) }')
 build_network $((most + 1)) "${rate}mbit"
 "$bin/shoal-node" sample "$place/file.bin" --size $((size * 1024 * 1024))
 if [ ${#clients[@]} -gt 0 ]; then "${helper[@]}" torrent "$place/file.bin" "$place/torrent"; fi

@@ -18,7 +18,8 @@ use shoal_tracker::screen::Screen;
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 use trial::Series;
-use trial::stage::{TRACKER_VARIABLE, can_mount};
+use trial::disk::can_mount;
+use trial::stage::TRACKER_VARIABLE;
 
 /// Every run ends with the same content under the final name, or says why not;
 /// never with a wrong byte, never without an end, never with a process left.

@@ -1,6 +1,8 @@
 //! Random runs: real programs, faults at random moments, and a model that says
 //! how each may end.
 
+pub mod addresses;
+pub mod disk;
 pub mod draw;
 pub mod model;
 pub mod person;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::model::{Expected, Left};
 use super::process::ctl;
+use super::report::HANG;
 use super::scenario::{Scenario, Want};
 use super::stage::Stage;
 
@@ -215,7 +216,7 @@ impl<'a> Person<'a> {
             let name = Scenario::name(followed.want.file);
             format!("`{name}` ({:?}): {}", followed.expected, followed.last)
         });
-        self.wrong(&format!("not over: {}", open.collect::<Vec<_>>().join("; ")))
+        self.wrong(&format!("{HANG}: {}", open.collect::<Vec<_>>().join("; ")))
     }
 }
 

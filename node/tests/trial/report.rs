@@ -8,6 +8,10 @@ use super::Outcome;
 use super::model::Expected;
 use super::person::Ending;
 
+/// What a failure says that is about content, or about an end that never came.
+pub const WRONG: &str = "wrong bytes under a final name";
+pub const HANG: &str = "not over";
+
 #[derive(Debug, Default)]
 pub struct Report {
     runs: usize,
@@ -78,6 +82,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stated: usize = self.reasons.values().sum();
         let (longest, run) = self.longest;
+        let with =
+            |words: &str| self.failures.iter().filter(|(_, what)| what.contains(words)).count();
         writeln!(
             f,
             "runs: {}, left out: {}, failed: {}",
@@ -95,6 +101,7 @@ impl fmt::Display for Report {
             self.gone,
             self.bytes / 1_000_000,
         )?;
+        writeln!(f, "runs with wrong bytes: {}, without an end: {}", with(WRONG), with(HANG))?;
         writeln!(f, "longest run: {:.1} s (run {run})", longest.as_secs_f32())?;
         for (title, counts) in
             [("events", &self.events), ("rogues", &self.rogues), ("reasons", &self.reasons)]

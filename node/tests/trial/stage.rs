@@ -4,11 +4,10 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
@@ -16,8 +15,10 @@ use shoal_common::content::FileId;
 use shoal_common::protocol::search::Match;
 use tokio::runtime::Handle;
 
-use super::draw::Draw;
+use super::addresses::{Block, DOWNLOAD_PORT, SEARCH_PORT};
+use super::disk::{SmallDisk, fill_up};
 use super::process::{Process, ctl, within};
+use super::report::WRONG;
 use super::scenario::{Disk, Event, How, Scenario};
 use crate::common::guest::Guest;
 use crate::common::link::{Link, Manner, Passing};
@@ -25,10 +26,6 @@ use crate::common::rogue::Rogue;
 
 /// How long a node may take to be ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-const SEARCH_PORT: u16 = 7001;
-const DOWNLOAD_PORT: u16 = 7002;
-const TRACKER_PORT: u16 = 7003;
 
 /// Variable that makes this test program a tracker on the address in it.
 pub const TRACKER_VARIABLE: &str = "SHOAL_SOAK_TRACKER";
@@ -65,73 +62,6 @@ impl Node {
     pub fn is_up(&self) -> bool {
         self.process.is_some() && !self.stopped
     }
-}
-
-/// Addresses of one run, taken until it is dropped: `127.a.b.x`.
-struct Block {
-    first: Ipv4Addr,
-    _taken: TcpListener,
-}
-
-impl Block {
-    /// One that no other run has, here or in another process, and none had just
-    /// now: its listeners may still be about to end.
-    fn take() -> Self {
-        static TAKEN: AtomicU64 = AtomicU64::new(0);
-        let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
-        let mut draw = Draw::of(u64::from(std::process::id()), taken);
-        loop {
-            let (a, b) = (draw.between(64, 128), draw.between(0, 256));
-            let first = Ipv4Addr::new(127, a.try_into().unwrap(), b.try_into().unwrap(), 0);
-            if let Ok(taken) = TcpListener::bind((at(first, 250), TRACKER_PORT)) {
-                return Self { first, _taken: taken };
-            }
-        }
-    }
-
-    fn tracker(&self) -> SocketAddr {
-        (at(self.first, 1), TRACKER_PORT).into()
-    }
-
-    /// Where a node listens.
-    fn node(&self, number: usize) -> Ipv4Addr {
-        at(self.first, 10 + number)
-    }
-
-    /// Where the others think that it listens.
-    fn advertised(&self, number: usize) -> Ipv4Addr {
-        at(self.first, 110 + number)
-    }
-}
-
-fn at(first: Ipv4Addr, last: usize) -> Ipv4Addr {
-    let [a, b, c, _] = first.octets();
-    Ipv4Addr::new(a, b, c, last.try_into().unwrap())
-}
-
-/// A small file system; unmounted when it is dropped.
-#[derive(Debug)]
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, size: usize) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at);
-        let mounted = mount.output().is_ok_and(|output| output.status.success());
-        mounted.then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(&self.0).status().ok();
-    }
-}
-
-/// Whether small file systems can be made here.
-pub fn can_mount(at: &Path) -> bool {
-    fs::create_dir_all(at).unwrap();
-    SmallDisk::mount(at, 1 << 20).is_some()
 }
 
 impl Stage {
@@ -378,7 +308,7 @@ impl Stage {
             }
             let id = FileId::of(&fs::read(&path).unwrap());
             if !allowed.contains(&(name, id)) {
-                wrong.push(format!("wrong bytes under a final name: `{}`", path.display()));
+                wrong.push(format!("{WRONG}: `{}`", path.display()));
             }
         }
         wrong
@@ -405,11 +335,4 @@ fn write_old(path: &Path, bytes: &[u8]) {
     let mut file = File::create(path).unwrap();
     file.write_all(bytes).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_secs(10)).unwrap();
-}
-
-fn fill_up(folder: &Path) {
-    let mut file = File::create(folder.join(".somebody-else")).unwrap();
-    let block = vec![1; 64 * 1024];
-    while file.write_all(&block).is_ok() {}
-    while file.write_all(&block[..1]).is_ok() {}
 }
