@@ -143,8 +143,9 @@ impl Download {
         let request = settings.request.load(Ordering::Relaxed);
         let plan = Plan::new(wanted.order.into(), request, environment.us.node, seed);
         let throttles = [settings.throttle.clone(), environment.down.clone()];
+        let traffic = environment.catalog.traffic().clone();
         let (swarm, events) =
-            Swarm::new(environment.us.clone(), single, plan, throttles, settings.request);
+            Swarm::new(environment.us.clone(), single, plan, throttles, settings.request, traffic);
         let progress = Progress::new(job, &wanted, info.borrow().seconds, Instant::now());
         Self {
             tasks: environment.tasks.child(),

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use super::item::Item;
 use super::plan::{ItemId, Plan, Verdict};
 use super::rate::Throttle;
+use crate::traffic::Traffic;
 
 /// Events that may wait for the coordinator. Those who have more to say wait,
 /// or leave out what is said again anyway.
@@ -55,6 +56,8 @@ pub(super) struct Swarm {
     events: mpsc::Sender<Event>,
     /// Verified bytes that were written.
     written: AtomicU64,
+    /// Where it is told how much comes.
+    traffic: Traffic,
     /// What this download, and all of this node, may receive.
     pub(super) throttles: [Throttle; 2],
     /// Largest request, in bytes; changes while it runs.
@@ -68,6 +71,7 @@ impl Swarm {
         plan: Plan,
         throttles: [Throttle; 2],
         request: Arc<AtomicU64>,
+        traffic: Traffic,
     ) -> (Arc<Self>, mpsc::Receiver<Event>) {
         let (events, heard) = mpsc::channel(EVENTS);
         let swarm = Self {
@@ -79,6 +83,7 @@ impl Swarm {
             news: Notify::new(),
             events,
             written: AtomicU64::new(0),
+            traffic,
             throttles,
             request,
         };
@@ -139,7 +144,7 @@ impl Swarm {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Verified bytes were written.
+    /// Verified bytes were written, or found.
     pub(super) fn wrote(&self, bytes: u64) {
         self.written.fetch_add(bytes, Ordering::Release);
     }
@@ -170,6 +175,7 @@ impl Swarm {
         correct: bool,
         bytes: &[u8],
     ) -> Verdict {
+        self.traffic.moved(bytes.len() as u64);
         let verdict = self.plan().delivered(owner, item.id, chunk, correct, Instant::now());
         match verdict {
             Verdict::Keep => self.keep(item, chunk, bytes).await,

@@ -169,9 +169,8 @@ impl Download {
         let catalog = self.environment.catalog.clone();
         let (outcomes, mut told) = tokio::sync::mpsc::unbounded_channel();
         self.small = Some(small);
-        self.work.begin(&self.environment.tasks, move || {
+        self.work.begin_writer(&self.environment.tasks, move || {
             write_small(&staging, &catalog, arriving, &outcomes);
-            None
         });
         let done = self.work.sender();
         self.tasks.spawn(tracing::Span::current(), async move {

@@ -42,6 +42,7 @@ pub(super) struct Work {
     sender: mpsc::UnboundedSender<Option<Done>>,
     done: mpsc::UnboundedReceiver<Option<Done>>,
     busy: usize,
+    writers: usize,
 }
 
 impl Default for Work {
@@ -49,7 +50,7 @@ impl Default for Work {
         // As many may be in it as work is under way, which is as many files as
         // are open.
         let (sender, done) = mpsc::unbounded_channel();
-        Self { sender, done, busy: 0 }
+        Self { sender, done, busy: 0, writers: 0 }
     }
 }
 
@@ -68,6 +69,15 @@ impl Work {
         });
     }
 
+    /// Begins the writing of small files, which tells of each by itself.
+    pub(super) fn begin_writer(&mut self, tasks: &Tasks, write: impl FnOnce() + Send + 'static) {
+        self.writers += 1;
+        self.begin(tasks, || {
+            write();
+            None
+        });
+    }
+
     /// Where else something may come from.
     pub(super) fn sender(&self) -> mpsc::UnboundedSender<Option<Done>> {
         self.sender.clone()
@@ -76,6 +86,12 @@ impl Work {
     /// Whether some is under way.
     pub(super) fn is_busy(&self) -> bool {
         self.busy > 0
+    }
+
+    /// Whether some is under way but for the writer of small files, who is there
+    /// as long as the download.
+    pub(super) fn is_busy_with_files(&self) -> bool {
+        self.busy > self.writers
     }
 
     /// What comes of it next.

@@ -12,6 +12,10 @@ use crate::transfer::progress::Seen;
 /// connection is often back before.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 
+/// How long nothing has come when it is asked whether anything can: what owners
+/// have is known soon after they were called.
+const SETTLED: Duration = Duration::from_millis(500);
+
 /// How long nothing has come when it is said what is waited for.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -22,14 +26,24 @@ impl Download {
         self.progress.look(self.swarm.written(), now);
         self.swarm.plan().set_request(self.swarm.request());
         let here = self.swarm.plan().here();
-        let looking = self.work.is_busy() || self.roster.active() > 0 || self.looked_first();
-        if here > 0 {
+        let looking =
+            self.work.is_busy_with_files() || self.roster.active() > 0 || self.looked_first();
+        if here > 0 && !self.lacks_owner(now) {
             self.go_on();
             (self.state, self.reason) = (JobState::Running, self.holdup(now));
         } else if !(self.state == JobState::Starting && looking) {
             self.wait(now);
         }
         self.show(now);
+    }
+
+    /// Whether those who are here have nothing of what is missing.
+    fn lacks_owner(&self, now: Instant) -> bool {
+        if self.progress.quiet(now) < SETTLED || self.work.is_busy_with_files() {
+            return false;
+        }
+        let need = self.swarm.plan().need(now);
+        need.slowest.is_none() && (need.unoffered > 0 || need.manifests > 0)
     }
 
     /// Whether the first look for owners is still on.
