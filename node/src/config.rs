@@ -1,7 +1,9 @@
 //! What a node is told at its start.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use shoal_common::ident::NodeName;
@@ -17,6 +19,37 @@ pub const DEFAULT_FILES: &str = "node_files";
 
 /// The folder for logs unless another is given.
 pub const DEFAULT_LOGS: &str = "logs";
+
+/// How bytes leave a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Io {
+    /// From a mapped window: the kernel copies them into the socket.
+    Mmap,
+    /// The pages of the file become those of the socket.
+    #[default]
+    Sendfile,
+}
+
+impl fmt::Display for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mmap => "mmap",
+            Self::Sendfile => "sendfile",
+        })
+    }
+}
+
+impl FromStr for Io {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "mmap" => Ok(Self::Mmap),
+            "sendfile" => Ok(Self::Sendfile),
+            _ => Err("it is `mmap` or `sendfile`".to_owned()),
+        }
+    }
+}
 
 /// What a node is told at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +74,8 @@ pub struct Config {
     pub network: String,
     /// How long running transfers are waited for on leaving.
     pub grace: Duration,
+    /// How bytes leave a shared file.
+    pub io: Io,
 }
 
 impl Default for Config {
@@ -55,6 +90,7 @@ impl Default for Config {
             name: None,
             network: DEFAULT_NETWORK.to_owned(),
             grace: GRACE,
+            io: Io::default(),
         }
     }
 }

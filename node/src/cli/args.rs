@@ -10,7 +10,7 @@ use shoal_common::limits::GRACE;
 use shoal_common::logs::LogFormat;
 use shoal_common::protocol::greeting::DEFAULT_NETWORK;
 
-use crate::config::{Config, DEFAULT_FILES, DEFAULT_LOGS, DEFAULT_TRACKER};
+use crate::config::{Config, DEFAULT_FILES, DEFAULT_LOGS, DEFAULT_TRACKER, Io};
 use crate::terminal::command::From;
 
 /// Longest time to wait for running transfers, in seconds: a day.
@@ -111,6 +111,9 @@ pub struct NodeArgs {
     #[arg(long, env = "SHOAL_GRACE", value_name = "SECONDS", default_value_t = GRACE.as_secs(),
           value_parser = clap::value_parser!(u64).range(0..=MAX_GRACE))]
     pub grace: u64,
+    /// How bytes leave a shared file: `sendfile` or `mmap`.
+    #[arg(long, env = "SHOAL_IO", value_name = "HOW", default_value_t = Io::default())]
+    pub io: Io,
 }
 
 impl NodeArgs {
@@ -122,6 +125,7 @@ impl NodeArgs {
             files: self.files.files.clone(),
             name: self.name.clone(),
             grace: Duration::from_secs(self.grace),
+            io: self.io,
             ..self.network.config()
         }
     }

@@ -22,6 +22,7 @@ pub mod rate;
 pub mod roster;
 
 // Serving.
+mod near;
 mod window;
 
 mod outlet;
@@ -50,6 +51,5 @@ mod jobs;
 pub use environment::{Environment, Seek};
 pub use fellows::Fellows;
 pub use jobs::{CancelError, Downloads, StartError};
-pub use outlet::Io;
 pub use serve::serve_downloads;
 pub use uploads::Uploads;
