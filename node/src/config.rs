@@ -1,7 +1,9 @@
 //! What a node is told at its start.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,37 @@ impl Default for Limits {
     }
 }
 
+/// How bytes leave a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Io {
+    /// From a mapped window: the kernel copies them into the socket.
+    Mmap,
+    /// The pages of the file become those of the socket.
+    #[default]
+    Sendfile,
+}
+
+impl fmt::Display for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mmap => "mmap",
+            Self::Sendfile => "sendfile",
+        })
+    }
+}
+
+impl FromStr for Io {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "mmap" => Ok(Self::Mmap),
+            "sendfile" => Ok(Self::Sendfile),
+            _ => Err("it is `mmap` or `sendfile`".to_owned()),
+        }
+    }
+}
+
 /// What a node is told at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -74,6 +107,8 @@ pub struct Config {
     pub grace: Duration,
     /// How much transfers may take.
     pub limits: Limits,
+    /// How bytes leave a shared file.
+    pub io: Io,
 }
 
 impl Default for Config {
@@ -89,6 +124,7 @@ impl Default for Config {
             network: DEFAULT_NETWORK.to_owned(),
             grace: GRACE,
             limits: Limits::default(),
+            io: Io::default(),
         }
     }
 }

@@ -102,7 +102,7 @@ impl Node {
         let listening = (search.1, download.1);
 
         let catalog = Catalog::new(volume.clone());
-        let uploads = Uploads::new(volume.clone(), catalog.clone());
+        let uploads = Uploads::by(config.io, volume.clone(), catalog.clone());
         if sharing == Sharing::Folder {
             keep_up(catalog.clone(), notices.clone(), &tasks);
         }

@@ -12,7 +12,7 @@ use shoal_common::logs::LogFormat;
 use shoal_common::protocol::greeting::DEFAULT_NETWORK;
 
 use crate::amount::{Limit, RequestSize};
-use crate::config::{Config, DEFAULT_FILES, DEFAULT_LOGS, DEFAULT_TRACKER, Limits};
+use crate::config::{Config, DEFAULT_FILES, DEFAULT_LOGS, DEFAULT_TRACKER, Io, Limits};
 use crate::terminal::command::{DownloadArgs, From};
 use crate::transfer::job::Order;
 
@@ -159,6 +159,9 @@ pub struct NodeArgs {
     #[arg(long, env = "SHOAL_MAX_DOWNLOADS", value_name = "N", default_value_t = MAX_DOWNLOADS,
           value_parser = number_up_to(MAX_DOWNLOADS))]
     pub max_downloads: usize,
+    /// How bytes leave a shared file: `sendfile` or `mmap`.
+    #[arg(long, env = "SHOAL_IO", value_name = "HOW", default_value_t = Io::default())]
+    pub io: Io,
 }
 
 fn number_up_to(most: usize) -> RangedU64ValueParser<usize> {
@@ -179,6 +182,7 @@ impl NodeArgs {
                 max_downloads: self.max_downloads,
                 ..self.transfers.limits()
             },
+            io: self.io,
             ..self.network.config()
         }
     }

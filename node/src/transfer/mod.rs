@@ -27,6 +27,7 @@ mod schedule;
 pub mod stats;
 
 // Serving.
+mod near;
 mod window;
 
 mod outlet;
@@ -65,7 +66,6 @@ mod jobs;
 pub use environment::{Answer, Environment, Network};
 pub use fellows::Fellows;
 pub use jobs::{Downloads, JobError, StartError};
-pub use outlet::Io;
 pub use rate::Throttle;
 pub use reader::Reader;
 pub use serve::serve_downloads;

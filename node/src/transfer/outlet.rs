@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::str::FromStr;
 use std::time::Instant;
 
 use rustix::fs::sendfile;
@@ -21,32 +20,11 @@ use tokio::time::timeout;
 use super::pace::Pace;
 use super::rate::Throttle;
 use super::window::Mapped;
+use crate::config::Io;
 
 /// Most bytes that one system call is asked to move: it returns when the socket
 /// is full anyway.
 const AT_ONCE: u64 = 1 << 30;
-
-/// How bytes leave a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Io {
-    /// From a mapped window: the kernel copies them into the socket.
-    Mmap,
-    /// The pages of the file become those of the socket.
-    #[default]
-    Sendfile,
-}
-
-impl FromStr for Io {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "mmap" => Ok(Self::Mmap),
-            "sendfile" => Ok(Self::Sendfile),
-            _ => Err("it is `mmap` or `sendfile`".to_owned()),
-        }
-    }
-}
 
 /// Why bytes were not sent.
 #[derive(Debug, thiserror::Error)]

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::follow::Following;
+use super::near;
 use super::source::Source;
 use super::uploads::{Slot, Upload, Uploads};
 
@@ -53,8 +54,14 @@ pub async fn serve_downloads(
 
 /// Answers until the guest hangs up, falls silent, or this node leaves.
 async fn converse(uploads: Uploads, guest: Guest) -> Result<(), ConnectionError> {
+    let greeted = Instant::now();
     let mut session = Session::new(uploads, guest);
+    let mut is_first = true;
     while let Some(request) = session.next().await? {
+        if std::mem::take(&mut is_first) {
+            // Our greeting went there, and the request came back.
+            near::adapt(session.connection.stream(), greeted.elapsed());
+        }
         if let Err(refusal) = session.answer(request).await? {
             debug!("refused: {refusal}");
             session.reply(&TransferReply::Refused { refusal }).await?;

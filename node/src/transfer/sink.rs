@@ -124,11 +124,6 @@ impl Sink {
         self.written.load(Ordering::Acquire)
     }
 
-    /// Whether all of the file is here.
-    pub(super) fn is_complete(&self) -> bool {
-        self.written() == self.geometry.size()
-    }
-
     /// Gives the complete file its name; returns the name it got and its stamp.
     /// Blocks.
     ///

@@ -10,10 +10,11 @@ use shoal_common::name::SharedName;
 use shoal_common::protocol::refusal::Refusal;
 use tracing::{debug, warn};
 
-use super::outlet::{Io, Outlet};
+use super::outlet::Outlet;
 use crate::catalog::Catalog;
 use crate::catalog::holding::Held;
 use crate::catalog::index::Shared;
+use crate::config::Io;
 use crate::volume::{Stamp, Volume};
 
 /// What is here of a content, as the catalog knows it.

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::fellows::Fellows;
 use super::job::UploadInfo;
-use super::outlet::Io;
 use super::rate::Throttle;
 use crate::catalog::Catalog;
+use crate::config::Io;
 use crate::volume::Volume;
 
 /// Bytes a second that a limit must leave for each upload, so that none of those

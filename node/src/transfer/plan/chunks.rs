@@ -92,12 +92,6 @@ impl Chunks {
         range.end - range.start
     }
 
-    /// Bytes of `count` chunks from `first` on.
-    pub(super) fn lengths(&self, first: u32, count: u32) -> u64 {
-        let last = self.geometry.range(first.saturating_add(count).saturating_sub(1));
-        last.end - self.geometry.range(first).start
-    }
-
     pub(super) fn copies(&self, chunk: u32) -> u8 {
         self.copies.get(index(chunk)).copied().unwrap_or(0)
     }

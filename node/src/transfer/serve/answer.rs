@@ -146,7 +146,10 @@ impl Session {
         let bytes = range.offset..range.offset + range.length;
         let outlet = source.outlet();
         match outlet.send(self.connection.stream(), bytes, self.uploads.throttle()).await {
-            Ok(()) => Ok(Ok(())),
+            Ok(()) => {
+                self.uploads.catalog().traffic().moved(range.length);
+                Ok(Ok(()))
+            }
             Err(SendError::Vanished) => {
                 warn!("`{}` shrank or can't be read any more, while it was sent", source.name());
                 self.uploads.catalog().refresh();
