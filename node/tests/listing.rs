@@ -304,7 +304,8 @@ async fn partial_owners_are_told_to_who_asks_for_a_content_and_to_nobody_else() 
     .await;
     let whole = Port::honest("whole", &[("b", "content", false), ("c", "content", false)]).await;
     let peers = vec![partial.peer.clone(), whole.peer.clone()];
-    let mut sources = owners(peers.clone(), &hello(), file).await;
+    assert_eq!(owners(peers.clone(), &hello(), file, 8).await, [], "another size, another content");
+    let mut sources = owners(peers.clone(), &hello(), file, 7).await;
     sources.sort_by(|a, b| a.peer.name.cmp(&b.peer.name));
     let expected = [
         Source { peer: partial.peer.clone(), chunks: Some(some) },

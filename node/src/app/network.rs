@@ -18,9 +18,9 @@ pub(super) struct Everyone {
 }
 
 impl Network for Everyone {
-    fn seek(&self, file: FileId) -> Answer<Vec<Source>> {
+    fn seek(&self, file: FileId, size: u64) -> Answer<Vec<Source>> {
         let (peers, us) = (self.membership.peers(), self.us.clone());
-        Box::pin(async move { owners(peers, &us, file).await })
+        Box::pin(async move { owners(peers, &us, file, size).await })
     }
 
     fn list(&self, tree: Tree) -> Answer<Listing> {

@@ -22,8 +22,8 @@ pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What downloads ask the network.
 pub trait Network: Send + Sync {
-    /// Who has a content now: everyone but this node.
-    fn seek(&self, file: FileId) -> Answer<Vec<Source>>;
+    /// Who has a content of this size now: everyone but this node.
+    fn seek(&self, file: FileId, size: u64) -> Answer<Vec<Source>>;
 
     /// What the others have of a tree.
     fn list(&self, tree: Tree) -> Answer<Listing>;

@@ -130,7 +130,7 @@ struct Told {
 }
 
 impl Network for Told {
-    fn seek(&self, _: FileId) -> Answer<Vec<Source>> {
+    fn seek(&self, _: FileId, _: u64) -> Answer<Vec<Source>> {
         let peers = self.peers.lock().unwrap().clone();
         let sources = peers.into_iter().map(|peer| Source { peer, chunks: None }).collect();
         Box::pin(async move { sources })

@@ -37,11 +37,16 @@ pub async fn ask(peers: Vec<Peer>, us: &Hello, pattern: &Pattern) -> Findings {
     findings.finish()
 }
 
-/// Asks all `peers` who has a content, all of it or some. As for [`ask`].
-pub async fn owners(peers: Vec<Peer>, us: &Hello, file: FileId) -> Vec<Source> {
+/// Asks all `peers` who has a content of this size, all of it or some. As for
+/// [`ask`]. Who says another size lies about it, or the others do; either way
+/// they can't complete each other.
+pub async fn owners(peers: Vec<Peer>, us: &Hello, file: FileId, size: u64) -> Vec<Source> {
     let mut sources = Vec::new();
     ask_all(peers, us, &Pattern::Content(file), |peer, answer| match answer {
-        Ok((matches, _)) => sources.extend(source(peer, matches)),
+        Ok((mut matches, _)) => {
+            matches.retain(|found| found.size == size);
+            sources.extend(source(peer, matches));
+        }
         Err(reason) => debug!("no answer from `{}`: {reason}", peer.name),
     })
     .await;
@@ -109,7 +114,8 @@ async fn ask_one(peer: &Peer, us: &Hello, pattern: Pattern) -> Answer {
 
 #[derive(Default)]
 struct Grouping {
-    groups: BTreeMap<(SharedName, FileId), Found>,
+    /// Size is part of what tells contents apart: who lies about it stays alone.
+    groups: BTreeMap<(SharedName, FileId, u64), Found>,
     findings: Findings,
 }
 
@@ -127,7 +133,7 @@ impl Grouping {
         let whole = matches.into_iter().filter(|found| found.chunks.is_none());
         for Match { name, size, file, .. } in whole {
             let empty = || Found { name: name.clone(), size, id: file, owners: Vec::new() };
-            let found = self.groups.entry((name.clone(), file)).or_insert_with(empty);
+            let found = self.groups.entry((name.clone(), file, size)).or_insert_with(empty);
             if !found.owners.contains(&peer) {
                 found.owners.push(peer.clone());
             }

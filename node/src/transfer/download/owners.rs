@@ -69,7 +69,7 @@ impl Download {
         let network = &self.environment.network;
         self.looking = match &self.wanted.what {
             What::File(wanted) => {
-                let sources = network.seek(wanted.file);
+                let sources = network.seek(wanted.file, wanted.size);
                 Some(Box::pin(async move {
                     Look::File(timeout(LOOK_DEADLINE.0, sources).await.unwrap_or_default())
                 }))
