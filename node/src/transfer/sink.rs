@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fixedbitset::FixedBitSet;
-use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, flock, seek};
+use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, flock, fstatfs, seek};
 use rustix::io::Errno;
 use shoal_common::content::{ChunkHasher, FileId, Geometry, Manifest};
 use shoal_common::name::SharedName;
@@ -162,6 +162,11 @@ fn reserve(partial: &PartialDir, data: &File, size: u64) -> Result<(), SinkError
     if size == 0 {
         return Ok(());
     }
+    if is_in_memory(data) {
+        // To reserve memory is to clear all of it, page by page, before the
+        // first byte. The comparison above has to do.
+        return Ok(data.set_len(size)?);
+    }
     match fallocate(data, FallocateFlags::empty(), 0, size) {
         Ok(()) => Ok(()),
         Err(Errno::NOSPC | Errno::DQUOT) => {
@@ -171,6 +176,13 @@ fn reserve(partial: &PartialDir, data: &File, size: u64) -> Result<(), SinkError
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(data.set_len(size)?),
         Err(error) => Err(io::Error::from(error).into()),
     }
+}
+
+/// Whether a file lies on a file system in memory, which has no blocks to find.
+fn is_in_memory(data: &File) -> bool {
+    /// `TMPFS_MAGIC`, statfs(2).
+    const TMPFS: i64 = 0x0102_1994;
+    fstatfs(data).is_ok_and(|stat| i64::try_from(stat.f_type) == Ok(TMPFS))
 }
 
 /// Hashes what is in `data` and marks the chunks that are right.
