@@ -23,10 +23,10 @@ pub const DEFAULT_LOGS: &str = "logs";
 /// How bytes leave a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Io {
-    /// From a mapped window: the kernel copies them into the socket.
-    Mmap,
-    /// The pages of the file become those of the socket.
+    /// From a mapped window, which the kernel copies into the socket.
     #[default]
+    Mmap,
+    /// The pages of the file become those of the socket (`sendfile`).
     Sendfile,
 }
 

@@ -111,7 +111,8 @@ pub struct NodeArgs {
     #[arg(long, env = "SHOAL_GRACE", value_name = "SECONDS", default_value_t = GRACE.as_secs(),
           value_parser = clap::value_parser!(u64).range(0..=MAX_GRACE))]
     pub grace: u64,
-    /// How bytes leave a shared file: `sendfile` or `mmap`.
+    /// How bytes leave a shared file: `mmap` is faster within a machine, `sendfile`
+    /// takes less of the owner's processor.
     #[arg(long, env = "SHOAL_IO", value_name = "HOW", default_value_t = Io::default())]
     pub io: Io,
 }
