@@ -20,11 +20,9 @@ use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
-use rustix::net::{SendFlags, send};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::buffer::Buffer;
@@ -176,20 +174,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// The stream breaks, or does not take [`MAX_REQUEST_FRAME`] bytes, or the
     /// rest, within each [`FRAME_DEADLINE`].
     pub async fn flush(&mut self) -> Result<(), ConnectionError> {
-        self.flush_by(async |stream: &mut S, bytes: &[u8]| stream.write(bytes).await).await
-    }
-
-    async fn flush_by(
-        &mut self,
-        mut write: impl AsyncFnMut(&mut S, &[u8]) -> io::Result<usize>,
-    ) -> Result<(), ConnectionError> {
         let mut taken = 0;
         let mut due = Instant::now() + FRAME_DEADLINE;
         while !self.outgoing.is_empty() {
             if taken >= MAX_REQUEST_FRAME {
                 (taken, due) = (0, Instant::now() + FRAME_DEADLINE);
             }
-            match timeout_at(due, write(&mut self.stream, self.outgoing.bytes())).await {
+            match timeout_at(due, self.stream.write(self.outgoing.bytes())).await {
                 Ok(Ok(0)) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(Ok(written)) => {
                     taken += written;
@@ -304,22 +295,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.outgoing.rest();
             }
             filled
-        })
-        .await
-    }
-}
-
-impl Connection<TcpStream> {
-    /// The same as [`flush`](Self::flush) where raw bytes follow at once on the
-    /// [stream](Self::stream): what is queued may wait for them, so that a header
-    /// is no packet of its own.
-    ///
-    /// # Errors
-    /// As for [`flush`](Self::flush).
-    pub async fn flush_ahead(&mut self) -> Result<(), ConnectionError> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::MORE;
-        self.flush_by(async |stream: &mut TcpStream, bytes: &[u8]| {
-            stream.async_io(Interest::WRITABLE, || Ok(send(&*stream, bytes, flags)?)).await
         })
         .await
     }

@@ -54,10 +54,10 @@ impl Default for Limits {
 /// How bytes leave a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Io {
-    /// From a mapped window: the kernel copies them into the socket.
-    Mmap,
-    /// The pages of the file become those of the socket.
+    /// From a mapped window, which the kernel copies into the socket.
     #[default]
+    Mmap,
+    /// The pages of the file become those of the socket (`sendfile`).
     Sendfile,
 }
 

@@ -18,6 +18,7 @@ use shoal_common::limits::{
 };
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{ByteRange, TransferReply, TransferRequest};
+use shoal_node::config::Io;
 use shoal_node::transfer::job::JobState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -55,8 +56,14 @@ fn refused(refusal: Refusal) -> TransferReply {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_request_has_its_answer() {
+    for io in [Io::Mmap, Io::Sendfile] {
+        answers(io).await;
+    }
+}
+
+async fn answers(io: Io) {
     let bytes = content(1, 17 * MIB + 3);
-    let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
+    let owner = Owner::start_by(io, "node1", &[("file.bin", &bytes)]).await;
     let file = FileId::of(&bytes);
     let mut wire = guest(&owner).await;
     let size = bytes.len() as u64;
@@ -68,8 +75,17 @@ async fn every_request_has_its_answer() {
     };
     assert_eq!(Manifest::try_from(manifest).unwrap().file(), file);
 
-    // Across a window's edge, the last byte, and one in front of the other.
-    let ranges = [(16 * MIB as u64 - 5, 10), (size - 1, 1), (0, 3)];
+    // Across a window's edge, short and long, the last byte, one in front of the
+    // other, and as many as are just read and just not.
+    let (edge, mib) = (16 * MIB as u64, MIB as u64);
+    let ranges = [
+        (edge - 5, 10),
+        (edge - mib, 2 * mib),
+        (size - 1, 1),
+        (0, 3),
+        (7, 64 * 1024),
+        (9, 64 * 1024 + 1),
+    ];
     let mut reply = ask(&mut wire, &chunks(file, &ranges)).await;
     for (nth, (offset, length)) in ranges.into_iter().enumerate() {
         if nth > 0 {
@@ -226,7 +242,13 @@ async fn beyond_the_bound_a_request_is_told_to_come_again() {
     let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
     let mut sleepers = Vec::new();
     for _ in 0..shoal_common::limits::MAX_UPLOADS {
-        sleepers.push(reader_that_sleeps(&owner, &bytes).await);
+        sleepers.push(guest(&owner).await);
+    }
+    // All are here before the first one begins to sleep: none may be dropped
+    // before the last one is served.
+    let request = TransferRequest::Download { file: FileId::of(&bytes) };
+    for wire in &mut sleepers {
+        wire.send(&request, 1000).await.unwrap();
     }
     let all = sleepers.len();
     eventually("all are served", || (owner.uploads.list().len() == all).then_some(())).await;
@@ -273,9 +295,10 @@ async fn drained(wire: &mut Wire) -> (usize, bool) {
 /// Whatever comes then is what was announced of the old content, or the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_harmed_while_it_is_sent_is_an_error_and_no_signal() {
-    for kind in ["truncated", "emptied and written anew", "replaced", "deleted"] {
+    let kinds = ["truncated", "emptied and written anew", "replaced", "deleted"];
+    for (kind, io) in kinds.into_iter().flat_map(|kind| [(kind, Io::Mmap), (kind, Io::Sendfile)]) {
         let bytes = content(7, 100 * MIB);
-        let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
+        let owner = Owner::start_by(io, "node1", &[("file.bin", &bytes)]).await;
         let file = FileId::of(&bytes);
         let mut wire = reader_that_sleeps(&owner, &bytes).await;
         let reply = wire.receive(1000, Duration::from_secs(5)).await.unwrap();
@@ -433,4 +456,38 @@ async fn time_at_the_limit_is_no_stall() {
     }
     assert!(start.elapsed() > STALL_DEADLINE, "{:?}", start.elapsed());
     assert!(first.unwrap() < Duration::from_secs(2), "the first bytes came after {first:?}");
+}
+
+/// A thousand small files asked for at once, some of which are not what they
+/// were: each has its answer in its place, and none is cut short.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_small_files_come_in_order_and_harmed_ones_are_refused_in_between() {
+    let names: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
+    let contents: Vec<_> = (0..1000).map(|number| format!("{number} ").repeat(2000)).collect();
+    let files: Vec<_> =
+        names.iter().zip(&contents).map(|(name, text)| (name.as_str(), text.as_bytes())).collect();
+    let owner = Owner::start("node1", &files).await;
+    for number in (0..1000).step_by(100) {
+        let kind = ["truncated", "deleted", "replaced"][number / 100 % 3];
+        harm(kind, &owner.path(&names[number]));
+    }
+    let mut wire = guest(&owner).await;
+    for (number, text) in contents.iter().enumerate() {
+        let request = chunks(FileId::of(text.as_bytes()), &[(0, text.len() as u64)]);
+        wire.queue(&request, 1000).unwrap();
+        if number % 200 == 199 {
+            wire.flush().await.unwrap();
+        }
+    }
+    for (number, text) in contents.iter().enumerate() {
+        let reply = wire.receive::<TransferReply>(1000, HELLO_DEADLINE).await.unwrap();
+        if number % 100 == 0 {
+            assert_eq!(reply, refused(Refusal::Changed), "{number}");
+            continue;
+        }
+        let length = text.len();
+        assert_eq!(reply, TransferReply::Bytes(ByteRange { offset: 0, length: length as u64 }));
+        assert_eq!(raw(&mut wire, length).await, text.as_bytes(), "{number}");
+    }
+    assert_eq!(owner.uploads.list().len(), 1, "the last one lingers");
 }

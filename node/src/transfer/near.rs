@@ -2,8 +2,10 @@
 //!
 //! The system's congestion control may be one that is made for long ways with
 //! loss (bbr, which paces what it sends by what it believes the link to carry).
-//! Within a machine or a room there is nothing to pace for: there it costs a
-//! third of the rate, and processor time. So who is near is sent to with reno,
+//! Within a machine or a room there is nothing to pace for: there it costs up to
+//! a third of the rate, and processor time (measured over loopback with
+//! `sendfile`: 2,366 MB/s with bbr and 2,841 with reno; the owner's processor
+//! 0.09 s and 0.06 s for 394 MB). So who is near is sent to with reno,
 //! which every system has and allows; for everyone else the system knows better.
 
 use std::time::Duration;

@@ -4,6 +4,17 @@
 //! There are two ways ([`Io`]), and both survive a file that shrinks under
 //! them: `sendfile` returns 0 at the new end, and `send` from a mapped range
 //! fails with `EFAULT`.
+//!
+//! Which is faster depends on who has time. With `sendfile` the owner copies
+//! nothing, and whoever receives pays for fetching the bytes from memory; a
+//! mapped window is copied by the owner, and comes to the receiver warm from the
+//! cache. Measured over loopback (2 cores, 394 MB on tmpfs, ranges of 1 MiB, a
+//! receiver that hashes and writes, medians of interleaved runs): from one owner
+//! over one connection 2,284 MB/s mapped and 1,243 with `sendfile`; over three
+//! connections 1,943 and 2,048; from three owners 2,216 and 2,106. The owner's
+//! processor time was 0.16 to 0.2 s mapped and 0.06 to 0.09 s with `sendfile`,
+//! that of both sides together about the same. So the mapped window is the
+//! default, and `sendfile` is there for owners whose processor is short.
 
 use std::fs::File;
 use std::io;

@@ -83,7 +83,7 @@ impl Source {
     /// it can't be read.
     pub(super) fn open(known: Known, volume: &Volume, io: Io) -> Result<Self, Refusal> {
         let opened = match &known {
-            Known::Whole(shared) => volume.open_shared(&shared.name),
+            Known::Whole(shared) => volume.open_known(&shared.name),
             Known::Part(held) => held.file().try_clone(),
         };
         let file = opened.map_err(|error| match error.kind() {

@@ -190,7 +190,7 @@ impl Volume {
     /// It is not there, not a regular file, or behind a link that leaves the
     /// folder.
     pub fn open_shared(&self, name: &SharedName) -> io::Result<File> {
-        let file = self.root.open_with(name.as_str(), &reading())?.into_std();
+        let file = self.open_known(name)?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
@@ -219,6 +219,16 @@ impl Volume {
     pub fn available(&self) -> io::Result<u64> {
         let stat = rustix::fs::fstatvfs(&self.root)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Opens a file that was shared when it was hashed. Whether it is the same, and
+    /// a regular file, is told by its [`Stamp`], which is to be looked at before
+    /// anything of it is shown to anybody.
+    ///
+    /// # Errors
+    /// It is not there, or behind a link that leaves the folder.
+    pub fn open_known(&self, name: &SharedName) -> io::Result<File> {
+        Ok(self.root.open_with(name.as_str(), &reading())?.into_std())
     }
 
     /// The part of a name that is no folder here although it would have to be

@@ -14,6 +14,7 @@ use shoal_common::protocol::search::Tree;
 use shoal_common::task::Tasks;
 use shoal_node::catalog::Catalog;
 use shoal_node::catalog::found::{Listing, Source};
+use shoal_node::config::Io;
 use shoal_node::notice::Notices;
 use shoal_node::transfer::job::{JobId, JobInfo, JobState, Wanted};
 use shoal_node::transfer::{
@@ -89,7 +90,16 @@ impl Owner {
         Self::start_at(name, files, "127.0.0.1:0", NodeId::random()).await
     }
 
+    /// One whose bytes leave in a way of one's choice.
+    pub async fn start_by(io: Io, name: &str, files: &[(&str, &[u8])]) -> Self {
+        Self::start_with(io, name, files, "127.0.0.1:0", NodeId::random()).await
+    }
+
     pub async fn start_at(name: &str, files: &[(&str, &[u8])], at: &str, id: NodeId) -> Self {
+        Self::start_with(Io::default(), name, files, at, id).await
+    }
+
+    async fn start_with(io: Io, name: &str, files: &[(&str, &[u8])], at: &str, id: NodeId) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let volume = Volume::open(dir.path()).unwrap();
         let catalog = Catalog::new(volume.clone());
@@ -99,7 +109,7 @@ impl Owner {
             let stamp = Stamp::of(&opened).unwrap();
             catalog.add(file.parse().unwrap(), stamp, Arc::new(manifest_of(content)));
         }
-        let uploads = Uploads::new(volume, catalog.clone());
+        let uploads = Uploads::by(io, volume, catalog.clone());
         let tasks = Tasks::new(Handle::current());
         let listener = TcpListener::bind(at).await.unwrap();
         let peer = peer(name, id, &listener);
