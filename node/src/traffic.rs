@@ -80,12 +80,4 @@ mod tests {
         assert!(!gauge.is_busy(5 + 30 * MIB, at(601)), "too soon to tell");
         assert!(gauge.is_busy(5 + 30 * MIB, at(640)));
     }
-
-    #[test]
-    fn clones_count_the_same() {
-        let traffic = Traffic::default();
-        traffic.clone().moved(3);
-        traffic.moved(4);
-        assert_eq!(traffic.total(), 7);
-    }
 }

@@ -11,10 +11,11 @@ mod network;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use network::{PATIENCE, eventually};
-use shoal_common::content::FileId;
+use shoal_common::content::{FileId, Manifest};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::MAX_FILE;
 use shoal_common::protocol::greeting::Hello;
@@ -22,9 +23,10 @@ use shoal_common::protocol::search::Pattern;
 use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use shoal_node::catalog::ask::ask;
+use shoal_node::catalog::index::Shared;
 use shoal_node::catalog::{Catalog, keep_up, serve::answer};
 use shoal_node::notice::Notices;
-use shoal_node::volume::Volume;
+use shoal_node::volume::{Stamp, Volume};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tracing::Span;
@@ -133,6 +135,24 @@ async fn hashing_gives_way_to_transfers_and_ends_all_the_same() {
     keep_up(catalog.clone(), Notices::default(), &tasks);
     tokio::time::timeout(PATIENCE, catalog.completed()).await.unwrap();
     assert!(catalog.find(&FileId::of(&content)).is_some());
+    tasks.stop(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_download_adds_is_not_hashed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, tasks) = start(dir.path()).await;
+    let path = dir.path().join("file");
+    fs::write(&path, "content").unwrap();
+    let stamp = Stamp::of(&fs::File::open(&path).unwrap()).unwrap();
+    // Another id than it has, so that it shows whether the file is read.
+    let manifest = Manifest::of_one_chunk(FileId::of(b"CONTENT"), 7).unwrap();
+    let (name, manifest) = ("file".parse().unwrap(), Arc::new(manifest));
+    catalog.add_many([Shared { name, stamp, executable: false, manifest }]);
+    // Found by a later look than the one that the file causes.
+    fs::write(dir.path().join("later"), "later").unwrap();
+    eventually("the folder was looked at", || catalog.find(&FileId::of(b"later")).is_some()).await;
+    assert_eq!(catalog.named(&"file".parse().unwrap()), Some(FileId::of(b"CONTENT")));
     tasks.stop(PATIENCE).await.unwrap();
 }
 

@@ -22,7 +22,7 @@ use super::own::Catalog;
 use super::watch::Watch;
 use crate::notice::Notices;
 use crate::traffic::Gauge;
-use crate::volume::{Listed, Stamp};
+use crate::volume::Listed;
 
 /// Time without a look at the folder, even if nothing is heard of it.
 const RESCAN: Duration = Duration::from_secs(10);
@@ -215,7 +215,7 @@ impl Scan {
     /// Whether a file that was not seen as it is known is so no longer. It may
     /// have come, whole and known, after the folder was listed.
     fn is_gone(&self, name: &SharedName) -> bool {
-        let now = self.catalog.volume().open_shared(name).and_then(|file| Stamp::of(&file));
+        let now = self.catalog.volume().open_stamped(name).map(|(_, stamp)| stamp);
         let known = self.catalog.index().get(name).map(|known| known.stamp);
         match now {
             Ok(now) => Some(now) != known,

@@ -82,13 +82,18 @@ impl Stamp {
     /// # Errors
     /// The system can't tell.
     pub fn of(file: &File) -> io::Result<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let meta = file.metadata()?;
-        Ok(Self::new(meta.len(), (meta.mtime(), meta.mtime_nsec()), meta.ino()))
+        Ok(Self::from(&file.metadata()?))
     }
 
     fn new(size: u64, (seconds, nanos): (i64, i64), inode: u64) -> Self {
         Self { size, mtime_ns: seconds.saturating_mul(1_000_000_000).saturating_add(nanos), inode }
+    }
+}
+
+impl From<&std::fs::Metadata> for Stamp {
+    fn from(meta: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self::new(meta.len(), (meta.mtime(), meta.mtime_nsec()), meta.ino())
     }
 }
 
@@ -190,11 +195,20 @@ impl Volume {
     /// It is not there, not a regular file, or behind a link that leaves the
     /// folder.
     pub fn open_shared(&self, name: &SharedName) -> io::Result<File> {
-        let file = self.open_known(name)?;
-        if !file.metadata()?.is_file() {
+        Ok(self.open_stamped(name)?.0)
+    }
+
+    /// Opens a shared file for reading, with its stamp.
+    ///
+    /// # Errors
+    /// As for [`Volume::open_shared`].
+    pub fn open_stamped(&self, name: &SharedName) -> io::Result<(File, Stamp)> {
+        let file = self.root.open_with(name.as_str(), &reading())?.into_std();
+        let meta = file.metadata()?;
+        if !meta.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
-        Ok(file)
+        Ok((file, Stamp::from(&meta)))
     }
 
     /// The stamp of the file with this name; `None` if there is none, or

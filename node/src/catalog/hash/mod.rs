@@ -1,7 +1,7 @@
 //! Reads files and makes their manifests, on all cores.
 //!
 //! Chunks are independent of each other, so that a large file is hashed by
-//! several threads as well as many small ones are. They have the lowest
+//! several threads as well as many small ones are. They have a low
 //! priority and [give way](pace) to transfers.
 
 mod pace;

@@ -8,9 +8,11 @@ use rustix::process::setpriority_process;
 
 use crate::traffic::{Gauge, Traffic};
 
-/// The least claim to a core. Whoever else is ready goes first; a thread of
-/// usual priority gets some seventy times as much.
-const LOWEST: i32 = 19;
+/// How nice threads are that hash. Of a core that they share with a thread of
+/// usual priority they get a thirtieth. (At 19 it is a seventieth, which on a
+/// machine that is always busy is as good as nothing: files would be shared
+/// minutes after they came.)
+const NICE: i32 = 15;
 
 /// While transfers are busy, how many times as long as a portion took the pause
 /// after it is: all threads together take a twentieth of one core, and of its
@@ -58,7 +60,7 @@ impl Pace {
 
 /// Lowers the priority of this thread for good.
 pub(super) fn step_back() {
-    if let Err(error) = setpriority_process(None, LOWEST) {
+    if let Err(error) = setpriority_process(None, NICE) {
         tracing::debug!("cannot lower the priority of a thread: {error}");
     }
 }

@@ -113,8 +113,8 @@ fn open(work: &Work<'_>, listed: &Listed) -> Result<(File, Geometry), HashError>
         return Err(HashError::Changing);
     }
     let geometry = Geometry::of(listed.stamp.size)?;
-    let file = work.volume.open_shared(&listed.name)?;
-    if Stamp::of(&file)? != listed.stamp {
+    let (file, stamp) = work.volume.open_stamped(&listed.name)?;
+    if stamp != listed.stamp {
         return Err(HashError::Changing);
     }
     Ok((file, geometry))
