@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shoal_common::process::{Exit, raise_descriptor_limit};
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::node::{Node, Sharing};
 use crate::cli::args::CatArgs;
 use crate::cli::guest::{LAST_WORDS, failed, join, unless_stopped};
 use crate::control::serve::Service;
 use crate::terminal::choose::{Named, named};
-use crate::terminal::news::{News, follow};
 use crate::terminal::plain::complain;
 use crate::terminal::printer::{Printer, Written};
 use crate::terminal::text::escape;
@@ -67,17 +67,22 @@ async fn copy(node: &mut Node, args: &CatArgs, printer: &Printer) -> Result<(), 
         let glob = escape(glob);
         return Err(Trouble::refused(format!("nobody has a file that is called `{glob}`")));
     }
-    let news = follow(door.watch().await?, |news| {
-        let printer = printer.clone();
-        async move {
-            if let News::Notice(line) = news {
-                printer.note(line).await;
+    let mut notices = node.app().notices();
+    // That it has joined goes without saying.
+    while notices.try_recv().is_ok() {}
+    let tell = async {
+        loop {
+            match notices.recv().await {
+                Ok(line) => printer.note(escape(&line)).await,
+                Err(RecvError::Lagged(_)) => {}
+                // Nothing more to tell.
+                Err(RecvError::Closed) => std::future::pending().await,
             }
         }
-    });
+    };
     tokio::select! {
         done = pour(node, wanted, printer) => done,
-        _ = news => Err(failed("the node ended".to_owned())),
+        () = tell => Ok(()),
     }
 }
 
