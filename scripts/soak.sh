@@ -29,14 +29,19 @@ runs=${1:-1000} seed=${2:-$((RANDOM << 15 | RANDOM))} first=${3:-0}
 [ "$runs" -gt 0 ] || misuse "RUNS is 0"
 have cargo || fail "\`cargo\` is not installed: install Rust with rustup (rustup.rs)"
 
-folder=${SHOAL_SOAK_FOLDER:-$root/target/soak}
+folder=${SHOAL_SOAK_FOLDER:-$root/target/soak}/$$
 mkdir -p "$folder"
 output=$(mktemp)
 series=''
 
 # The series and all that it started are one process group, which ends with this script.
 clean_up() {
+  local left
   if [ -n "$series" ]; then kill -KILL -- "-$series" 2>/dev/null || true; fi
+  # What a run that was cut off could not tidy up itself.
+  grep -F " $folder/" /proc/self/mounts | cut -d' ' -f2 | while read -r left; do umount -l "$left" || true; done
+  for left in "$folder"/*; do [ -e "$left/failure" ] || rm -rf "$left"; done
+  rmdir "$folder" 2>/dev/null || true
   rm -f "$output"
 }
 trap clean_up EXIT

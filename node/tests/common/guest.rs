@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shoal_common::call::call;
 use shoal_common::connection::{Connection, ConnectionError};
+use shoal_common::content::FileId;
 use shoal_common::ident::Peer;
 use shoal_common::limits::{IDLE_DEADLINE, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, MAX_TRACKER_FRAME};
 use shoal_common::protocol::refusal::Refusal;
@@ -37,8 +38,12 @@ impl Drop for Guest {
 }
 
 impl Guest {
-    /// Says of `peer`, who serves its content somewhere, that it has `file`.
-    pub async fn introduce(tracker: SocketAddr, peer: &Peer, file: Match) -> Self {
+    /// Says of `peer`, who serves it somewhere, that it has `content` under this
+    /// name.
+    pub async fn introduce(tracker: SocketAddr, peer: &Peer, name: &str, content: &[u8]) -> Self {
+        let name = name.parse().unwrap();
+        let file =
+            Match { name, size: content.len() as u64, file: FileId::of(content), chunks: None };
         let tasks = Tasks::new(Handle::current());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = Peer { search: listener.local_addr().unwrap(), ..peer.clone() };

@@ -12,7 +12,6 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 use shoal_common::content::FileId;
-use shoal_common::protocol::search::Match;
 use tokio::runtime::Handle;
 
 use super::addresses::{Block, DOWNLOAD_PORT, SEARCH_PORT};
@@ -164,16 +163,11 @@ impl Stage {
         let tracker = self.block.tracker();
         for (number, plan) in self.scenario.rogues.iter().enumerate() {
             let content = &self.contents[plan.file];
-            let file = Match {
-                name: Scenario::name(plan.file).parse().unwrap(),
-                size: content.len() as u64,
-                file: FileId::of(content),
-                chunks: None,
-            };
+            let file = Scenario::name(plan.file);
             let invited = self.runtime.block_on(async {
                 let name = format!("rogue{number}");
                 let rogue = Rogue::slow(&name, content, plan.fault, plan.pause).await;
-                let guest = Guest::introduce(tracker, &rogue.peer, file).await;
+                let guest = Guest::introduce(tracker, &rogue.peer, &file, content).await;
                 (rogue, guest)
             });
             self.rogues.push(invited);
