@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::rogue::{Fault, Rogue};
 use common::{MIB, Node, Owner, content};
 use shoal_common::content::FileId;
-use shoal_common::limits::PIPELINE;
+use shoal_common::limits::MAX_ASKS;
 use shoal_node::transfer::JobError;
 use shoal_node::transfer::job::JobState;
 
@@ -217,7 +217,7 @@ async fn nothing_is_left_running() {
     assert!(before < 50, "too fast to be interrupted");
     // Long enough for all the rest, if anybody still asked for it.
     tokio::time::sleep(Duration::from_millis(10) * 64 * 2).await;
-    assert!(asked() <= before + PIPELINE, "still asking: {} after {before}", asked());
+    assert!(asked() <= before + MAX_ASKS, "still asking: {} after {before}", asked());
 }
 
 /// Cancelled at every moment of its beginning, a download stays cancelled.

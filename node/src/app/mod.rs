@@ -177,7 +177,7 @@ impl App {
 
     fn known_owners(&self, wanted: &Wanted) -> Vec<Peer> {
         match &wanted.what {
-            What::File(file) => self.inner.known.owners(&file.file),
+            What::File(file) => self.inner.known.owners(file.file, file.size),
             What::Tree(_) => Vec::new(),
         }
     }

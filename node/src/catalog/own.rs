@@ -102,6 +102,11 @@ impl Catalog {
         self.inner.unsaved.subscribe()
     }
 
+    /// What is known of the file with this name.
+    pub fn get(&self, name: &SharedName) -> Option<Arc<Shared>> {
+        self.index().get(name).cloned()
+    }
+
     /// The content that is known under this name.
     pub fn named(&self, name: &SharedName) -> Option<FileId> {
         self.index().get(name).map(|shared| shared.manifest.file())

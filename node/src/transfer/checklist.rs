@@ -5,7 +5,7 @@
 //! is asked for), *here* or *failed*. Open ones are few, however many there
 //! are in all: what they cost in memory, descriptors and looks is bounded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shoal_common::content::{FileId, Geometry};
@@ -22,7 +22,8 @@ const MAX_SMALL: (usize, u64) = (1024, 16 * MIB);
 
 /// Most larger files that are open at once. Several, so that the end of one and
 /// the manifest of the next hold nobody up.
-const MAX_LARGE: usize = 4;
+/// As many as a connection can [follow](shoal_common::limits::MAX_FOLLOWED).
+const MAX_LARGE: usize = shoal_common::limits::MAX_FOLLOWED;
 
 /// A file that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +67,7 @@ pub struct Checklist {
     counts: FileCounts,
     failures: Vec<Failure>,
     /// Who refused which open file.
-    refused: BTreeSet<(ItemId, NodeId)>,
+    refused: BTreeMap<ItemId, BTreeSet<NodeId>>,
 }
 
 impl Checklist {
@@ -143,30 +144,24 @@ impl Checklist {
         }
     }
 
-    /// A file is to be begun once more.
-    pub fn again(&mut self, item: ItemId) {
-        if self.set(item, State::Pending) {
-            self.again.insert(item);
-        }
-    }
-
     /// An owner has an open file no more; how many of its owners have not said
-    /// so. `at` tells which node is at a place of the list of peers.
+    /// so. For a file that is not open nobody counts. `at` tells which node is at a place of the list of peers.
     pub fn refused(
         &mut self,
         item: ItemId,
         by: NodeId,
         at: impl Fn(u16) -> Option<NodeId>,
     ) -> usize {
-        self.refused.insert((item, by));
-        let Some(row) = self.row(item) else { return 0 };
-        let owners = row.owners.iter().filter_map(|&place| at(place));
-        owners.filter(|&owner| !self.refused.contains(&(item, owner))).count()
+        let Some((row, State::Open)) = self.place(item) else { return usize::MAX };
+        let owners: Vec<_> = row.owners.iter().filter_map(|&place| at(place)).collect();
+        let refused = self.refused.entry(item).or_default();
+        refused.insert(by);
+        owners.iter().filter(|owner| !refused.contains(owner)).count()
     }
 
     /// Whether an owner said that it has an open file no more.
     pub fn was_refused(&self, item: ItemId, by: NodeId) -> bool {
-        self.refused.contains(&(item, by))
+        self.refused.get(&item).is_some_and(|refused| refused.contains(&by))
     }
 
     /// Something that is no file of the list, and can't be had either.
@@ -191,12 +186,11 @@ impl Checklist {
         self.again.extend(self.late.drain(..));
     }
 
-    /// Who has which files is known anew: those that are still missing get the
-    /// owners of the same content under the same name.
-    pub fn relist(&mut self, mut owners_of: impl FnMut(&SharedName, FileId) -> Arc<[u16]>) {
+    /// Who has which files is known anew, for those that are still missing.
+    pub fn relist(&mut self, mut owners_of: impl FnMut(&Row) -> Arc<[u16]>) {
         for (row, state) in &mut self.rows {
             if matches!(state, State::Pending | State::Open) {
-                row.owners = owners_of(&row.name, row.file);
+                row.owners = owners_of(row);
             }
         }
     }
@@ -228,7 +222,7 @@ impl Checklist {
             return false;
         }
         if from == State::Open {
-            self.refused.retain(|&(refused, _)| refused != item);
+            self.refused.remove(&item);
         }
         let (small, large) = (&mut self.small, &mut self.large);
         let mut open = |opens: bool| match (is_small(size), opens) {
@@ -307,8 +301,10 @@ mod tests {
         assert_eq!(open_all(&mut list), [0, 1, 2]);
         list.here(0);
         list.here(0);
-        list.again(1);
+        list.later(1);
         assert!(!list.is_over());
+        assert_eq!(open_all(&mut list), [0; 0], "not yet");
+        list.late();
         assert_eq!(open_all(&mut list), [1]);
         list.failed(1, "no");
         list.here(2);
@@ -327,6 +323,8 @@ mod tests {
         assert_eq!(list.refused(0, ids[0], at), 1);
         assert_eq!(list.refused(0, ids[1], at), 0);
         assert!(list.was_refused(0, ids[1]));
+        list.here(0);
+        assert!(list.refused(0, ids[0], at) > 0, "what is here is not lost by a late word");
     }
 
     #[test]

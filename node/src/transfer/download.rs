@@ -107,6 +107,8 @@ pub(super) struct Download {
     small: Option<mpsc::Sender<Arrived>>,
     /// Last chunks that came with manifests, and from whom.
     proofs: HashMap<ItemId, (NodeId, Vec<u8>)>,
+    /// What may be missing in the list of a tree.
+    lacking: Option<String>,
     /// Why the download can't go on.
     failed: Option<String>,
     /// The name that a single file got.
@@ -173,6 +175,7 @@ impl Download {
             work: Work::default(),
             small: None,
             proofs: HashMap::new(),
+            lacking: None,
             failed: None,
             saved_as: None,
             given: HashMap::new(),
@@ -275,7 +278,7 @@ impl Download {
         (end, self.state, self.reason) = match ends {
             Ends::Done(saved) => {
                 self.saved_as = saved;
-                (End::Done, JobState::Done, None)
+                (End::Done, JobState::Done, self.lacking.take())
             }
             Ends::Failed(reason) => (End::Failed, JobState::Failed, Some(reason)),
             Ends::Stopped(why) => match why {

@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 
 use shoal_common::call::call;
 use shoal_common::connection::{Connection, ConnectionError};
-use shoal_common::content::{ChunkHasher, Manifest, ManifestError};
+use shoal_common::content::{ChunkHasher, FileId, Manifest, ManifestError};
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::limits::{IDLE_DEADLINE, MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME, REPLY_DEADLINE};
+use shoal_common::limits::{
+    IDLE_DEADLINE, MAX_FELLOWS, MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME, REPLY_DEADLINE,
+};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{ByteRange, Have, TransferReply, TransferRequest};
 use tokio::net::TcpStream;
@@ -26,7 +28,7 @@ use tracing::{debug, warn};
 
 use super::item::{Item, offer};
 use super::pace::Pace;
-use super::plan::{Ask, Part, Verdict};
+use super::plan::{Ask, ItemId, Part, Verdict};
 use super::swarm::{Event, Swarm};
 pub(super) use error::FetchError;
 use run::{Run, range};
@@ -59,6 +61,8 @@ pub(super) async fn fetch(swarm: &Arc<Swarm>, peer: &Peer) -> Result<(), FetchEr
         followed: Vec::new(),
         fellows: Vec::new(),
         quiet_since: None,
+        asked_at: Instant::now(),
+        due: None,
         buffer: Vec::new(),
     };
     owner.converse().await
@@ -95,11 +99,16 @@ struct Owner {
     /// Up to which of the opened files it was asked what it has of them.
     seen: u64,
     /// The open files of which it tells what it has.
-    followed: Vec<Arc<Item>>,
+    followed: Vec<(ItemId, FileId)>,
     /// The other downloaders that it told of.
     fellows: Vec<NodeId>,
     /// When it was asked something while nothing else was under way.
     quiet_since: Option<Instant>,
+    /// When it was asked last: who is not asked anything for long is cut off.
+    asked_at: Instant,
+    /// By when the next answer has to begin. What comes unasked does not count:
+    /// it must not keep one here that answers nothing.
+    due: Option<Instant>,
     /// One chunk.
     buffer: Vec<u8>,
 }
@@ -117,13 +126,28 @@ impl Owner {
                 self.answered().await?;
                 continue;
             }
+            let pause = self.pause();
             tokio::select! {
                 reply = self.connection.receive(MAX_TRANSFER_FRAME, IDLE_DEADLINE) => {
                     self.unasked(reply)?;
                 }
                 () = news => {}
-                () = tokio::time::sleep(IDLE_TICK) => {}
+                () = tokio::time::sleep(pause) => self.stay(),
             }
+        }
+    }
+
+    /// How long to wait until it may be worth to ask the plan again.
+    fn pause(&self) -> Duration {
+        let retry = self.swarm.plan().retry(self.id, Instant::now());
+        retry.map_or(IDLE_TICK, |retry| retry.min(IDLE_TICK))
+    }
+
+    /// Asks again what it has, before it cuts off one who asks nothing.
+    fn stay(&mut self) {
+        if self.asked_at.elapsed() > IDLE_DEADLINE / 2 {
+            self.followed.clear();
+            self.seen = 0;
         }
     }
 
@@ -144,15 +168,19 @@ impl Owner {
         loop {
             let ask = self.swarm.plan().next(self.id, now);
             let Some(Ask { item, part }) = ask else { break };
-            // Closed meanwhile: the plan has forgotten the question, too.
-            let Some(item) = self.swarm.item(item) else { continue };
+            let Some(item) = self.swarm.item(item) else {
+                // Closed meanwhile: the question is not asked.
+                self.swarm.plan().withdraw(self.id, item);
+                continue;
+            };
             match part {
                 Part::Manifest => self.ask(Asked::Manifest(item))?,
                 Part::Chunks { first, count } => {
-                    let Some(run) = Run::new(item, first, count, self.swarm.request()) else {
-                        continue;
-                    };
-                    self.ask(Asked::Run(run))?;
+                    let id = item.id;
+                    match Run::new(item, first, count, self.swarm.request()) {
+                        Some(run) => self.ask(Asked::Run(run))?,
+                        None => self.swarm.plan().withdraw(self.id, id),
+                    }
                 }
             }
         }
@@ -169,10 +197,10 @@ impl Owner {
             return Ok(());
         }
         let open = self.swarm.chunked();
-        self.followed.retain(|old| open.iter().any(|item| item.id == old.id));
+        self.followed.retain(|&(old, _)| open.iter().any(|item| item.id == old));
         for item in open {
-            if !self.followed.iter().any(|old| old.id == item.id) {
-                self.followed.push(Arc::clone(&item));
+            if !self.followed.iter().any(|&(old, _)| old == item.id) {
+                self.followed.push((item.id, item.file));
                 self.ask(Asked::Have(item))?;
             }
         }
@@ -193,20 +221,24 @@ impl Owner {
             }
         };
         self.connection.queue(&request, MAX_REQUEST_FRAME)?;
+        self.asked_at = Instant::now();
         self.asked.push_back(asked);
         Ok(())
     }
 
     /// Receives the next reply, and what follows it.
     async fn answered(&mut self) -> Result<(), FetchError> {
-        let reply = self.connection.receive(MAX_TRANSFER_FRAME, REPLY_DEADLINE).await?;
-        if let Some(since) = self.quiet_since.take() {
-            self.swarm.plan().answered(self.id, since.elapsed());
+        let now = Instant::now();
+        let due = *self.due.get_or_insert(now + REPLY_DEADLINE);
+        let patience = due.saturating_duration_since(now);
+        let reply = self.connection.receive(MAX_TRANSFER_FRAME, patience).await?;
+        match &reply {
+            TransferReply::Have(have) => return self.heard(have),
+            // Something that a newer program says by itself.
+            TransferReply::Unknown => return Ok(()),
+            _ => {}
         }
-        if let TransferReply::Have(have) = &reply {
-            return self.heard(have);
-        }
-        let Some(asked) = self.asked.pop_front() else { return Err(FetchError::Unexpected) };
+        let Some(asked) = self.next_asked() else { return Err(FetchError::Unexpected) };
         match (asked, reply) {
             (asked, TransferReply::Refused { refusal }) => self.refused(&asked, refusal).await,
             (Asked::Manifest(item), TransferReply::Manifest(unchecked)) => {
@@ -228,20 +260,34 @@ impl Owner {
         }
     }
 
+    /// What is being answered.
+    fn next_asked(&mut self) -> Option<Asked> {
+        self.due = None;
+        if let Some(since) = self.quiet_since.take() {
+            self.swarm.plan().answered(self.id, since.elapsed());
+        }
+        self.asked.pop_front()
+    }
+
     /// What the owner has of a file, and who else fetches it there.
     fn heard(&mut self, have: &Have) -> Result<(), FetchError> {
         // The first time it is an answer; from then on it comes by itself.
         if let Some(Asked::Have(item)) = self.asked.front()
             && item.file == have.file
         {
-            self.asked.pop_front();
+            self.next_asked();
         }
-        if !self.followed.iter().any(|item| item.file == have.file) {
+        if have.fellows.len() > MAX_FELLOWS {
             return Err(FetchError::Unexpected);
         }
-        if have.fellows != self.fellows {
+        if !self.followed.iter().any(|&(_, file)| file == have.file) {
+            // One that is complete here, or was refused: it is told of until the
+            // connection ends.
+            return Ok(());
+        }
+        if have.fellows != self.fellows && self.swarm.mention(Event::Fellows(have.fellows.clone()))
+        {
             self.fellows.clone_from(&have.fellows);
-            self.swarm.mention(Event::Fellows(have.fellows.clone()));
         }
         let Some(item) = self.swarm.item_of(&have.file) else { return Ok(()) };
         let Some(geometry) = item.geometry() else { return Ok(()) };
@@ -259,7 +305,7 @@ impl Owner {
             return Ok(());
         }
         let item = asked.item().id;
-        self.followed.retain(|followed| followed.id != item);
+        self.followed.retain(|&(followed, _)| followed != item);
         self.swarm.plan().withdraw(self.id, item);
         self.swarm.news.notify_waiters();
         if self.swarm.single {
@@ -299,8 +345,9 @@ impl Owner {
     }
 
     async fn manifest(&self, item: &Item, manifest: Manifest, last: Vec<u8>) {
-        self.swarm.plan().manifest(self.id, item.id, true, Instant::now());
-        self.swarm.tell(Event::Manifest(self.id, item.id, manifest, last)).await;
+        if self.swarm.plan().manifest(self.id, item.id, true, Instant::now()) {
+            self.swarm.tell(Event::Manifest(self.id, item.id, manifest, last)).await;
+        }
     }
 
     /// Receives a range of a run, and with it the chunks that end in it.

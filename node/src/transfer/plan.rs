@@ -179,24 +179,26 @@ impl Plan {
     }
 
     /// An answer with a manifest came; `good` says whether it fits the content.
-    /// If not, another owner is asked, if there is one.
-    pub fn manifest(&mut self, id: NodeId, item: ItemId, good: bool, now: Instant) {
-        let Some(slot) = self.slot(id) else { return };
-        let Some(owner) = self.owners.get_mut(slot) else { return };
+    /// If not, another owner is asked, if there is one. Whether it is the first
+    /// good one: others that were asked too may come after it.
+    pub fn manifest(&mut self, id: NodeId, item: ItemId, good: bool, now: Instant) -> bool {
+        let Some(slot) = self.slot(id) else { return false };
+        let Some(owner) = self.owners.get_mut(slot) else { return false };
         if owner.answer(item, None, now).is_none() {
-            return;
+            return false;
         }
-        let Some(known) = self.items.get_mut(&item) else { return };
-        let Some(wanted) = &mut known.manifest else { return };
+        let Some(known) = self.items.get_mut(&item) else { return false };
+        let Some(wanted) = &mut known.manifest else { return false };
         wanted.asked.retain(|&asked| asked != slot);
         if !good {
             wanted.bad.push(slot);
             self.stir(item);
-            return;
+            return false;
         }
         if let Some(late) = known.manifest.take().and_then(|wanted| wanted.late) {
             self.late.remove(&(late, item));
         }
+        true
     }
 
     /// The chunks of an item are to be fetched, but for those in `verified`.

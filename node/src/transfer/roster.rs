@@ -47,6 +47,8 @@ struct Known {
     failures: u32,
     never: bool,
     trouble: Option<String>,
+    /// When that was.
+    troubled: Option<Instant>,
 }
 
 impl Roster {
@@ -81,6 +83,7 @@ impl Roster {
             failures: 0,
             never: false,
             trouble: None,
+            troubled: None,
         });
         if known.peer.download != peer.download {
             // It was started anew: what failed before says nothing.
@@ -91,12 +94,12 @@ impl Roster {
         known.complete |= complete;
     }
 
-    /// Who is to be asked from now on; each counts as active until
-    /// [`Roster::ended`]. Where there are more than can be asked, those who have
+    /// Who is to be asked from now on, so that at most `most` are (and never
+    /// more than [`MAX_OWNERS`]); each counts as active until [`Roster::ended`]. Where there are more than can be asked, those who have
     /// all come first, and else chance decides: not all downloaders must ask
     /// the same ones.
-    pub fn due(&mut self, now: Instant) -> Vec<Peer> {
-        let room = MAX_OWNERS.saturating_sub(self.active());
+    pub fn due(&mut self, now: Instant, most: usize) -> Vec<Peer> {
+        let room = most.min(MAX_OWNERS).saturating_sub(self.active());
         let seed = self.seed;
         let mut ready: Vec<_> = self
             .known
@@ -133,7 +136,7 @@ impl Roster {
         let Some(known) = self.known.get_mut(&id) else { return };
         known.active = false;
         let Some((remedy, reason)) = trouble else { return };
-        known.trouble = Some(reason);
+        (known.trouble, known.troubled) = (Some(reason), Some(now));
         known.failures = if gave { 1 } else { known.failures.saturating_add(1) };
         let pause = match remedy {
             Remedy::Again => {
@@ -170,6 +173,12 @@ impl Roster {
     /// The name of an owner.
     pub fn name(&self, id: NodeId) -> Option<&NodeName> {
         self.known.get(&id).map(|known| &known.peer.name)
+    }
+
+    /// With which owner something went wrong last.
+    pub fn troubled(&self) -> Option<NodeId> {
+        let last = self.known.iter().filter(|(_, known)| known.trouble.is_some());
+        last.max_by_key(|(_, known)| known.troubled).map(|(&id, _)| id)
     }
 
     /// What went wrong with an owner last.
@@ -222,20 +231,24 @@ mod tests {
         let mut now = Instant::now();
         let mut roster = Roster::new(None, 7);
         roster.seen(all([1, 2]));
-        assert_eq!(ids(&roster.due(now)), [1, 2]);
-        assert_eq!(ids(&roster.due(now)), [0_u8; 0]);
+        assert_eq!(ids(&roster.due(now, MAX_OWNERS)), [1, 2]);
+        assert_eq!(ids(&roster.due(now, MAX_OWNERS)), [0_u8; 0]);
         let mut pauses = Vec::new();
         for _ in 0..8 {
             roster.ended(peer(1).id, again(), false, 1.0, now);
             let start = now;
-            while roster.due(now).is_empty() {
+            while roster.due(now, MAX_OWNERS).is_empty() {
                 now += Duration::from_millis(50);
             }
             pauses.push((now - start).as_millis());
         }
         assert_eq!(pauses, [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
         roster.ended(peer(1).id, again(), true, 1.0, now);
-        assert_eq!(ids(&roster.due(now + AGAIN.0)), [1], "it gave something: a fresh start");
+        assert_eq!(
+            ids(&roster.due(now + AGAIN.0, MAX_OWNERS)),
+            [1],
+            "it gave something: a fresh start"
+        );
     }
 
     #[test]
@@ -244,13 +257,13 @@ mod tests {
         let long = now + Duration::from_secs(1000);
         let mut roster = Roster::new(None, 7);
         roster.seen(all([1, 2]));
-        roster.due(now);
+        roster.due(now, MAX_OWNERS);
         roster.ended(peer(1).id, Some((Remedy::Never, "lies".to_owned())), true, 0.5, now);
         roster.ended(peer(2).id, again(), true, 0.5, now);
         roster.seen(all([1]));
-        assert_eq!(ids(&roster.due(long)), [0_u8; 0]);
+        assert_eq!(ids(&roster.due(long, MAX_OWNERS)), [0_u8; 0]);
         roster.seen(all([1, 2]));
-        assert_eq!(ids(&roster.due(long)), [2]);
+        assert_eq!(ids(&roster.due(long, MAX_OWNERS)), [2]);
         assert_eq!(roster.trouble(peer(1).id), Some("lies"));
         assert!(!roster.is_hopeless());
     }
@@ -260,7 +273,7 @@ mod tests {
         let now = Instant::now();
         let mut roster = Roster::new(Some(peer(2).id), 7);
         roster.seen(all(1..9));
-        assert_eq!(ids(&roster.due(now)), [2]);
+        assert_eq!(ids(&roster.due(now, MAX_OWNERS)), [2]);
         roster.ended(peer(2).id, Some((Remedy::Never, "lies".to_owned())), true, 0.5, now);
         assert!(roster.is_hopeless());
     }
@@ -270,14 +283,14 @@ mod tests {
         let now = Instant::now();
         let mut roster = Roster::new(None, 7);
         roster.seen((0..100).map(|number| (peer(number), number == 77)));
-        let due = roster.due(now);
+        let due = roster.due(now, MAX_OWNERS);
         assert_eq!(due.len(), MAX_OWNERS);
         assert_eq!(due[0], peer(77), "who has all comes first");
         let mut other = Roster::new(None, 8);
         other.seen((0..100).map(|number| (peer(number), number == 77)));
-        assert_ne!(ids(&other.due(now)), ids(&due), "not everyone asks the same ones");
-        assert_eq!(roster.due(now).len(), 0);
+        assert_ne!(ids(&other.due(now, MAX_OWNERS)), ids(&due), "not everyone asks the same ones");
+        assert_eq!(roster.due(now, MAX_OWNERS).len(), 0);
         roster.ended(peer(77).id, again(), false, 0.5, now);
-        assert_eq!(roster.due(now).len(), 1);
+        assert_eq!(roster.due(now, MAX_OWNERS).len(), 1);
     }
 }

@@ -146,6 +146,14 @@ impl Sink {
     }
 }
 
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // Who is served from it has the same open file, and may keep it for a
+        // while: the next attempt need not wait for that.
+        flock(&self.data, FlockOperation::Unlock).ok();
+    }
+}
+
 /// Makes room for `size` bytes, so that a full disk is met before the first
 /// byte and not in the middle.
 fn reserve(partial: &PartialDir, data: &File, size: u64) -> Result<(), SinkError> {

@@ -161,9 +161,9 @@ impl Swarm {
         self.events.send(event).await.ok();
     }
 
-    /// Tells the coordinator something that it hears again if it is busy now.
-    pub(super) fn mention(&self, event: Event) {
-        self.events.try_send(event).ok();
+    /// Tells the coordinator something, unless it is busy; whether it was told.
+    pub(super) fn mention(&self, event: Event) -> bool {
+        self.events.try_send(event).is_ok()
     }
 
     /// Puts a chunk where it belongs, if it is right and new.

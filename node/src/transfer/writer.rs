@@ -35,12 +35,13 @@ pub(super) struct Arrived {
 /// How it went with a small file: the name it got.
 pub(super) type Outcome = (ItemId, io::Result<SharedName>);
 
-/// Writes what comes until nobody sends any more, and tells how it went. Blocks.
+/// Writes what comes until nobody sends any more, or wants to be told how it
+/// went. Blocks.
 pub(super) fn write_small(
     staging: &Staging,
     catalog: &Catalog,
     mut arriving: mpsc::Receiver<Arrived>,
-    outcomes: &mpsc::UnboundedSender<Vec<Outcome>>,
+    tell: impl Fn(Vec<Outcome>) -> bool,
 ) {
     while let Some(first) = arriving.blocking_recv() {
         let mut batch = Batch::default();
@@ -49,7 +50,7 @@ pub(super) fn write_small(
             let Ok(next) = arriving.try_recv() else { break };
             batch.stage(staging, next);
         }
-        if outcomes.send(batch.publish(staging, catalog)).is_err() {
+        if !tell(batch.publish(staging, catalog)) {
             return;
         }
     }

@@ -111,7 +111,7 @@ impl PartialDir {
                 Ok(()) => {
                     // The file is there, whole: whatever fails now is not worth
                     // saying that it is not.
-                    if let Err(error) = folder.sync_all().and_then(|()| self.discard()) {
+                    if let Err(error) = folder.sync_all().and_then(|()| self.leave()) {
                         tracing::warn!("`{name}` is here, but its folder is not in order: {error}");
                     }
                     return Ok(name);
@@ -133,6 +133,26 @@ impl PartialDir {
             rustix::fs::fchmod(&data, Mode::from_raw_mode(wanted))?;
         }
         Ok(())
+    }
+
+    /// Removes what is left when the data has its name. Another download of the
+    /// same content may have begun here since: its data stays.
+    fn leave(self) -> io::Result<()> {
+        match self.dir.remove_file(NOTE) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match self.parent.remove_dir(&self.name) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// Space that the data takes now, in bytes; none if there is no data.
+    pub fn allocated(&self) -> u64 {
+        // The system counts blocks of 512 bytes here, whatever the disk's are.
+        let meta = self.dir.symlink_metadata(DATA);
+        meta.map_or(0, |meta| cap_std::fs::MetadataExt::blocks(&meta).saturating_mul(512))
     }
 
     /// Removes the folder and what is in it.

@@ -1,9 +1,12 @@
 //! The beginning of a download: what there is to fetch, and what is here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use fixedbitset::FixedBitSet;
+use shoal_common::ident::Peer;
+use shoal_common::limits::MAX_FILE;
 use shoal_common::name::SharedName;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -51,7 +54,7 @@ impl Download {
             .ok_or_else(|| Ends::Failed("it is neither a folder nor a glob".to_owned()))?;
         loop {
             let listing = self.environment.network.list(tree.clone()).await;
-            if !listing.entries.is_empty() || !listing.folders.is_empty() {
+            if self.is_worth_while(&listing) {
                 return Ok(listing);
             }
             self.wait(Instant::now());
@@ -62,10 +65,24 @@ impl Download {
         }
     }
 
+    /// Whether a listing has something of those from whom is fetched.
+    fn is_worth_while(&self, listing: &Listing) -> bool {
+        let empty = listing.entries.is_empty() && listing.folders.is_empty();
+        match self.wanted.from {
+            Sources::All => !empty,
+            Sources::Only(only) => {
+                let peer = listing.peers.iter().find(|peer| peer.id == only);
+                !empty && peer.is_some_and(|peer| !listing.silent.contains(&peer.name))
+            }
+        }
+    }
+
     /// The files of a listing that are wanted: of each name the content that most
     /// owners have, or the one of the only owner from whom is fetched.
     pub(super) fn rows(&self, listing: &mut Listing) -> Vec<Row> {
-        let entries = std::mem::take(&mut listing.entries);
+        let mut entries = std::mem::take(&mut listing.entries);
+        // Nobody can share a larger one, whatever a peer says.
+        entries.retain(|entry| entry.size <= MAX_FILE);
         let row = |entry: ListedFile| Row {
             name: entry.name,
             file: entry.id,
@@ -99,12 +116,18 @@ impl Download {
                 title.escape_debug()
             ));
         }
-        self.roster.seen(listing.peers.iter().cloned().map(|peer| (peer, true)));
+        self.looked = Some(Instant::now());
+        self.lacking = lacking(&listing);
+        if let Some(lacking) = &self.lacking {
+            let title = self.wanted.title().escape_debug();
+            self.environment.notices.say(format!("`{title}`: {lacking}"));
+        }
+        self.roster.seen(owners_of(&rows, &listing.peers));
         self.peers = listing.peers;
         let (volume, catalog) = (self.environment.volume.clone(), self.environment.catalog.clone());
         let (folders, stop) = (listing.folders, self.tasks.cancelled().clone());
         let looked = self.tasks.spawn_blocking(move || {
-            let lost = make_folders(&volume, folders);
+            let lost = make_folders(&volume, folders, &stop);
             let here = here_already(&volume, &catalog, &rows, &stop);
             (rows, here, lost)
         });
@@ -142,7 +165,7 @@ impl Download {
                 return Err(Ends::Done(Some(wanted.name.clone())));
             }
         } else {
-            let needs: u64 = self.list.missing().map(|(_, row)| row.size).sum();
+            let needs = self.needs();
             match environment.volume.available() {
                 Ok(has) if needs > has => {
                     return Err(Ends::Failed(format!(
@@ -153,6 +176,18 @@ impl Download {
             }
         }
         self.prepare_small()
+    }
+
+    /// Bytes that are still to be allocated.
+    fn needs(&self) -> u64 {
+        let volume = &self.environment.volume;
+        let begun: HashSet<_> = volume.partials().unwrap_or_default().into_iter().collect();
+        let needs = |row: &Row| {
+            let partial = || volume.partial(&row.file).map_or(0, |partial| partial.allocated());
+            let here = if begun.contains(&row.file) { partial() } else { 0 };
+            row.size.saturating_sub(here)
+        };
+        self.list.missing().fold(0, |sum, (_, row)| needs(row).saturating_add(sum))
     }
 
     fn prepare_small(&mut self) -> Result<(), Ends> {
@@ -167,18 +202,12 @@ impl Download {
             .map_err(|error| Ends::Failed(format!("the disk fails: {error}")))?;
         let (small, arriving) = tokio::sync::mpsc::channel(super::files::SMALL_QUEUE);
         let catalog = self.environment.catalog.clone();
-        let (outcomes, mut told) = tokio::sync::mpsc::unbounded_channel();
         self.small = Some(small);
-        self.work.begin_writer(&self.environment.tasks, move || {
-            write_small(&staging, &catalog, arriving, &outcomes);
-        });
         let done = self.work.sender();
-        self.tasks.spawn(tracing::Span::current(), async move {
-            while let Some(outcomes) = told.recv().await {
-                if done.send(Some(Done::Small(outcomes))).is_err() {
-                    return;
-                }
-            }
+        self.work.begin_writer(&self.environment.tasks, move || {
+            write_small(&staging, &catalog, arriving, |outcomes| {
+                done.send(Some(Done::Small(outcomes))).is_ok()
+            });
         });
         Ok(())
     }
@@ -194,12 +223,16 @@ impl Download {
 }
 
 /// Makes the folders that no file is in; those that can't be made, and why.
-fn make_folders(volume: &Volume, folders: Vec<SharedName>) -> Vec<(SharedName, String)> {
+fn make_folders(
+    volume: &Volume,
+    folders: Vec<SharedName>,
+    stop: &CancellationToken,
+) -> Vec<(SharedName, String)> {
     let make = |folder: SharedName| match volume.make_folder(&folder) {
         Ok(()) => None,
         Err(error) => Some((folder, format!("the folder can't be made: {error}"))),
     };
-    folders.into_iter().filter_map(make).collect()
+    folders.into_iter().take_while(|_| !stop.is_cancelled()).filter_map(make).collect()
 }
 
 /// The files that are here already, under their names. What the catalog does
@@ -220,10 +253,54 @@ fn here_already(
     };
     let here = (0..).zip(rows).filter(|(_, row)| {
         is_there(row)
-            && match catalog.named(&row.name) {
-                Some(known) => known == row.file,
-                None => is_here(volume, &row.name, row.file, row.size, stop),
+            && !stop.is_cancelled()
+            && match catalog.get(&row.name) {
+                Some(known) if volume.has(&row.name) == Some(known.stamp) => {
+                    known.manifest.file() == row.file || is_numbered(catalog, row)
+                }
+                _ => is_here(volume, &row.name, row.file, row.size, stop),
             }
     });
     here.map(|(item, _)| item).collect()
+}
+
+/// Whether another content has the name here, and this one the same with a
+/// number: it was fetched before.
+fn is_numbered(catalog: &Catalog, row: &Row) -> bool {
+    let numbered = (2..NUMBERS).map_while(|number| row.name.with_number(number));
+    let mut contents = numbered.map_while(|name| catalog.named(&name));
+    contents.any(|file| file == row.file)
+}
+
+/// Most numbers behind a name that are looked at.
+const NUMBERS: u32 = 100;
+
+/// Whom of those who were asked a listing says to have something.
+pub(super) fn owners_of(rows: &[Row], peers: &[Peer]) -> Vec<(Peer, bool)> {
+    let mut have = FixedBitSet::with_capacity(peers.len());
+    for row in rows {
+        have.extend(
+            row.owners.iter().map(|&place| usize::from(place)).filter(|&p| p < peers.len()),
+        );
+    }
+    have.ones().filter_map(|place| peers.get(place).cloned()).map(|peer| (peer, true)).collect()
+}
+
+/// What may be missing in a listing, in words.
+fn lacking(listing: &Listing) -> Option<String> {
+    if listing.more {
+        return Some(
+            "not all of it: there is more than can be listed; fetch it in parts".to_owned(),
+        );
+    }
+    let names: Vec<_> = listing.silent.iter().take(3).map(|name| format!("`{name}`")).collect();
+    let others = listing.silent.len().saturating_sub(names.len());
+    match (names.as_slice(), others) {
+        ([], _) => None,
+        (names, 0) => Some(format!("without what only {} may have: no answer", names.join(", "))),
+        (names, others) => Some(format!(
+            "without what only {} and {others} others may have: no answer",
+            names.join(", ")
+        )),
+    }
 }

@@ -131,8 +131,14 @@ impl Download {
 
     fn open_file(&mut self, id: ItemId) -> Result<(), Ends> {
         let Some(row) = self.list.row(id) else { return Ok(()) };
-        let (file, size) = (row.file, row.size);
+        let (file, size, name) = (row.file, row.size, row.name.clone());
         let item = Item::new(id, row);
+        if self.environment.catalog.named(&name) == Some(file) && self.wanted_to_keep() {
+            // Another download brought it meanwhile.
+            self.swarm.wrote(size);
+            self.settle(id, name);
+            return Ok(());
+        }
         if !is_small(size) || matches!(self.target, Some(Target::Reader(_))) {
             let volume = self.environment.volume.clone();
             self.swarm.open(item);
@@ -150,10 +156,16 @@ impl Download {
         if size == 0 {
             return self.write_empty(&item);
         }
+        // Before anyone can be asked for it.
+        self.swarm.open(item);
         self.swarm.plan().open(id, geometry, FixedBitSet::new());
         self.offer(id, geometry);
-        self.swarm.open(item);
         Ok(())
+    }
+
+    /// Whether what comes is kept in the node's folder.
+    fn wanted_to_keep(&self) -> bool {
+        matches!(self.target, Some(Target::Files))
     }
 
     /// A file without bytes comes from nobody.
@@ -167,30 +179,36 @@ impl Download {
         Ok(())
     }
 
-    /// Tells the plan who has an open file.
+    /// Tells the plan who has an open file, as far as it is known before they
+    /// are asked.
     pub(super) fn offer(&mut self, id: ItemId, geometry: Geometry) {
-        let mut plan = self.swarm.plan();
-        for (owner, offer) in self.offers(id, geometry) {
-            plan.offer(owner, id, offer);
+        let owners: Vec<NodeId> = match &self.wanted.what {
+            What::File(_) => self.roster.owners().collect(),
+            What::Tree(_) => {
+                let owners = self.list.row(id).map(|row| row.owners.as_ref()).unwrap_or_default();
+                owners.iter().filter_map(|&owner| self.peer_at(owner)).collect()
+            }
+        };
+        for owner in owners {
+            if let Some(offer) = self.offer_of(owner, id, geometry) {
+                self.swarm.plan().offer(owner, id, offer);
+            }
         }
     }
 
-    /// Who has an open file, as far as it is known before they are asked.
-    pub(super) fn offers(&self, id: ItemId, geometry: Geometry) -> Vec<(NodeId, Offer)> {
-        if let What::File(_) = self.wanted.what {
-            let has = |id| match self.partly.get(&id) {
+    /// What an owner has of an open file.
+    pub(super) fn offer_of(&self, owner: NodeId, id: ItemId, geometry: Geometry) -> Option<Offer> {
+        match &self.wanted.what {
+            What::File(_) => Some(match self.partly.get(&owner) {
                 Some(chunks) => offer(chunks, geometry),
                 None => Offer::All,
-            };
-            return self.roster.owners().map(|id| (id, has(id))).collect();
+            }),
+            What::Tree(_) => {
+                let owners = &self.list.row(id)?.owners;
+                let its = owners.iter().any(|&place| self.peer_at(place) == Some(owner));
+                (its && !self.list.was_refused(id, owner)).then_some(Offer::All)
+            }
         }
-        let owners = self.list.row(id).map(|row| row.owners.as_ref()).unwrap_or_default();
-        owners
-            .iter()
-            .filter_map(|&owner| self.peer_at(owner))
-            .filter(|&owner| !self.list.was_refused(id, owner))
-            .map(|owner| (owner, Offer::All))
-            .collect()
     }
 
     fn peer_at(&self, place: u16) -> Option<NodeId> {
@@ -265,10 +283,10 @@ impl Download {
         if let Some((_, last)) = proof {
             verified.insert(last as usize);
         }
-        self.swarm.plan().open(item.id, geometry, verified);
-        self.offer(item.id, geometry);
         // Once more, so that owners are asked what they have of it.
         self.swarm.open(Arc::clone(item));
+        self.swarm.plan().open(item.id, geometry, verified);
+        self.offer(item.id, geometry);
         self.swarm.news.notify_waiters();
         match proof {
             Some(((owner, bytes), last)) => self.write_proof(item, (owner, last), &bytes),
@@ -388,7 +406,7 @@ impl Download {
                 self.settle(id, name);
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if is_full(&error) => {
                 Err(Ends::Failed(format!("the disk is full: {error}")))
             }
             Err(error) => self.lose(id, &format!("it can't be written: {error}")),
@@ -405,10 +423,8 @@ impl Download {
 
     /// The disk fails for a file.
     pub(super) fn disk_failed(&mut self, id: ItemId, error: &io::Error) {
-        self.failed = Some(match error.kind() {
-            io::ErrorKind::StorageFull => format!("the disk is full: {error}"),
-            _ => format!("the disk fails: {error}"),
-        });
+        let what = if is_full(error) { "is full" } else { "fails" };
+        self.failed = Some(format!("the disk {what}: {error}"));
         self.swarm.close(id);
     }
 
@@ -447,4 +463,9 @@ impl Download {
             None => drop(self.partly.remove(&owner)),
         }
     }
+}
+
+/// Whether there is no room for anything more.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -1,15 +1,18 @@
 //! The owners of a download: who is asked, and what is made of what they do.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shoal_common::connection::ConnectionError;
 use shoal_common::ident::{NodeId, Peer};
+use shoal_common::limits::{MAX_OWNERS, MIN_RATE};
 use shoal_common::protocol::refusal::Refusal;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, info_span};
 
+use super::begin::owners_of;
 use super::{Download, Ends, Look, OwnerEnd};
 use crate::catalog::found::{Listing, Source};
 use crate::catalog::pattern::typed_tree;
@@ -36,7 +39,7 @@ impl Download {
     /// Starts to fetch from whoever is due, and looks for more.
     pub(super) fn engage(&mut self) {
         let now = Instant::now();
-        for peer in self.roster.due(now) {
+        for peer in self.roster.due(now, self.most_owners()) {
             self.offer_all(peer.id);
             self.begin_owner(peer);
         }
@@ -48,6 +51,14 @@ impl Download {
             self.next_pause(waiting);
             self.look();
         }
+    }
+
+    /// Most owners that can share the limit on what comes without each of them
+    /// looking like a stall to the other side.
+    fn most_owners(&self) -> usize {
+        let limit = self.swarm.throttles.iter().filter_map(|throttle| throttle.rate()).min();
+        let share = |limit: u64| usize::try_from(limit / (4 * MIN_RATE)).unwrap_or(usize::MAX);
+        limit.map_or(MAX_OWNERS, |limit| share(limit).max(1))
     }
 
     /// How long to wait from now on until the next look.
@@ -104,10 +115,8 @@ impl Download {
                 shoal_common::content::Geometry::of(size).ok()
             };
             if let Some(geometry) = geometry.or_else(said) {
-                let offers = self.offers(id, geometry);
-                let mut plan = self.swarm.plan();
-                for (_, offer) in offers.into_iter().filter(|(id, _)| *id == owner) {
-                    plan.offer(owner, id, offer);
+                if let Some(offer) = self.offer_of(owner, id, geometry) {
+                    self.swarm.plan().offer(owner, id, offer);
                 }
             }
         }
@@ -135,22 +144,36 @@ impl Download {
         }
     }
 
-    /// Other owners of the files that are still missing.
+    /// Other owners of the files that are still missing. Who did not answer, or
+    /// not to the end, still has what it had.
     fn saw_tree(&mut self, mut listing: Listing) {
         let rows = self.rows(&mut listing);
         if rows.is_empty() {
             return;
         }
-        self.list.relist(|name, file| {
-            // They are in order of their names.
-            let found = rows.binary_search_by(|row| row.name.cmp(name));
-            let row = found.ok().and_then(|at| rows.get(at)).filter(|row| row.file == file);
-            row.map(|row| Arc::clone(&row.owners)).unwrap_or_default()
+        let places: HashMap<NodeId, u16> =
+            listing.peers.iter().map(|peer| peer.id).zip(0..=u16::MAX).collect();
+        let silent = |peer: &Peer| listing.more || listing.silent.contains(&peer.name);
+        // From a place in the former list to one in the new.
+        let kept: Vec<Option<u16>> = self
+            .peers
+            .iter()
+            .map(|peer| places.get(&peer.id).copied().filter(|_| silent(peer)))
+            .collect();
+        let listed: HashMap<_, _> =
+            rows.iter().map(|row| ((row.file, row.size), &row.owners)).collect();
+        self.list.relist(|row| {
+            let now =
+                listed.get(&(row.file, row.size)).into_iter().flat_map(|owners| owners.iter());
+            let before = row.owners.iter().filter_map(|&place| *kept.get(usize::from(place))?);
+            let all: BTreeSet<u16> = now.copied().chain(before).collect();
+            all.into_iter().collect()
         });
-        self.roster.seen(listing.peers.iter().cloned().map(|peer| (peer, true)));
+        let rows: Vec<_> = self.list.missing().map(|(_, row)| row.clone()).collect();
+        self.roster.seen(owners_of(&rows, &listing.peers));
         self.peers = listing.peers;
-        let ids: Vec<NodeId> = self.peers.iter().map(|peer| peer.id).collect();
-        ids.into_iter().for_each(|id| self.offer_all(id));
+        let owners: Vec<NodeId> = self.roster.owners().collect();
+        owners.into_iter().for_each(|id| self.offer_all(id));
     }
 
     /// These fetch the same, here or from the same owners: they have some of it,
@@ -192,6 +215,10 @@ impl Download {
 
     /// An owner has a file of a tree no more, or not as it was.
     fn withdrawn(&mut self, owner: NodeId, item: ItemId, refusal: Refusal) -> Result<(), Ends> {
+        if self.swarm.plan().is_complete(item) {
+            // It came from another meanwhile.
+            return Ok(());
+        }
         if refusal == Refusal::Changed {
             self.blame(owner, "has changed files of");
         }

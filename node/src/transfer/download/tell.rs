@@ -95,8 +95,7 @@ impl Download {
     }
 
     fn last_trouble(&self) -> Option<String> {
-        let mut troubled = self.roster.everyone().filter(|&id| self.roster.trouble(id).is_some());
-        let id = troubled.next()?;
+        let id = self.roster.troubled()?;
         Some(format!("{}: {}", self.name_of(id), self.roster.trouble(id)?))
     }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use shoal_common::content::{ChunkHasher, Geometry, Manifest};
+use shoal_common::limits::MAX_RANGES;
 use shoal_common::protocol::transfer::ByteRange;
 
 use crate::transfer::item::Item;
@@ -31,7 +32,9 @@ impl Run {
         let geometry = manifest.geometry();
         let start = geometry.range(first).start;
         let end = geometry.range(first.saturating_add(count).saturating_sub(1)).end;
-        let size = if count > 1 { end - start } else { request.max(1) };
+        // However small a request shall be, all of a chunk is one question.
+        let least = (end - start).div_ceil(MAX_RANGES as u64).max(1);
+        let size = if count > 1 { end - start } else { request.max(least) };
         let mut ranges = VecDeque::new();
         let mut offset = start;
         while offset < end {

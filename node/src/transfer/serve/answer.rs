@@ -132,6 +132,7 @@ impl Session {
         let reply = TransferReply::Bytes(range);
         let read = |into: &mut [u8]| source.read(into, range.offset);
         granted!(self.connection.queue_with(&reply, MAX_TRANSFER_FRAME, length, read)?);
+        self.uploads.catalog().traffic().moved(range.length);
         self.relieve().await.map(Ok)
     }
 
