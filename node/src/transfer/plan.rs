@@ -126,6 +126,11 @@ pub struct Need {
 }
 
 /// The plan of one job.
+///
+/// A method that makes something free, or says that somebody has more, makes work
+/// for owners for which there was none: ask for them again after any but
+/// [`next`](Plan::next) and a correct [`delivered`](Plan::delivered); and after
+/// the time that [`retry`](Plan::retry) gives.
 #[derive(Debug)]
 pub struct Plan {
     order: Order,
@@ -142,6 +147,8 @@ pub struct Plan {
     closed: FixedBitSet,
     /// Bytes of all open items that are free.
     free: u64,
+    /// Further items are to be opened.
+    more: bool,
     /// When a manifest that was asked for is to be asked of another too.
     late: BTreeSet<(Instant, ItemId)>,
 }
@@ -161,6 +168,7 @@ impl Plan {
             items: BTreeMap::new(),
             closed: FixedBitSet::new(),
             free: 0,
+            more: false,
             late: BTreeSet::new(),
         }
     }
@@ -168,6 +176,12 @@ impl Plan {
     /// Requests are for this many bytes at most from now on.
     pub fn set_request(&mut self, bytes: u64) {
         self.request = bytes;
+    }
+
+    /// Whether further items will be opened as soon as there is room: then it is
+    /// not the end yet when an owner has nothing to do. At first there are none.
+    pub fn set_more(&mut self, more: bool) {
+        self.more = more;
     }
 
     // Items ----------------------------------------------------------------

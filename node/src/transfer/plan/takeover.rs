@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use shoal_common::ident::NodeId;
 
 use super::bits::index;
+use super::chunks::Chunks;
 use super::item::Slot;
 use super::owner::{Asked, Owner};
 use super::{Ask, ItemId, Order, Plan};
@@ -23,6 +24,10 @@ const SOONER_BY: u32 = 2;
 /// And only if that saves this much, for the same reason. The end may be so much
 /// later than it could be; shorter pauses are those of a busy machine.
 const SOONER_AT_LEAST: Duration = Duration::from_millis(5);
+
+/// The same as long as more files are to come: there is other work soon, and only
+/// who stands still is to be relieved, so that not all that is open waits for it.
+const SOONER_MIDWAY: Duration = Duration::from_millis(250);
 
 /// How soon, at the soonest and at the latest, an owner without work should ask
 /// for some again while others work: who stands still does not say so, and rates
@@ -44,7 +49,10 @@ impl Plan {
                 bytes -= asked.bytes;
                 self.can_take(slot, taker, asked)
             })?;
-            let due = enough(taker.left(taker.ahead + asked.bytes, now));
+            if self.is_early(asked.item) {
+                return Some(RETRY.1);
+            }
+            let due = self.enough(taker.left(taker.ahead + asked.bytes, now));
             Some(due.saturating_sub(holder.left(bytes + asked.bytes, now)))
         });
         Some(waits.min()?.clamp(RETRY.0, RETRY.1))
@@ -58,7 +66,7 @@ impl Plan {
         let others = self.here.iter().filter(|&&other| other != slot);
         let candidates = others.filter_map(|&other| {
             let holder = self.owners.get(other)?;
-            self.from_holder(slot, taker, holder, now)
+            self.offered_by(slot, taker, holder, now)
         });
         let (item, chunk) = match self.order {
             Order::Any => candidates.max_by_key(|&(left, _)| left)?.1,
@@ -68,7 +76,7 @@ impl Plan {
     }
 
     /// What to take over from this one, and how long it would still take there.
-    fn from_holder(
+    fn offered_by(
         &self,
         slot: Slot,
         taker: &Owner,
@@ -80,12 +88,11 @@ impl Plan {
         for asked in holder.asked.iter().rev() {
             let left = holder.left(bytes, now);
             bytes -= asked.bytes;
-            if left <= enough(taker.left(taker.ahead + asked.bytes, now)) {
+            if left <= self.enough(taker.left(taker.ahead + asked.bytes, now)) {
                 break;
             }
-            let Some(chunk) = asked.chunk.filter(|_| self.can_take(slot, taker, asked)) else {
-                continue;
-            };
+            let can = self.can_take(slot, taker, asked) && !self.is_early(asked.item);
+            let Some(chunk) = asked.chunk.filter(|_| can) else { continue };
             let place = (asked.item, chunk);
             if self.order == Order::Any {
                 return Some((left, place));
@@ -102,18 +109,24 @@ impl Plan {
         let Some(chunk) = asked.chunk else { return false };
         let Some(item) = self.items.get(&asked.item) else { return false };
         let Some(chunks) = &item.chunks else { return false };
-        // In a swarm an owner without work is one that has nothing new for us:
-        // no reason to send anything twice before the end.
-        let early = self.order == Order::Any && chunks.is_swarm() && chunks.free_bytes > 0;
-        !early
-            && usize::from(chunks.copies(chunk)) < MAX_COPIES
+        usize::from(chunks.copies(chunk)) < MAX_COPIES
             && !chunks.verified.contains(index(chunk))
             && item.has(slot, chunk)
             && taker.ahead + asked.bytes <= AT_LEAST * chunks.geometry.chunk_size()
     }
-}
 
-/// What its holder needs longer than this for is taken over by who needs `sooner`.
-fn enough(sooner: Duration) -> Duration {
-    sooner.saturating_mul(SOONER_BY).max(sooner.saturating_add(SOONER_AT_LEAST))
+    /// Whether it is no time to take over what is asked for of an item. In a swarm
+    /// an owner without work is one that has nothing new for us: no reason to send
+    /// anything twice before the end.
+    fn is_early(&self, item: ItemId) -> bool {
+        let swarm = |chunks: &Chunks| chunks.is_swarm() && chunks.free_bytes > 0;
+        self.order == Order::Any && self.chunks(item).is_some_and(swarm)
+    }
+
+    /// What its holder needs longer than this for is taken over by who needs
+    /// `sooner`.
+    fn enough(&self, sooner: Duration) -> Duration {
+        let saving = if self.more { SOONER_MIDWAY } else { SOONER_AT_LEAST };
+        sooner.saturating_mul(SOONER_BY).max(sooner.saturating_add(saving))
+    }
 }

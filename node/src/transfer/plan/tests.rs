@@ -18,6 +18,11 @@ fn id(number: u8) -> NodeId {
     NodeId::from_bytes([number; 32])
 }
 
+/// A simulated time, in seconds, as a number that can be ordered.
+fn nanos(seconds: f64) -> u64 {
+    u64::try_from(Duration::from_secs_f64(seconds).as_nanos()).unwrap()
+}
+
 fn millis(number: u64) -> Duration {
     Duration::from_millis(number)
 }

@@ -14,6 +14,7 @@ enum Event {
     Leave(u8),
     Offer(u8, ItemId, Option<Vec<u32>>),
     Withdraw(u8, ItemId),
+    Want(ItemId),
     Open(ItemId),
     Close(ItemId),
     Horizon(ItemId, u32),
@@ -35,6 +36,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => owner.clone().prop_map(Event::Leave),
         4 => (owner.clone(), item.clone(), has).prop_map(|(a, b, c)| Event::Offer(a, b, c)),
         1 => (owner.clone(), item.clone()).prop_map(|(a, b)| Event::Withdraw(a, b)),
+        1 => item.clone().prop_map(Event::Want),
         2 => item.clone().prop_map(Event::Open),
         1 => item.clone().prop_map(Event::Close),
         1 => (item.clone(), 0..25_u32).prop_map(|(a, b)| Event::Horizon(a, b)),
@@ -61,6 +63,8 @@ struct Checked {
     /// Which were open ever.
     opened: BTreeSet<ItemId>,
     horizon: BTreeMap<ItemId, u32>,
+    /// Which manifests are wanted, and who gave one that does not fit.
+    wanted: BTreeMap<ItemId, BTreeSet<u8>>,
     /// Who gave what was kept last.
     kept: HashMap<(ItemId, u32), u8>,
     wrong: BTreeMap<u8, u32>,
@@ -80,6 +84,7 @@ impl Checked {
             open: BTreeMap::new(),
             opened: BTreeSet::new(),
             horizon: BTreeMap::new(),
+            wanted: BTreeMap::new(),
             kept: HashMap::new(),
             wrong: BTreeMap::new(),
             bytes: 0,
@@ -116,6 +121,10 @@ impl Checked {
                 self.offers.remove(&(owner, item));
                 self.asked.entry(owner).or_default().retain(|asked| asked.0 != item);
             }
+            Event::Want(item) => {
+                self.plan.want_manifest(item);
+                self.wanted.entry(item).or_default();
+            }
             Event::Open(item) => {
                 if !self.open.contains_key(&item) {
                     self.plan.open(item, self.geometry(item), FixedBitSet::new());
@@ -130,6 +139,7 @@ impl Checked {
                 }
                 self.plan.close(item);
                 self.open.remove(&item);
+                self.wanted.remove(&item);
                 self.offers.retain(|key, _| key.1 != item);
             }
             Event::Horizon(item, chunk) => {
@@ -170,6 +180,16 @@ impl Checked {
     fn ask(&mut self, owner: u8) {
         let Some(ask) = self.plan.next(id(owner), self.now) else { return };
         assert!(self.here.contains(&owner), "asked of who is not here");
+        if ask.part == Part::Manifest {
+            let asked = (ask.item, None);
+            assert!(self.offers.contains_key(&(owner, ask.item)), "it does not have that");
+            assert!(!self.wanted[&ask.item].contains(&owner), "it gave a wrong one");
+            // Of an item that was closed meanwhile one may still be on its way.
+            let twice = self.asked.entry(owner).or_default().contains(&asked);
+            assert!(!twice || self.opened.contains(&ask.item), "asked for twice");
+            self.asked.entry(owner).or_default().push(asked);
+            return;
+        }
         let (item, run) = chunks(ask);
         let kept = &self.open[&item];
         assert!(!run.is_empty() && run.end <= self.sizes[index(item)]);
@@ -194,7 +214,15 @@ impl Checked {
             return;
         }
         let (item, chunk) = asked.remove(nth.min(asked.len() - 1));
-        let chunk = chunk.unwrap();
+        let Some(chunk) = chunk else {
+            self.plan.manifest(id(owner), item, correct, self.now);
+            match self.wanted.get_mut(&item) {
+                Some(bad) if !correct => drop(bad.insert(owner)),
+                Some(_) => drop(self.wanted.remove(&item)),
+                None => {}
+            }
+            return;
+        };
         let here = self.open.get(&item).is_none_or(|kept| kept.contains(&chunk));
         match self.plan.delivered(id(owner), item, chunk, correct, self.now) {
             Verdict::Keep => {
@@ -229,13 +257,23 @@ impl Checked {
         for asked in self.asked.values() {
             assert!(asked.len() <= MAX_ASKS + 3, "a run of four is asked for at once");
         }
+        let mut copies = HashMap::<_, usize>::new();
+        for asked in self.asked.values().flatten() {
+            *copies.entry(*asked).or_default() += 1;
+        }
+        let copies = |item, chunk| copies.get(&(item, chunk)).copied().unwrap_or(0);
+        for item in 0..ITEMS {
+            // One that was asked for before its item was closed may still come.
+            assert!(self.opened.contains(&item) || copies(item, None) <= MAX_COPIES);
+            let wanted = self.plan.items.get(&item).is_some_and(|known| known.manifest.is_some());
+            assert_eq!(self.wanted.contains_key(&item), wanted);
+        }
         let mut all = 0;
         for (&item, kept) in &self.open {
             let chunks = self.plan.chunks(item).unwrap();
             let mut bytes = 0;
             for chunk in 0..self.sizes[index(item)] {
-                let same = |asked: &&(ItemId, Option<u32>)| **asked == (item, Some(chunk));
-                let copies = self.asked.values().flatten().filter(same).count();
+                let copies = copies(item, Some(chunk));
                 assert!(copies <= MAX_COPIES, "{copies} copies of {chunk}");
                 assert_eq!(copies, usize::from(chunks.copies(chunk)));
                 let free = chunks.free.contains(index(chunk));
@@ -278,13 +316,14 @@ impl Checked {
             self.happen(&Event::Offer(honest, item, None));
         }
         self.happen(&Event::Join(honest));
-        for _ in 0..2 * self.sizes.iter().sum::<u32>() + 1 {
+        for _ in 0..2 * (self.sizes.iter().sum::<u32>() + ITEMS) + 1 {
             self.happen(&Event::Ask(honest));
             self.now += millis(10);
             self.happen(&Event::Deliver { owner: honest, nth: 0, correct: true });
             self.now += millis(pause);
         }
         assert!((0..ITEMS).all(|item| self.plan.is_complete(item)));
+        assert!(self.wanted.is_empty(), "{:?}", self.wanted);
     }
 }
 

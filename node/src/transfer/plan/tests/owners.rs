@@ -66,6 +66,7 @@ fn fetch(lines: &[Line], items: u32, size: u64) -> Outcome {
             plan.open(opened, geometry, FixedBitSet::new());
             owners.iter().for_each(|&owner| plan.offer(id(owner), opened, Offer::All));
             opened += 1;
+            plan.set_more(opened < items);
         }
     };
     (0..1000).for_each(|_| open_next(&mut plan));
@@ -91,8 +92,8 @@ fn fetch(lines: &[Line], items: u32, size: u64) -> Outcome {
                     asked[owner] += range.end - range.start;
                     through = line.through(through, (range.end - range.start) as f64);
                     if through.is_finite() {
-                        let at = through.max(now + line.trip) * 1e9;
-                        answers.push(Reverse((at as u64, owner, item, chunk)));
+                        let at = nanos(through.max(now + line.trip));
+                        answers.push(Reverse((at, owner, item, chunk)));
                     }
                 }
                 idle[owner] = through;
@@ -100,7 +101,7 @@ fn fetch(lines: &[Line], items: u32, size: u64) -> Outcome {
         }
         // The next answer, or a look whether somebody takes over.
         let next = answers.peek().map_or(u64::MAX, |Reverse(next)| next.0);
-        let tick = ((now + 0.005) * 1e9) as u64;
+        let tick = nanos(now + 0.005);
         now = next.min(tick) as f64 / 1e9;
         if next > tick {
             continue;

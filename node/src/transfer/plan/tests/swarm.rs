@@ -112,7 +112,7 @@ struct Simulation {
     network: Network,
     now: f64,
     start: Instant,
-    events: BinaryHeap<Reverse<(u64, u64)>>,
+    events: BinaryHeap<Reverse<(u64, usize)>>,
     happens: Vec<Happens>,
     plans: Vec<Plan>,
     uplinks: Vec<Uplink>,
@@ -189,8 +189,8 @@ impl Simulation {
     }
 
     fn after(&mut self, time: f64, happens: Happens) {
-        let when = ((self.now + time) * 1e9) as u64;
-        self.events.push(Reverse((when, self.happens.len() as u64)));
+        let when = nanos(self.now + time);
+        self.events.push(Reverse((when, self.happens.len())));
         self.happens.push(happens);
     }
 
@@ -203,7 +203,7 @@ impl Simulation {
             let Reverse((when, which)) = self.events.pop().expect("something always happens");
             self.now = when as f64 / 1e9;
             assert!(self.now < 100.0 * self.network.ideal(), "it hangs");
-            self.happen(self.happens[which as usize]);
+            self.happen(self.happens[which]);
         }
         let last = self.ended.iter().flatten().fold(0.0, |last: f64, &end| last.max(end));
         let seeder: u32 = self.uplinks[0].sent.iter().sum();
@@ -388,15 +388,12 @@ fn a_swarm_ends_little_later_than_one() {
 /// are those for real networks.
 #[test]
 fn a_swarm_bears_what_a_network_is_like() {
-    let uneven = |network: &mut Network| network.uneven = 4.0;
-    let behind = |network: &mut Network| network.news_behind_answers = true;
-    let late = |network: &mut Network| network.meet = 1.0;
-    let far = |network: &mut Network| network.latency = 0.02;
-    let cases: [(_, &dyn Fn(&mut Network)); 4] = [
-        ("uneven shares", &uneven),
-        ("news behind answers", &behind),
-        ("who meet within a second", &late),
-        ("20 ms apart", &far),
+    type Change = fn(&mut Network);
+    let cases: [(_, Change); 4] = [
+        ("uneven shares", |network| network.uneven = 4.0),
+        ("news behind answers", |network| network.news_behind_answers = true),
+        ("who meet within a second", |network| network.meet = 1.0),
+        ("20 ms apart", |network| network.latency = 0.02),
     ];
     for (nodes, bound) in [(8, 1.2), (16, 1.3)] {
         for (name, change) in cases {
