@@ -22,7 +22,7 @@ pub mod rate;
 pub mod roster;
 
 // Serving.
-mod near;
+mod link;
 mod window;
 
 mod outlet;
