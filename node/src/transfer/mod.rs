@@ -27,7 +27,7 @@ mod schedule;
 pub mod stats;
 
 // Serving.
-mod near;
+mod link;
 mod window;
 
 mod outlet;

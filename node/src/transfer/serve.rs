@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::follow::Following;
-use super::near;
+use super::link;
 use super::source::Source;
 use super::uploads::{Slot, Upload, Uploads};
 
@@ -60,7 +60,7 @@ async fn converse(uploads: Uploads, guest: Guest) -> Result<(), ConnectionError>
     while let Some(request) = session.next().await? {
         if std::mem::take(&mut is_first) {
             // Our greeting went there, and the request came back.
-            near::adapt(session.connection.stream(), greeted.elapsed());
+            link::adapt(session.connection.stream(), greeted.elapsed());
         }
         if let Err(refusal) = session.answer(request).await? {
             debug!("refused: {refusal}");
