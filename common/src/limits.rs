@@ -173,7 +173,8 @@ pub const IDLE_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a search waits for silent peers.
 pub const SEARCH_DEADLINE: Duration = Duration::from_secs(1);
 
-/// How long one page of a listing may take, once its first one came.
+/// How long one page of a listing may take: some milliseconds of work, on a
+/// machine that may be busy.
 pub const PAGE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long one peer may take to list a tree: [`MAX_TREE`] entries at less than

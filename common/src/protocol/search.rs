@@ -140,7 +140,7 @@ pub struct Match {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{MAX_ENTRIES, MAX_MATCHES, MAX_NAME, MIN_ENTRIES};
+    use crate::limits::{MAX_DEPTH, MAX_ENTRIES, MAX_MATCHES, MAX_NAME, MIN_ENTRIES};
     use crate::protocol::golden::{golden, parse};
 
     const ID: &str = "c420 0909090909090909 0909090909090909 0909090909090909 0909090909090909";
@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn a_name_that_leaves_its_folder_is_refused_on_arrival() {
-        for name in ["ab'../../../x", "a8'/etc/pwd", "a2'\u{0}a"] {
+        let deep = format!("d9{:02x}'{}", 2 * MAX_DEPTH + 1, vec!["a"; MAX_DEPTH + 1].join("/"));
+        for name in ["ab'../../../x", "a8'/etc/pwd", "a2'\u{0}a", "a4'a/.b", &deep] {
             let request = parse(&format!("82 a4'type a6'search a7'pattern 81 a5'exact {name}"));
             assert!(rmp_serde::from_slice::<SearchRequest>(&request).is_err());
             let reply = parse(&format!(

@@ -1,6 +1,7 @@
 //! Lists a tree at all peers at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shoal_common::call::call;
 use shoal_common::connection::Connection;
@@ -22,18 +23,18 @@ use super::super::found::Listing;
 use super::super::merge::Merge;
 use super::super::pattern::PatternError;
 use super::super::tree::Selection;
+use super::{AT_ONCE, LATE};
 
 /// Most peers that list at the same moment. Each may have a page under way, and
 /// beyond some of them only this node is the limit.
-const AT_ONCE: usize = 32;
+const LISTING: usize = 32;
 
 /// Pages that wait to be merged. Peers wait with the next one meanwhile.
 const PAGES: usize = 4;
 
 /// Lists a tree at `peers`, in whose order owners are named, and merges what
-/// they list. A peer has [`SEARCH_DEADLINE`] for its first page,
-/// [`PAGE_DEADLINE`] for each further one and [`LISTING_DEADLINE`] in all; who
-/// takes longer, or lists what was not asked for, is named as silent, and what
+/// they list. A peer has [`SEARCH_DEADLINE`] to be reached and, once it is its
+/// turn, [`PAGE_DEADLINE`] for each page and [`LISTING_DEADLINE`] in all; up to [`AT_ONCE`] are called at once. Who takes longer, or lists what was not asked for, is named as silent, and what
 /// it listed before counts.
 ///
 /// # Errors
@@ -44,6 +45,7 @@ pub async fn list(peers: Vec<Peer>, us: &Hello, tree: &Tree) -> Result<Listing, 
         tree: tree.clone(),
         selection: Selection::new(tree)?,
         slots: Semaphore::new(AT_ONCE),
+        turns: Semaphore::new(LISTING),
     });
     let (pages, mut listed) = mpsc::channel(PAGES);
     // A set, not `Tasks`: when the caller is cancelled, so are the questions.
@@ -80,7 +82,10 @@ struct Question {
     us: Hello,
     tree: Tree,
     selection: Selection,
+    /// Who may be connected.
     slots: Semaphore,
+    /// Who may list.
+    turns: Semaphore,
 }
 
 /// Pages, each with the position of the peer that it came from.
@@ -90,21 +95,19 @@ impl Question {
     /// All that a peer lists; whether there is more than may be listed.
     async fn ask(&self, peer: &Peer, position: u16, pages: Pages) -> Result<bool, String> {
         let _slot = self.slots.acquire().await;
-        let late = |_| "it did not answer in time".to_owned();
-        let asked = self.turn_pages(peer, position, pages);
-        timeout(LISTING_DEADLINE, asked).await.unwrap_or_else(|error| Err(late(error)))
+        let called = in_time(SEARCH_DEADLINE, call(peer.search, &self.us)).await?;
+        let (connection, _) = called.map_err(|error| error.to_string())?;
+        let _turn = self.turns.acquire().await;
+        in_time(LISTING_DEADLINE, self.turn_pages(connection, position, pages)).await?
     }
 
-    async fn turn_pages(&self, peer: &Peer, position: u16, pages: Pages) -> Result<bool, String> {
-        let first = async {
-            let called = call(peer.search, &self.us).await;
-            let (mut connection, _) = called.map_err(|error| error.to_string())?;
-            let page = self.page(&mut connection, None).await?;
-            Ok::<_, String>((connection, page))
-        };
-        let late = || "it did not answer in time".to_owned();
-        let (mut connection, mut page) =
-            timeout(SEARCH_DEADLINE, first).await.map_err(|_| late())??;
+    async fn turn_pages(
+        &self,
+        mut connection: Connection<TcpStream>,
+        position: u16,
+        pages: Pages,
+    ) -> Result<bool, String> {
+        let mut page = in_time(PAGE_DEADLINE, self.page(&mut connection, None)).await??;
         let mut total = 0;
         loop {
             let (entries, more) = page;
@@ -117,7 +120,7 @@ impl Question {
                 return Ok(true);
             }
             let next = self.page(&mut connection, Some(last));
-            page = timeout(PAGE_DEADLINE, next).await.map_err(|_| late())??;
+            page = in_time(PAGE_DEADLINE, next).await??;
         }
     }
 
@@ -150,4 +153,8 @@ impl Question {
         let belongs = |entry: &Entry| self.selection.holds(&entry.name, entry.file.is_some());
         in_order && fits && entries.iter().all(belongs)
     }
+}
+
+async fn in_time<F: Future>(deadline: Duration, answer: F) -> Result<F::Output, String> {
+    timeout(deadline, answer).await.map_err(|_| LATE.to_owned())
 }

@@ -25,6 +25,8 @@ pub use list::list;
 /// Most peers that are asked at the same moment: each takes a descriptor.
 const AT_ONCE: usize = 1024;
 
+const LATE: &str = "it did not answer in time";
+
 /// Asks all `peers` and groups their answers by name and content. Each has
 /// [`SEARCH_DEADLINE`]; who has not answered by then is named as silent. Up to
 /// [`AT_ONCE`] are asked at once, so no more of them take no longer than one.
@@ -79,7 +81,7 @@ async fn ask_all(
         questions.spawn(async move {
             let _slot = slots.acquire().await;
             let answer = timeout(SEARCH_DEADLINE, ask_one(&peer, &us, pattern)).await;
-            (peer, answer.unwrap_or_else(|_| Err("it did not answer in time".to_owned())))
+            (peer, answer.unwrap_or_else(|_| Err(LATE.to_owned())))
         });
     }
     while let Some(answered) = questions.join_next().await {
