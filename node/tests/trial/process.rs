@@ -34,9 +34,11 @@ impl Process {
         Self(command.spawn().unwrap())
     }
 
-    pub fn signal(&self, signal: Signal) {
-        // It may be gone; that is found out elsewhere.
-        kill_process(Pid::from_child(&self.0), signal).ok();
+    /// Nothing if it is gone: its number may be somebody else's by now.
+    pub fn signal(&mut self, signal: Signal) {
+        if self.ended().is_none() {
+            kill_process(Pid::from_child(&self.0), signal).unwrap();
+        }
     }
 
     /// How it ended, if it did.

@@ -212,7 +212,7 @@ impl Stage {
     fn stand_still(&self, number: usize, stopped: bool) {
         let mut node = self.node(number);
         node.stopped = stopped;
-        if let Some(process) = &node.process {
+        if let Some(process) = &mut node.process {
             process.signal(if stopped { Signal::STOP } else { Signal::CONT });
         }
     }
