@@ -77,7 +77,7 @@ enum Asked {
     /// The last chunk of a file, to prove the size in its manifest.
     Proof(Arc<Item>, Box<Manifest>),
     /// Consecutive chunks of a file.
-    Run(Run),
+    Run(Box<Run>),
 }
 
 impl Asked {
@@ -178,7 +178,7 @@ impl Owner {
                 Part::Chunks { first, count } => {
                     let id = item.id;
                     match Run::new(item, first, count, self.swarm.request()) {
-                        Some(run) => self.ask(Asked::Run(run))?,
+                        Some(run) => self.ask(Asked::Run(Box::new(run)))?,
                         None => self.swarm.plan().withdraw(self.id, id),
                     }
                 }
@@ -351,7 +351,7 @@ impl Owner {
     }
 
     /// Receives a range of a run, and with it the chunks that end in it.
-    async fn run(&mut self, mut run: Run, announced: ByteRange) -> Result<(), FetchError> {
+    async fn run(&mut self, mut run: Box<Run>, announced: ByteRange) -> Result<(), FetchError> {
         if run.ranges.pop_front() != Some(announced) {
             return Err(FetchError::Unexpected);
         }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fixedbitset::FixedBitSet;
-use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom, fallocate, flock, fstatfs, seek};
+use rustix::fs::{
+    FallocateFlags, FlockOperation, FsWord, SeekFrom, fallocate, flock, fstatfs, seek,
+};
 use rustix::io::Errno;
 use shoal_common::content::{ChunkHasher, FileId, Geometry, Manifest};
 use shoal_common::name::SharedName;
@@ -189,8 +191,8 @@ fn reserve(partial: &PartialDir, data: &File, size: u64) -> Result<(), SinkError
 /// Whether a file lies on a file system in memory, which has no blocks to find.
 fn is_in_memory(data: &File) -> bool {
     /// `TMPFS_MAGIC`, statfs(2).
-    const TMPFS: i64 = 0x0102_1994;
-    fstatfs(data).is_ok_and(|stat| i64::try_from(stat.f_type) == Ok(TMPFS))
+    const TMPFS: FsWord = 0x0102_1994;
+    fstatfs(data).is_ok_and(|stat| stat.f_type == TMPFS)
 }
 
 /// Hashes what is in `data` and marks the chunks that are right.

@@ -114,10 +114,10 @@ impl Download {
                 let size = self.list.row(id).map_or(0, |row| row.size);
                 shoal_common::content::Geometry::of(size).ok()
             };
-            if let Some(geometry) = geometry.or_else(said) {
-                if let Some(offer) = self.offer_of(owner, id, geometry) {
-                    self.swarm.plan().offer(owner, id, offer);
-                }
+            if let Some(geometry) = geometry.or_else(said)
+                && let Some(offer) = self.offer_of(owner, id, geometry)
+            {
+                self.swarm.plan().offer(owner, id, offer);
             }
         }
     }
