@@ -1,7 +1,7 @@
 //! A small network for tests: honest owners, owners that misbehave, and a node
 //! that fetches. Real sockets on loopback, ports chosen by the system.
 
-#![allow(dead_code, unreachable_pub)] // each test program uses some of it
+#![allow(dead_code, unreachable_pub, clippy::print_stdout)] // each test program uses some of it
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
