@@ -39,7 +39,7 @@ clean_up() {
   local left
   if [ -n "$series" ]; then kill -KILL -- "-$series" 2>/dev/null || true; fi
   # What a run that was cut off could not tidy up itself.
-  grep -F " $folder/" /proc/self/mounts | cut -d' ' -f2 | while read -r left; do umount -l "$left" || true; done
+  { grep -F " $folder/" /proc/self/mounts || true; } | cut -d' ' -f2 | while read -r left; do umount -l "$left" || true; done
   for left in "$folder"/*; do [ -e "$left/failure" ] || rm -rf "$left"; done
   rmdir "$folder" 2>/dev/null || true
   rm -f "$output"
