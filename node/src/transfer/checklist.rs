@@ -131,6 +131,11 @@ impl Checklist {
         Some(item)
     }
 
+    /// Whether more files are to be opened when there is room.
+    pub fn has_more(&self) -> bool {
+        self.next < self.rows.len() || !self.again.is_empty() || !self.late.is_empty()
+    }
+
     /// A file is here, whole.
     pub fn here(&mut self, item: ItemId) {
         self.set(item, State::Here);

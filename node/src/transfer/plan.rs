@@ -14,7 +14,7 @@
 //! verified, whoever still works on a second copy.
 //!
 //! Which chunk: in sequential order the first; while all owners of an item are
-//! complete, the next; in a swarm the rarest ([`crowd`]). Each owner keeps the
+//! complete, the next; in a swarm the rarest (`crowd`). Each owner keeps the
 //! set of items that may have something to ask of it, so a decision does not
 //! look at the others, however many are open.
 

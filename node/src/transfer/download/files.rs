@@ -124,6 +124,7 @@ impl Download {
             self.open_file(id)?;
         }
         if self.swarm.opened() != before {
+            self.swarm.plan().set_more(self.list.has_more());
             self.swarm.news.notify_waiters();
         }
         Ok(())

@@ -3,7 +3,8 @@
 //! Nodes that fetch one file at the same time pass on to each other what they
 //! have, so all of them are only as fast as what is rare becomes common. But
 //! nobody sees what others have just asked for: if each picked at random among
-//! the rarest chunks, the one complete owner would send every third chunk twice.
+//! the rarest chunks, the one complete owner would send a quarter of the file
+//! twice to 8 nodes, and half of it to 16.
 //! So the file is shared out ([`Draft`]): a node first asks for what fell to it
 //! (or to one that has it already, if it is next), and then helps the others
 //! from the other end, with what they come to last. So the complete owner sends
