@@ -342,12 +342,27 @@ fn reading() -> OpenOptions {
 /// Writes beside the old file and renames over it, so that a reader, or a
 /// crash at any moment, finds the old content or the new one.
 fn write_whole(dir: &Dir, name: &str, content: &[u8]) -> io::Result<()> {
+    write_beside(dir, name, content, File::sync_data)
+}
+
+/// As [`write_whole`], but nothing waits for the disk: after a loss of power
+/// there may be nothing.
+fn write_soon(dir: &Dir, name: &str, content: &[u8]) -> io::Result<()> {
+    write_beside(dir, name, content, |_| Ok(()))
+}
+
+fn write_beside(
+    dir: &Dir,
+    name: &str,
+    content: &[u8],
+    sync: impl Fn(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let beside = format!("{name}.new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = dir.open_with(&beside, &options)?;
+    let mut file = dir.open_with(&beside, &options)?.into_std();
     file.write_all(content)?;
-    file.sync_data()?;
+    sync(&file)?;
     dir.rename(&beside, dir, name)
 }
 

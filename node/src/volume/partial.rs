@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use shoal_common::content::FileId;
 use shoal_common::name::SharedName;
 
-use super::{Volume, make_private_dir, place, read, write_whole};
+use super::{Volume, make_private_dir, place, read, write_soon};
 
 const PARTIAL: &str = "partial";
 const DATA: &str = "data";
@@ -77,12 +77,13 @@ impl PartialDir {
         read(&self.dir, NOTE)
     }
 
-    /// Notes something about the download, whole or not at all.
+    /// Notes something about the download, whole or not at all. Nothing waits for
+    /// the disk: a note that is lost with the power costs a question to an owner.
     ///
     /// # Errors
     /// It can't be written.
     pub fn write_note(&self, note: &[u8]) -> io::Result<()> {
-        write_whole(&self.dir, NOTE, note)
+        write_soon(&self.dir, NOTE, note)
     }
 
     /// Space that is free for this user, in bytes.
