@@ -28,10 +28,11 @@ impl Download {
         let here = self.swarm.plan().here();
         let looking =
             self.work.is_busy_with_files() || self.roster.active() > 0 || self.looked_first();
-        if here > 0 && !self.lacks_owner(now) {
+        let lacking = here > 0 && self.lacks_owner(now);
+        if here > 0 && !lacking {
             self.go_on();
             (self.state, self.reason) = (JobState::Running, self.holdup(now));
-        } else if !(self.state == JobState::Starting && looking) {
+        } else if lacking || !(self.state == JobState::Starting && looking) {
             self.wait(now);
         }
         self.show(now);
