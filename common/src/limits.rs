@@ -244,14 +244,15 @@ pub const MAX_FELLOWS: usize = 64;
 pub const MAX_FOLLOWED: usize = 16;
 
 /// Most bytes that one owner is asked for ahead of its answers: what is on the
-/// way over a round trip of 50 ms at 640 MB/s. All of it has to be asked of
-/// others again when the owner fails.
-pub const MAX_AHEAD: u64 = 32 * MIB;
+/// way over a round trip of 50 ms at 2.5 GB/s, or of 200 ms at 640 MB/s. All of it
+/// has to be asked of others again when the owner fails; it takes no memory
+/// before it comes.
+pub const MAX_AHEAD: u64 = 128 * MIB;
 
 /// Most chunks and manifests that one owner is asked for ahead of its answers,
-/// however small they are. Over a round trip of 50 ms, 5,000 small files a
-/// second.
-pub const MAX_ASKS: usize = 256;
+/// however small they are: [`MAX_AHEAD`] of the smallest chunks, and over a round
+/// trip of 50 ms 10,000 small files a second.
+pub const MAX_ASKS: usize = 512;
 
 /// Most downloads that run at once in a node.
 pub const MAX_DOWNLOADS: usize = 64;
