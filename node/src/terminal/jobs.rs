@@ -67,13 +67,19 @@ fn beside(job: &JobInfo) -> Option<String> {
 /// One of them, with all that is known of it.
 pub fn one(job: &JobInfo, look: Look) -> Vec<String> {
     let some = |text: Option<String>| text.unwrap_or_default();
-    let reason = job.reason.as_ref().map(|reason| format!(": {}", escape(reason)));
+    let word = state(job.state);
+    // Most reasons to wait begin with the word.
+    let state = match job.reason.as_deref().map(escape) {
+        Some(reason) if reason.starts_with(word) => reason,
+        Some(reason) => format!("{word}: {reason}"),
+        None => word.to_owned(),
+    };
     let resumed =
         (job.resumed > 0).then(|| format!("; {} of it were here already", text::size(job.resumed)));
     let rows = [
         ("name", escape(&job.name)),
         ("file id", some(job.id.map(|id| id.to_string()))),
-        ("state", format!("{}{}", state(job.state), some(reason))),
+        ("state", state),
         ("done", format!("{}% of {}{}", percent(job), text::bytes(job.size), some(resumed))),
         ("files", some(job.files.as_ref().map(files))),
         ("rate", if job.rate > 0.0 { text::rate(job.rate) } else { String::new() }),

@@ -8,13 +8,14 @@ use shoal_common::ident::NodeId;
 use super::bits::mix;
 use super::item::{Item, Slot};
 use super::owner::{MANIFEST, Owner};
-use super::takeover::MAX_COPIES;
 use super::{Ask, ItemId, Part, Plan};
 use crate::transfer::depth::AT_LEAST;
 
 /// A manifest is asked of another owner too when it takes longer than this, and
 /// longer than [`LATE`] times what was expected. A lookup in memory and a
-/// message: it is late far sooner than a chunk is.
+/// message: it is late far sooner than a chunk is. Twice as long for each further
+/// owner: nothing can begin without it, so that a few who are slow or silent must
+/// not hold up all others, and a crowd that is slow is not asked all at once.
 const MANIFEST_PATIENCE: Duration = Duration::from_millis(200);
 
 /// See [`MANIFEST_PATIENCE`].
@@ -118,12 +119,12 @@ impl Plan {
         if let Some(late) = wanted.late.take() {
             self.late.remove(&(late, item));
         }
-        if wanted.asked.len() < MAX_COPIES {
-            let patience = owner.left(owner.ahead, now).saturating_mul(LATE);
-            let late = now + patience.max(MANIFEST_PATIENCE);
-            wanted.late = Some(late);
-            self.late.insert((late, item));
-        }
+        let before = u32::try_from(wanted.asked.len() - 1).unwrap_or(u32::MAX);
+        let least = MANIFEST_PATIENCE.saturating_mul(2_u32.saturating_pow(before));
+        let patience = owner.left(owner.ahead, now).saturating_mul(LATE);
+        let late = now + patience.max(least);
+        wanted.late = Some(late);
+        self.late.insert((late, item));
         Some(Ask { item, part: Part::Manifest })
     }
 

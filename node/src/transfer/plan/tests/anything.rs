@@ -122,8 +122,12 @@ impl Checked {
                 self.asked.entry(owner).or_default().retain(|asked| asked.0 != item);
             }
             Event::Want(item) => {
-                self.plan.want_manifest(item);
-                self.wanted.entry(item).or_default();
+                // Nobody wants one again that has come, before its item is closed.
+                let late = self.asked.values().flatten().any(|asked| *asked == (item, None));
+                if !late || self.wanted.contains_key(&item) || self.opened.contains(&item) {
+                    self.plan.want_manifest(item);
+                    self.wanted.entry(item).or_default();
+                }
             }
             Event::Open(item) => {
                 if !self.open.contains_key(&item) {
@@ -264,7 +268,7 @@ impl Checked {
         let copies = |item, chunk| copies.get(&(item, chunk)).copied().unwrap_or(0);
         for item in 0..ITEMS {
             // One that was asked for before its item was closed may still come.
-            assert!(self.opened.contains(&item) || copies(item, None) <= MAX_COPIES);
+            assert!(self.opened.contains(&item) || copies(item, None) <= self.asked.len());
             let wanted = self.plan.items.get(&item).is_some_and(|known| known.manifest.is_some());
             assert_eq!(self.wanted.contains_key(&item), wanted);
         }

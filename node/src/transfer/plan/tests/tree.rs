@@ -33,6 +33,29 @@ fn a_manifest_is_asked_of_one_owner_then_of_another_if_it_is_wrong_or_late() {
 }
 
 #[test]
+fn a_few_who_are_silent_do_not_keep_a_manifest_from_the_others() {
+    let start = Instant::now();
+    let mut plan = empty(Order::Any);
+    plan.want_manifest(5);
+    for owner in 1..=4 {
+        plan.offer(id(owner), 5, Offer::All);
+        plan.join(id(owner));
+    }
+    assert_eq!(plan.next(id(1), start), manifest(5));
+    let mut now = start;
+    for owner in 2..=4 {
+        while plan.next(id(owner), now).is_none() {
+            assert!(now < start + millis(2000), "{owner} is not asked");
+            now += millis(10);
+        }
+        assert!((owner + 1..=4).all(|other| plan.next(id(other), now).is_none()), "one at a time");
+    }
+    assert!(now > start + millis(1000), "a crowd is not asked all at once");
+    assert!(plan.manifest(id(4), 5, true, now));
+    assert!(plan.late.is_empty());
+}
+
+#[test]
 fn a_manifest_that_was_asked_of_who_leaves_is_asked_of_another_at_once() {
     let now = Instant::now();
     let mut plan = empty(Order::Any);
