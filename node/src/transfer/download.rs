@@ -107,6 +107,8 @@ pub(super) struct Download {
     small: Option<mpsc::Sender<Arrived>>,
     /// Last chunks that came with manifests, and from whom.
     proofs: HashMap<ItemId, (NodeId, Vec<u8>)>,
+    /// Files of a tree that got another name, since theirs was taken.
+    renamed: u64,
     /// What may be missing in the list of a tree.
     lacking: Option<String>,
     /// Why the download can't go on.
@@ -175,6 +177,7 @@ impl Download {
             work: Work::default(),
             small: None,
             proofs: HashMap::new(),
+            renamed: 0,
             lacking: None,
             failed: None,
             saved_as: None,
@@ -258,6 +261,13 @@ impl Download {
 
     /// How it ends when nothing more can come.
     fn all_over(&mut self) -> Ends {
+        if self.renamed > 0 {
+            let (count, title) = (self.renamed, self.wanted.title().escape_debug());
+            self.environment.notices.say(format!(
+                "`{title}`: files of other content have the names of {count} files, which got a \
+                 number"
+            ));
+        }
         let counts = self.list.counts();
         match (counts.failed, &self.wanted.what) {
             (0, _) => Ends::Done(self.saved_as.take()),

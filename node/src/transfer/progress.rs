@@ -104,10 +104,10 @@ impl Progress {
     pub(super) fn info(&self, seen: Seen, roster: &Roster, now: Instant) -> JobInfo {
         let Seen { state, reason, size, done, shares } = seen;
         let lately = now.saturating_duration_since(self.started).as_secs_f64();
-        let rate = if state.is_over() {
-            as_f64(done.saturating_sub(self.resumed)) / lately.max(1e-6)
-        } else {
-            self.rate
+        let rate = match state {
+            _ if state.is_over() => as_f64(done.saturating_sub(self.resumed)) / lately.max(1e-6),
+            JobState::Running => self.rate,
+            _ => 0.0,
         };
         let left = as_f64(size.saturating_sub(done)) / rate;
         JobInfo {
@@ -140,7 +140,7 @@ fn owners(shares: &[Share], roster: &Roster, state: JobState) -> Vec<OwnerInfo> 
             let bytes =
                 shares.iter().find(|share| share.owner == id).map_or(0, |share| share.bytes);
             let trouble = roster.trouble(id).map(str::to_owned);
-            let active = roster.is_active(id) && !state.is_over();
+            let active = roster.is_active(id) && state.is_moving();
             let matters = bytes > 0 || active || trouble.is_some();
             let name = roster.name(id)?.clone();
             matters.then_some(OwnerInfo { name, bytes, active, trouble })

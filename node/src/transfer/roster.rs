@@ -88,6 +88,7 @@ impl Roster {
         if known.peer.download != peer.download {
             // It was started anew: what failed before says nothing.
             known.not_before = None;
+            known.trouble = None;
         }
         known.peer = peer;
         known.offered = true;
@@ -173,6 +174,13 @@ impl Roster {
     /// The name of an owner.
     pub fn name(&self, id: NodeId) -> Option<&NodeName> {
         self.known.get(&id).map(|known| &known.peer.name)
+    }
+
+    /// An owner gives: what went wrong with it is past, unless it lied.
+    pub fn gives(&mut self, id: NodeId) {
+        if let Some(known) = self.known.get_mut(&id).filter(|known| !known.never) {
+            known.trouble = None;
+        }
     }
 
     /// With which owner something went wrong last.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use fixedbitset::FixedBitSet;
 use shoal_common::ident::Peer;
-use shoal_common::limits::MAX_FILE;
+use shoal_common::limits::{MAX_FILE, MAX_TREE};
 use shoal_common::name::SharedName;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -54,10 +54,21 @@ impl Download {
             .ok_or_else(|| Ends::Failed("it is neither a folder nor a glob".to_owned()))?;
         loop {
             let listing = self.environment.network.list(tree.clone()).await;
+            if listing.more {
+                // What only begins is not all of it, and would pass for it.
+                return Err(Ends::Failed(format!(
+                    "there is more of it than the {MAX_TREE} entries that can be listed: fetch it \
+                     in parts"
+                )));
+            }
             if self.is_worth_while(&listing) {
                 return Ok(listing);
             }
             self.wait(Instant::now());
+            if let (Some(reason), Some(lacking)) = (&mut self.reason, lacking(&listing)) {
+                reason.push_str(", ");
+                reason.push_str(&lacking);
+            }
             self.show(Instant::now());
             let mut network = self.environment.network.changes();
             let pause = self.next_pause(true);
@@ -288,11 +299,6 @@ pub(super) fn owners_of(rows: &[Row], peers: &[Peer]) -> Vec<(Peer, bool)> {
 
 /// What may be missing in a listing, in words.
 fn lacking(listing: &Listing) -> Option<String> {
-    if listing.more {
-        return Some(
-            "not all of it: there is more than can be listed; fetch it in parts".to_owned(),
-        );
-    }
     let names: Vec<_> = listing.silent.iter().take(3).map(|name| format!("`{name}`")).collect();
     let others = listing.silent.len().saturating_sub(names.len());
     match (names.as_slice(), others) {

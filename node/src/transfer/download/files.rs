@@ -417,8 +417,12 @@ impl Download {
     fn settle(&mut self, id: ItemId, name: SharedName) {
         self.list.here(id);
         self.swarm.close(id);
-        if let What::File(_) = self.wanted.what {
-            self.saved_as = Some(name);
+        match &self.wanted.what {
+            What::File(_) => self.saved_as = Some(name),
+            What::Tree(_) => {
+                let row = self.list.row(id);
+                self.renamed += u64::from(row.is_some_and(|row| row.name != name));
+            }
         }
     }
 

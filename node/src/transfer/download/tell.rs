@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use shoal_common::ident::NodeId;
+use shoal_common::limits::MIN_CHUNK;
 
 use super::Download;
 use crate::transfer::job::{JobInfo, JobState, What};
@@ -25,6 +26,12 @@ impl Download {
         let now = Instant::now();
         self.progress.look(self.swarm.written(), now);
         self.swarm.plan().set_request(self.swarm.request());
+        let shares: Vec<_> = self.swarm.plan().shares().filter(|share| share.here).collect();
+        for share in shares {
+            if share.bytes > self.given.get(&share.owner).copied().unwrap_or(0) {
+                self.roster.gives(share.owner);
+            }
+        }
         let here = self.swarm.plan().here();
         let looking =
             self.work.is_busy_with_files() || self.roster.active() > 0 || self.looked_first();
@@ -55,12 +62,15 @@ impl Download {
     /// What holds it up although owners are here.
     fn holdup(&self, now: Instant) -> Option<String> {
         let limit = self.swarm.throttles.iter().filter_map(|throttle| throttle.rate()).min();
-        if let Some(limit) = limit
-            && self.progress.is_about(limit)
-        {
-            return Some(format!("limited to {limit} bytes a second"));
+        let quiet = self.progress.quiet(now);
+        if let Some(limit) = limit {
+            // Until a chunk of each owner is here, nothing is.
+            let chunks = MIN_CHUNK.saturating_mul(self.roster.active() as u64);
+            if self.progress.is_about(limit) || quiet.as_secs() <= 2 * chunks / limit.max(1) {
+                return Some(format!("limited to {}", per_second(limit)));
+            }
         }
-        if self.progress.quiet(now) < QUIET {
+        if quiet < QUIET {
             return None;
         }
         let need = self.swarm.plan().need(now);
@@ -147,5 +157,13 @@ impl Download {
             Some(name) => format!("`{name}` ({})", id.short()),
             None => format!("`{}`", id.short()),
         }
+    }
+}
+
+/// A rate for people: below 1 MB/s in kB/s.
+fn per_second(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{} kB/s", bytes / 1000),
+        _ => format!("{}.{} MB/s", bytes / 1_000_000, bytes / 100_000 % 10),
     }
 }
