@@ -227,8 +227,8 @@ async fn reader_that_sleeps(owner: &Owner, bytes: &[u8]) -> Wire {
 async fn a_reader_that_does_not_read_is_dropped() {
     let bytes = content(5, 100 * MIB);
     let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
-    let _wire = reader_that_sleeps(&owner, &bytes).await;
     let start = Instant::now();
+    let _wire = reader_that_sleeps(&owner, &bytes).await;
     eventually("the upload is listed", || (owner.uploads.list().len() == 1).then_some(())).await;
     let upload = owner.uploads.list().remove(0);
     assert_eq!((upload.name.as_str(), upload.id), ("file.bin", FileId::of(&bytes)));
