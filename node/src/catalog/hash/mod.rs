@@ -126,6 +126,7 @@ impl<'a> Work<'a> {
     fn run(&self, queue: &Mutex<Queue<Large>>, until: Instant, results: &SyncSender<Vec<Hashed>>) {
         step_back();
         let mut buffer = vec![0; PIECE];
+        let mut waiting = pace::Turns::new(Instant::now());
         loop {
             let portion = {
                 let more = Instant::now() < until && !self.stop.is_cancelled();
@@ -140,7 +141,7 @@ impl<'a> Work<'a> {
                 })
             };
             let Some(portion) = portion else { return };
-            let hashed = self.pace.pass(|| self.portion(portion, &mut buffer));
+            let hashed = self.pace.pass(&mut waiting, || self.portion(portion, &mut buffer));
             if !hashed.is_empty() && results.send(hashed).is_err() {
                 return;
             }
