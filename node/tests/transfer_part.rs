@@ -258,12 +258,13 @@ async fn news_come_between_the_ranges_of_a_long_answer() {
     follow(&mut wire, half.file()).await;
     let range = |chunk: usize| ByteRange { offset: (chunk * CHUNK) as u64, length: CHUNK as u64 };
     let ranges: Vec<_> = (0..32).cycle().take(64).map(range).collect();
-    for _ in 0..4 {
+    // Half a gigabyte: it takes longer than news may wait, on any machine.
+    for _ in 0..32 {
         let ranges = ranges.clone();
         wire.queue(&TransferRequest::Chunks { file: half.file(), ranges }, 16_000).unwrap();
     }
     wire.flush().await.unwrap();
-    let (mut ranges, mut told) = (ranges.iter().cycle().take(4 * 64), Vec::new());
+    let (mut ranges, mut told) = (ranges.iter().cycle().take(32 * 64), Vec::new());
     let mut next = ranges.next();
     let mut put = 32;
     while let Some(range) = next {
