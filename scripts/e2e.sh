@@ -137,7 +137,17 @@ try_questions() {
   check "a name with spaces and accents is fetched" downloads node4 'Été à la mer.txt' all node3
   check "nobody has it: exit code 1" refused node4 download 'no such file' --from all
   check "the image among the small files is fetched" downloads node4 pictures/shoal.png 0 node2
+  check "a folder is fetched as it is" fetches_folder node4 recipes node3
+  check "a limit is set while the node runs, and taken off" limits node1
 }
+
+fetches_folder() {
+  reply "$1" download "$2/" --from all >"$place/outcome" || { cat "$place/outcome"; return 1; }
+  of_outcome "v['state'] == 'done' and v['files']['done'] == v['files']['total'] > 0" \
+    && diff -r "$volumes/$3/$2" "$volumes/$1/$2"
+}
+
+limits() { holds "v['up'] == 50000000" "$1" limit up 50MB && holds "v['up'] is None" "$1" limit up off; }
 
 # downloads NODE NAME FROM OWNER: the file comes, with the content that the owner has
 downloads() {
@@ -165,6 +175,7 @@ try_big_file() {
   forget
   check "download from position 0" fetch_big 0
   check "  its content is the owner's" same_as_owner
+  check "  it is among the past downloads" holds "'$big_name' in [row['name'] for row in v]" node4 stats
   check "  one owner gave all" of_outcome "[o['bytes'] for o in v['owners'] if o['bytes']] == [$big_size]"
 }
 

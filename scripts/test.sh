@@ -92,4 +92,6 @@ elif [ "${CI-}" = true ]; then
 else
   say "" "== end to end, in Docker"; skip "needs Docker ($missing)"
 fi
+# It says itself when it can't run here.
+section 'one to many' last_line scripts/swarm.sh --check
 finish

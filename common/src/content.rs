@@ -13,7 +13,7 @@ use std::ops::Range;
 use blake3::hazmat::{
     ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::ident::bytes32;
 use crate::limits::{MAX_CHUNKS, MAX_FILE, MIN_CHUNK};
@@ -75,6 +75,13 @@ impl Geometry {
         u32::try_from(self.size.div_ceil(self.chunk_size)).unwrap_or(MAX_CHUNKS)
     }
 
+    /// The chunks that `bytes` touches, as far as there are any.
+    pub fn touched(&self, bytes: &Range<u64>) -> Range<u32> {
+        let index = |chunks: u64| u32::try_from(chunks).unwrap_or(MAX_CHUNKS).min(self.chunks());
+        let first = index(bytes.start / self.chunk_size);
+        first..index(bytes.end.div_ceil(self.chunk_size)).max(first)
+    }
+
     /// The bytes of chunk `index`; empty behind the end.
     pub fn range(&self, index: u32) -> Range<u64> {
         let start = (u64::from(index) * self.chunk_size).min(self.size);
@@ -84,9 +91,20 @@ impl Geometry {
 
 /// Which chunks of a file somebody has, as it travels: chunk `i` is bit `i % 8`
 /// (the lowest is 0) of byte `i / 8`; bits behind the end mean nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
 pub struct ChunkSet(#[serde(with = "serde_bytes")] Vec<u8>);
+
+/// From a stranger: no longer than [`MAX_CHUNKS`] asks for.
+impl<'de> Deserialize<'de> for ChunkSet {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let bytes = serde_bytes::ByteBuf::deserialize(from)?.into_vec();
+        if bytes.len() > MAX_CHUNKS as usize / 8 {
+            return Err(de::Error::invalid_length(bytes.len(), &"a bit for each chunk"));
+        }
+        Ok(Self(bytes))
+    }
+}
 
 impl ChunkSet {
     /// All of so many chunks.
@@ -98,6 +116,24 @@ impl ChunkSet {
     pub fn contains(&self, chunk: u32) -> bool {
         let byte = usize::try_from(chunk / 8).ok().and_then(|byte| self.0.get(byte));
         byte.is_some_and(|byte| byte >> (chunk % 8) & 1 == 1)
+    }
+
+    /// Adds a chunk; from [`MAX_CHUNKS`] on there are none to be added.
+    pub fn insert(&mut self, chunk: u32) {
+        let Some(index) = usize::try_from(chunk / 8).ok().filter(|_| chunk < MAX_CHUNKS) else {
+            return;
+        };
+        if self.0.len() <= index {
+            self.0.resize(index + 1, 0);
+        }
+        if let Some(byte) = self.0.get_mut(index) {
+            *byte |= 1 << (chunk % 8);
+        }
+    }
+
+    /// Whether no chunk is among them.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|byte| *byte == 0)
     }
 
     /// The chunks, in order; none from [`MAX_CHUNKS`] on.
@@ -112,21 +148,15 @@ impl ChunkSet {
 impl FromIterator<u32> for ChunkSet {
     /// Chunks from [`MAX_CHUNKS`] on are left out: there are none.
     fn from_iter<I: IntoIterator<Item = u32>>(chunks: I) -> Self {
-        let mut bytes = Vec::new();
-        for chunk in chunks.into_iter().filter(|&chunk| chunk < MAX_CHUNKS) {
-            let byte = usize::try_from(chunk / 8).unwrap_or(usize::MAX);
-            if bytes.len() <= byte {
-                bytes.resize(byte + 1, 0);
-            }
-            if let Some(byte) = bytes.get_mut(byte) {
-                *byte |= 1 << (chunk % 8);
-            }
-        }
-        Self(bytes)
+        let mut set = Self::default();
+        chunks.into_iter().for_each(|chunk| set.insert(chunk));
+        set
     }
 }
 
-type SubtreeHash = [u8; 32];
+/// Hash of one chunk: of a subtree of BLAKE3's tree, or of all of it if there is
+/// but one chunk.
+pub type SubtreeHash = [u8; 32];
 
 /// Size and chunk hashes of a file, consistent with its id by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,6 +210,14 @@ impl Manifest {
         let hashes = if size == 0 { Vec::new() } else { vec![file.0] };
         let geometry = Geometry::of(size).ok().filter(|geometry| geometry.chunks() <= 1)?;
         (size > 0 || file == FileId::of(&[])).then_some(Self { file, geometry, hashes })
+    }
+
+    /// The manifest of a content whose chunks have these hashes, in order: what
+    /// [`ChunkHasher::finish`] gave. `None` if it has more or fewer chunks.
+    pub fn from_hashes(geometry: Geometry, hashes: Vec<SubtreeHash>) -> Option<Self> {
+        let file = FileId(root(&hashes));
+        let fits = u32::try_from(hashes.len()) == Ok(geometry.chunks());
+        fits.then_some(Self { file, geometry, hashes })
     }
 
     /// How the file is cut.
@@ -289,7 +327,7 @@ impl ChunkHasher {
 
     /// The hash, if exactly the bytes of the chunk came, and there were any.
     /// (BLAKE3 defines no hash for an empty subtree.)
-    fn finish(&self) -> Option<SubtreeHash> {
+    pub fn finish(&self) -> Option<SubtreeHash> {
         if self.missing != Some(0) || self.hasher.count() == 0 {
             return None;
         }
@@ -409,6 +447,29 @@ mod tests {
         }
         assert!(!manifest.verifies(99, &[]));
         assert!(!manifest.verifies(u32::MAX, &content));
+    }
+
+    #[test]
+    fn chunks_hashed_in_any_order_make_the_same_manifest() {
+        for size in [0, 1, 1 << 18, (1 << 18) + 1, 3_500_000] {
+            let content = content(size);
+            let geometry = Geometry::of(size as u64).unwrap();
+            let hash = |index| {
+                let range = geometry.range(index);
+                let start = usize::try_from(range.start).unwrap();
+                let mut hasher = ChunkHasher::new(geometry, index);
+                hasher.update(&content[start..usize::try_from(range.end).unwrap()]);
+                hasher.finish().unwrap()
+            };
+            let mut hashes: Vec<_> = (0..geometry.chunks()).rev().map(hash).collect();
+            hashes.reverse();
+            assert_eq!(
+                Manifest::from_hashes(geometry, hashes.clone()),
+                Some(manifest_of(&content))
+            );
+            hashes.push([0; 32]);
+            assert_eq!(Manifest::from_hashes(geometry, hashes), None);
+        }
     }
 
     #[test]

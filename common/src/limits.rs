@@ -90,6 +90,15 @@ pub const MAX_TRANSFER_FRAME: usize = MAX_CHUNKS as usize * 32 + 256;
 /// message in no more than one of them takes.
 pub const MAX_TRACKER_FRAME: usize = (MAX_NODES + 1) * 256;
 
+/// Bytes read at once from a connection while it is not known how many are
+/// wanted: a hundred small requests. A stranger's connection holds no more of
+/// what was not asked for than this.
+pub const READ_AHEAD: usize = 16 * 1024;
+
+/// Most bytes read ahead, where many small pieces are expected: beyond it a
+/// system call costs nothing beside its bytes. They pass through the stack.
+pub const MAX_READ_AHEAD: usize = 64 * 1024;
+
 /// Deepest nesting of lists and maps in a message. The deepest has 5 (a peer in
 /// a change in a list in the news of an update); beyond that there is room for
 /// new fields. A reader recurses as deep, so without a bound a frame of `[[[[…`
@@ -103,8 +112,19 @@ pub const MAX_RANGES: usize = 64;
 pub const MAX_MATCHES: usize = 1000;
 
 /// Most files and folders in one page of a listing; the next page begins behind
-/// the last of them.
-pub const MAX_ENTRIES: usize = 1000;
+/// the last of them. As many as fit into [`MAX_SEARCH_FRAME`] with the shortest
+/// names, so that a large tree takes few round trips.
+pub const MAX_ENTRIES: usize = MAX_SEARCH_FRAME / 128;
+
+/// Fewest files and folders in a page of a listing that is not its last: so
+/// many fit with the longest names. A peer can't draw a listing out with short
+/// pages.
+pub const MIN_ENTRIES: usize = MAX_SEARCH_FRAME / (MAX_NAME + 128) - 1;
+
+/// Most files and folders that are listed for one download, and that one peer
+/// may list: some 200 bytes each in memory, and more than people keep below one
+/// folder.
+pub const MAX_TREE: usize = 1_000_000;
 
 /// Most nodes that a tracker keeps.
 pub const MAX_NODES: usize = 10_000;
@@ -127,6 +147,12 @@ pub const HEARTBEATS: (Duration, Duration) =
 /// Far below the second in which everyone is to know.
 pub const PUSH_PAUSE: Duration = Duration::from_millis(50);
 
+/// Least time between two messages on one connection about the chunks that are
+/// here: small beside the time that a chunk takes on a link of 100 Mbit/s (21
+/// ms), so that it is soon passed on; so large that an owner whose chunks come at
+/// thousands a second does not spend its time with telling.
+pub const HAVE_PAUSE: Duration = Duration::from_millis(25);
+
 /// From the start of a TCP connection to its being open.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -147,6 +173,14 @@ pub const IDLE_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a search waits for silent peers.
 pub const SEARCH_DEADLINE: Duration = Duration::from_secs(1);
 
+/// How long one page of a listing may take: some milliseconds of work, on a
+/// machine that may be busy.
+pub const PAGE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long one peer may take to list a tree: [`MAX_TREE`] entries at less than
+/// 2 MB/s. What it listed until then counts.
+pub const LISTING_DEADLINE: Duration = Duration::from_secs(60);
+
 /// How long a bulk transfer may stand still in either direction.
 pub const STALL_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -154,6 +188,10 @@ pub const STALL_DEADLINE: Duration = Duration::from_secs(10);
 /// [`STALL_DEADLINE`]. Slower is not told apart from a stall: it would hold
 /// its slot for days.
 pub const MIN_RATE: u64 = KIB;
+
+/// Least limit on the rate of transfers that a person may set, in bytes a second:
+/// so far above [`MIN_RATE`] that a few who share it do not look like a stall.
+pub const LEAST_LIMIT: u64 = 10_000;
 
 /// How long running transfers are waited for on leaving, unless told another.
 pub const GRACE: Duration = Duration::from_secs(30);
@@ -199,8 +237,30 @@ pub const MAX_OWNERS: usize = 32;
 /// others by those.
 pub const MAX_FELLOWS: usize = 64;
 
-/// Most downloads under way at once in a node.
+/// Most contents that one connection follows with
+/// [`Have`](crate::protocol::transfer::TransferRequest::Have); the one that was
+/// asked for longest ago is dropped for the next. A downloader follows one for
+/// each connection, unless it fetches a tree of large files.
+pub const MAX_FOLLOWED: usize = 16;
+
+/// Most bytes that one owner is asked for ahead of its answers: what is on the
+/// way over a round trip of 50 ms at 2.5 GB/s, or of 200 ms at 640 MB/s. All of it
+/// has to be asked of others again when the owner fails; it takes no memory
+/// before it comes.
+pub const MAX_AHEAD: u64 = 128 * MIB;
+
+/// Most chunks and manifests that one owner is asked for ahead of its answers,
+/// however small they are: [`MAX_AHEAD`] of the smallest chunks, and over a round
+/// trip of 50 ms 10,000 small files a second.
+pub const MAX_ASKS: usize = 512;
+
+/// Most downloads that run at once in a node.
 pub const MAX_DOWNLOADS: usize = 64;
+
+/// Most downloads of a node that are not over; those that can't run yet are
+/// queued. Each change of one writes the list of all to the disk: at most some
+/// 1.4 MB. Who wants thousands of files names their folder.
+pub const MAX_JOBS: usize = 1000;
 
 /// Chunks requested ahead on one connection, so that the owner never waits for
 /// the next request.

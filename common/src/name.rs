@@ -5,6 +5,7 @@
 //! here and nowhere else. Links are the file system's part of the danger and
 //! are met where a name becomes a path, in the node's volume.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -58,6 +59,11 @@ impl SharedName {
     /// The folder part, if the name has one.
     pub fn parent(&self) -> Option<&str> {
         self.0.rsplit_once('/').map(|(parent, _)| parent)
+    }
+
+    /// Whether it lies below the folder of that name, at any depth.
+    pub fn is_below(&self, folder: &str) -> bool {
+        self.0.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// The same name with ` (number)` before its extension: where a file of
@@ -121,6 +127,14 @@ impl FromStr for SharedName {
     }
 }
 
+/// Names are in the order of their texts, so a sorted collection of them can be
+/// asked for a range of texts: what lies below a folder, say.
+impl Borrow<str> for SharedName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for SharedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
@@ -181,6 +195,20 @@ mod tests {
             ["a", "été à la mer.txt", "a/b/c.tar.gz", "-rf", "a\\b", "con", &"x".repeat(255)]
         {
             assert!(text.parse::<SharedName>().is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_lies_below_a_folder() {
+        for (name, folder, below) in [
+            ("a/b", "a", true),
+            ("a/b/c", "a", true),
+            ("a/b/c", "a/b", true),
+            ("a", "a", false),
+            ("ab/c", "a", false),
+            ("a/b", "a/b/c", false),
+        ] {
+            assert_eq!(name.parse::<SharedName>().unwrap().is_below(folder), below, "{name}");
         }
     }
 

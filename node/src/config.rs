@@ -1,12 +1,17 @@
 //! What a node is told at its start.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use shoal_common::ident::NodeName;
-use shoal_common::limits::GRACE;
+use shoal_common::limits::{GRACE, MAX_DOWNLOADS, MAX_UPLOADS};
 use shoal_common::protocol::greeting::DEFAULT_NETWORK;
+
+use crate::amount::{Limit, RequestSize};
 
 /// Where the tracker is unless another place is given: its fixed address on the
 /// bridge network of the containers.
@@ -17,6 +22,65 @@ pub const DEFAULT_FILES: &str = "node_files";
 
 /// The folder for logs unless another is given.
 pub const DEFAULT_LOGS: &str = "logs";
+
+/// How much of the machine and its network transfers may take. Can be changed
+/// while the node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes a second that leave, of all uploads together.
+    pub up: Limit,
+    /// Bytes a second that arrive, of all downloads together.
+    pub down: Limit,
+    /// Most uploads at once: 1 to [`MAX_UPLOADS`].
+    pub max_uploads: usize,
+    /// Most downloads that run at once: 1 to [`MAX_DOWNLOADS`].
+    pub max_downloads: usize,
+    /// Bytes asked for in one request.
+    pub chunk_size: RequestSize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            up: Limit(None),
+            down: Limit(None),
+            max_uploads: MAX_UPLOADS,
+            max_downloads: MAX_DOWNLOADS,
+            chunk_size: RequestSize::default(),
+        }
+    }
+}
+
+/// How bytes leave a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Io {
+    /// From a mapped window, which the kernel copies into the socket.
+    #[default]
+    Mmap,
+    /// The pages of the file become those of the socket (`sendfile`).
+    Sendfile,
+}
+
+impl fmt::Display for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mmap => "mmap",
+            Self::Sendfile => "sendfile",
+        })
+    }
+}
+
+impl FromStr for Io {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "mmap" => Ok(Self::Mmap),
+            "sendfile" => Ok(Self::Sendfile),
+            _ => Err("it is `mmap` or `sendfile`".to_owned()),
+        }
+    }
+}
 
 /// What a node is told at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +105,10 @@ pub struct Config {
     pub network: String,
     /// How long running transfers are waited for on leaving.
     pub grace: Duration,
+    /// How much transfers may take.
+    pub limits: Limits,
+    /// How bytes leave a shared file.
+    pub io: Io,
 }
 
 impl Default for Config {
@@ -55,6 +123,8 @@ impl Default for Config {
             name: None,
             network: DEFAULT_NETWORK.to_owned(),
             grace: GRACE,
+            limits: Limits::default(),
+            io: Io::default(),
         }
     }
 }

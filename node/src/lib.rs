@@ -2,10 +2,13 @@
 //!
 //! A module imports only from the layers above it, so this list is the map.
 
-// Ground: what the node was told, the one place where names become paths, and
-// where news are told.
+// Ground: amounts as people write them, what the node was told, the one place
+// where names become paths, where news are told, and how much is moved at the
+// moment.
+pub mod amount;
 pub mod config;
 pub mod notice;
+pub mod traffic;
 pub mod volume;
 
 // Parts: who is here, who has what, and moving it.

@@ -11,19 +11,22 @@ mod network;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use network::{PATIENCE, eventually};
-use shoal_common::content::FileId;
+use shoal_common::content::{FileId, Manifest};
 use shoal_common::ident::{NodeId, Peer};
+use shoal_common::limits::MAX_FILE;
 use shoal_common::protocol::greeting::Hello;
 use shoal_common::protocol::search::Pattern;
 use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use shoal_node::catalog::ask::ask;
+use shoal_node::catalog::index::Shared;
 use shoal_node::catalog::{Catalog, keep_up, serve::answer};
 use shoal_node::notice::Notices;
-use shoal_node::volume::Volume;
+use shoal_node::volume::{Stamp, Volume};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tracing::Span;
@@ -62,6 +65,94 @@ async fn files_come_change_and_go() {
     fs::rename(dir.path().join("early"), dir.path().join("renamed")).unwrap();
     fs::remove_dir_all(dir.path().join("sub")).unwrap();
     eventually("only the renamed file is shared", || names(&catalog) == ["renamed"]).await;
+    tasks.stop(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn files_of_any_size_get_the_id_of_their_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let portion = 4 << 20;
+    let sizes = [0, 1, 262_144, 262_145, portion, portion + 1, 3 * portion - 1, 5 * portion + 77];
+    let content = |size: usize| {
+        let mut bytes = vec![0; size];
+        blake3::Hasher::new().update(&size.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        bytes
+    };
+    for (number, &size) in sizes.iter().enumerate() {
+        fs::write(dir.path().join(format!("{number}")), content(size)).unwrap();
+    }
+    for number in 0..500 {
+        fs::write(dir.path().join(format!("small {number}")), format!("{number}")).unwrap();
+    }
+    let (catalog, tasks) = start(dir.path()).await;
+    for (number, &size) in sizes.iter().enumerate() {
+        let found = catalog.find(&FileId::of(&content(size))).expect("it is known");
+        assert_eq!(found.name.as_str(), format!("{number}"));
+        assert_eq!(found.manifest.geometry().size(), size as u64);
+    }
+    for number in 0..500 {
+        assert!(catalog.find(&FileId::of(format!("{number}").as_bytes())).is_some());
+    }
+    assert_eq!(catalog.totals().0, sizes.len() + 500);
+    assert_eq!(catalog.indexing(), None);
+    tasks.stop(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_can_not_be_shared_keeps_no_other_from_it_and_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let sparse = fs::File::create(dir.path().join("huge")).unwrap();
+    sparse.set_len(MAX_FILE + 1).unwrap();
+    fs::write(dir.path().join("small"), "small").unwrap();
+    let notices = Notices::default();
+    let mut heard = notices.listen();
+    let tasks = Tasks::new(Handle::current());
+    let catalog = Catalog::new(Volume::open(dir.path()).unwrap());
+    keep_up(catalog.clone(), notices, &tasks);
+    tokio::time::timeout(PATIENCE, catalog.completed()).await.unwrap();
+    assert_eq!(names(&catalog), ["small"]);
+    let line = heard.try_recv().unwrap();
+    assert!(line.starts_with("`huge` is not shared: a file of"), "{line}");
+    tasks.stop(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn hashing_gives_way_to_transfers_and_ends_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = vec![7; 8 << 20];
+    let tasks = Tasks::new(Handle::current());
+    let catalog = Catalog::new(Volume::open(dir.path()).unwrap());
+    // A transfer of a gigabyte a second.
+    let traffic = catalog.traffic().clone();
+    tasks.spawn(Span::none(), async move {
+        loop {
+            traffic.moved(1 << 20);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    fs::write(dir.path().join("file"), &content).unwrap();
+    keep_up(catalog.clone(), Notices::default(), &tasks);
+    tokio::time::timeout(PATIENCE, catalog.completed()).await.unwrap();
+    assert!(catalog.find(&FileId::of(&content)).is_some());
+    tasks.stop(PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_download_adds_is_not_hashed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, tasks) = start(dir.path()).await;
+    let path = dir.path().join("file");
+    fs::write(&path, "content").unwrap();
+    let stamp = Stamp::of(&fs::File::open(&path).unwrap()).unwrap();
+    // Another id than it has, so that it shows whether the file is read.
+    let manifest = Manifest::of_one_chunk(FileId::of(b"CONTENT"), 7).unwrap();
+    let (name, manifest) = ("file".parse().unwrap(), Arc::new(manifest));
+    catalog.add_many([Shared { name, stamp, executable: false, manifest }]);
+    // Found by a later look than the one that the file causes.
+    fs::write(dir.path().join("later"), "later").unwrap();
+    eventually("the folder was looked at", || catalog.find(&FileId::of(b"later")).is_some()).await;
+    assert_eq!(catalog.named(&"file".parse().unwrap()), Some(FileId::of(b"CONTENT")));
     tasks.stop(PATIENCE).await.unwrap();
 }
 

@@ -16,12 +16,17 @@ use std::time::Duration;
 
 use network::{Network, TestNode, eventually};
 use shoal_common::connection::Connection;
-use shoal_node::app::node::Node;
+use shoal_common::content::FileId;
+use shoal_common::limits::REQUEST_SIZE;
+use shoal_node::amount::{Limit, RequestSize};
+use shoal_node::app::limits::Setting;
+use shoal_node::app::node::{Node, Sharing};
+use shoal_node::config::{Config, Limits};
 use shoal_node::control::client::{ControlError, Door, Event};
 use shoal_node::control::protocol::{MAX_CONTROL_REPLY, Reply, Request};
 use shoal_node::control::serve::Service;
 use shoal_node::control::socket::{ControlSocket, connect};
-use shoal_node::transfer::job::{JobState, Sources, Wanted};
+use shoal_node::transfer::job::{JobState, Priority, Wanted};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -78,7 +83,7 @@ async fn a_download_is_started_watched_and_waited_for() {
     let mut watch = door.watch().await.unwrap();
 
     let found = door.find("d.bin").await.unwrap().found.remove(0);
-    let wanted = Wanted { name: found.name, file: found.id, size: found.size, from: Sources::All };
+    let wanted = Wanted::file(found.name, found.id, found.size);
     let job = door.download(wanted).await.unwrap();
     let over = timeout(PATIENCE, door.wait(job.job)).await.unwrap().unwrap();
     assert_eq!((over.state, over.done), (JobState::Done, 3_000_000));
@@ -95,6 +100,127 @@ async fn a_download_is_started_watched_and_waited_for() {
     app.say("a line");
     let event = timeout(PATIENCE, watch.next()).await.unwrap().unwrap();
     assert_eq!(event, Event::Notice("a line".into()));
+    drop(other);
+}
+
+fn refusal<T: std::fmt::Debug>(answer: Result<T, ControlError>) -> String {
+    match answer {
+        Err(ControlError::Refused(reason)) => reason,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_paused_put_in_order_limited_and_tried_again() {
+    let network = Network::start().await;
+    let (node, door) = alone(&network).await;
+    // Nobody has it, so it is not over before it is told to be.
+    let wanted = Wanted::file("x.bin".parse().unwrap(), FileId::of(b"x"), 1);
+    let job = door.download(wanted).await.unwrap().job;
+    let kept = std::fs::read(node.dir.path().join(".shoal/jobs")).unwrap();
+    assert!(kept.windows(5).any(|bytes| bytes == b"x.bin"), "it is written down by now");
+
+    assert_eq!(door.pause(job).await.unwrap().state, JobState::Paused);
+    assert_eq!(refusal(door.pause(job).await), "job 1 is paused already");
+    assert_eq!(door.job_info(job).await.unwrap().state, JobState::Paused);
+    let high = door.prioritize(job, Priority::High).await.unwrap();
+    assert_eq!((high.priority, high.state), (Priority::High, JobState::Paused));
+    let limited = door.limit(job, Limit(Some(50_000))).await.unwrap();
+    assert_eq!(limited.limit, Some(50_000));
+    let reason = refusal(door.limit(job, Limit(Some(50))).await);
+    assert!(reason.starts_with("a limit of 50 bytes a second is too low"), "{reason}");
+    assert!(door.resume(job).await.unwrap().state != JobState::Paused);
+    assert_eq!(refusal(door.resume(job).await), "job 1 is not paused");
+    assert_eq!(refusal(door.retry(job).await), "job 1 is not over; it goes on by itself");
+
+    assert_eq!(door.cancel(job).await.unwrap().state, JobState::Cancelled);
+    let again = door.retry(job).await.unwrap();
+    assert_eq!((again.job, again.priority, again.limit), (2, Priority::High, Some(50_000)));
+    let over = [
+        door.pause(job).await,
+        door.resume(job).await,
+        door.prioritize(job, Priority::Low).await,
+        door.limit(job, Limit(None)).await,
+    ];
+    for answer in over {
+        assert_eq!(refusal(answer), "job 1 is over already");
+    }
+    let nothing = [
+        door.pause(9).await,
+        door.resume(9).await,
+        door.prioritize(9, Priority::Low).await,
+        door.limit(9, Limit(None)).await,
+        door.retry(9).await,
+        door.job_info(9).await,
+    ];
+    for answer in nothing {
+        assert_eq!(refusal(answer), "there is no job 9");
+    }
+    assert!(door.stats().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_those_of_the_start_until_they_are_changed() {
+    let network = Network::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { up: Limit(Some(5_000_000)), max_downloads: 1, ..Limits::default() };
+    let config = Config { limits, ..network.config("node1", dir.path()) };
+    let node = Node::start(&config, Sharing::Folder).unwrap();
+    let door = service(&node).door();
+    assert_eq!(door.limits().await.unwrap(), limits);
+
+    // At most one runs.
+    for name in ["one", "two"] {
+        let wanted = Wanted::file(name.parse().unwrap(), FileId::of(name.as_bytes()), 1);
+        door.download(wanted).await.unwrap();
+    }
+    let states = || node.app().jobs().iter().map(|job| job.state).collect::<Vec<_>>();
+    assert_eq!(states()[1], JobState::Queued);
+    let set = door.set(Setting::MaxDownloads(2)).await.unwrap();
+    assert_eq!(set, Limits { max_downloads: 2, ..limits });
+    eventually("both run", || !states().contains(&JobState::Queued)).await;
+
+    let up = Setting::Up(Limit(None));
+    assert_eq!(door.set(up).await.unwrap(), Limits { up: Limit(None), ..set });
+    let chunk_size = RequestSize(65_536);
+    let both = Limits { up: Limit(None), chunk_size, ..set };
+    assert_eq!(door.set(Setting::ChunkSize(chunk_size)).await.unwrap(), both);
+    assert_eq!(door.limits().await.unwrap(), both);
+    for (setting, said) in [
+        (Setting::Down(Limit(Some(1))), "a limit of 1 bytes a second is too low"),
+        (Setting::MaxUploads(1000), "`1000` at once is not possible: 1 to 64 are"),
+        (Setting::ChunkSize(RequestSize(1)), "a request size of 1 bytes is not possible"),
+    ] {
+        let reason = refusal(door.set(setting).await);
+        assert!(reason.starts_with(said), "{reason}");
+        assert_eq!(door.limits().await.unwrap(), both);
+    }
+    node.stop(Duration::ZERO, std::future::pending()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_downloads_are_counted_and_kept() {
+    let network = Network::start().await;
+    let other = network.node("node2", &[("d.bin", &[7; 3_000_000])]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = Wanted::file("d.bin".parse().unwrap(), FileId::of(&[7; 3_000_000]), 3_000_000);
+    let mut dir = Some(dir);
+    for run in 1..=2 {
+        let node = network.node_on("node1", dir.take().unwrap()).await;
+        let door = service(node.node()).door();
+        eventually("they know each other", || node.app().peers().len() == 1).await;
+        let job = door.download(wanted.clone()).await.unwrap().job;
+        let over = timeout(PATIENCE, door.wait(job)).await.unwrap().unwrap();
+        assert_eq!(over.state, JobState::Done, "{over:?}");
+        eventually("it is counted", || node.app().stats().iter().any(|row| row.runs == run)).await;
+        let row = door.stats().await.unwrap().remove(0);
+        assert_eq!((row.name.as_str(), row.size, row.owners), ("d.bin", 3_000_000, 1));
+        assert_eq!((row.request_size, row.deviation.is_some()), (REQUEST_SIZE, run == 2));
+        assert!(row.seconds > 0.0 && row.rate > 0.0, "{row:?}");
+        let folder = node.stop().await;
+        std::fs::remove_file(folder.path().join("d.bin")).unwrap();
+        dir = Some(folder);
+    }
     drop(other);
 }
 

@@ -134,6 +134,27 @@ async fn one_json_value_a_command() {
         let (error, code) = json(path, &["download", "a b.txt", "--from", "0"]);
         assert_eq!((error["error"].as_str().unwrap(), code), ("you have this file: `a b.txt`", 1));
 
+        let (stats, _) = json(path, &["stats"]);
+        assert_eq!((&stats[0]["name"], &stats[0]["runs"]), (&"a b.txt".into(), &1.into()));
+        assert_eq!(json(path, &["jobs", "1"]).0, jobs[0]);
+        assert_eq!(json(path, &["retry", "1"]).1, 1, "it is here");
+
+        let (limits, code) = json(path, &["limit"]);
+        assert_eq!(
+            (limits, code),
+            (
+                serde_json::json!({
+                    "up": null, "down": null, "max_uploads": 64, "max_downloads": 64,
+                    "chunk_size": 1_048_576,
+                }),
+                0
+            )
+        );
+        assert_eq!(json(path, &["limit", "up", "50MB"]).0["up"], 50_000_000);
+        assert_eq!(json(path, &["limit", "uploads", "4"]).0["max_uploads"], 4);
+        let (limits, _) = json(path, &["chunk-size", "256KiB"]);
+        assert_eq!((&limits["chunk_size"], &limits["up"]), (&262_144.into(), &50_000_000.into()));
+
         let (job, _) = json(path, &["download", "c.bin", "--from", "node2", "--detach"]);
         assert_eq!(job["job"], 2);
         assert_eq!(json(path, &["exit"]), (serde_json::json!({ "left": true }), 0));
@@ -157,6 +178,14 @@ async fn exit_codes_say_what_happened() {
             (&["ctl", "download", &long], 1, "at most"),
             (&["ctl", "download", "nix"], 1, "nobody has `nix`"),
             (&["ctl", "cancel", "7"], 1, "7"),
+            (&["ctl", "pause", "7"], 1, "there is no job 7"),
+            (&["ctl", "retry", "7"], 1, "there is no job 7"),
+            (&["ctl", "limit", "7", "1MB"], 1, "there is no job 7"),
+            (&["ctl", "limit", "up", "1"], 64, "a limit of 1 bytes a second is too low"),
+            (&["ctl", "download", "../"], 1, "no folder"),
+            (&["ctl", "download", "photos/", "--from", "nobody"], 1, "there is no node `nobody`"),
+            (&["ctl", "download", "photos/", "--from", "0"], 1, "a folder has no list of owners"),
+            (&["cat", "photos/"], 1, "a folder can't be printed"),
             (&["ctl", "frobnicate"], 64, "there is no command"),
             (&["ctl", "search"], 64, "usage: search PATTERN"),
             (&["ctl", "--files", "nowhere", "peers"], 2, "no node is running on `nowhere`"),

@@ -283,3 +283,12 @@ async fn thousands_of_connections_do_not_disturb_the_line_editor() {
     });
     drop((idle, silent, other));
 }
+
+/// Bytes of a file are not for a screen.
+#[test]
+fn cat_spares_a_terminal_unless_it_is_told_not_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut person = Person::starts(dir.path(), &["cat", "a", "--tracker", "127.0.0.1:9"]);
+    person.sees("why not", |lines| lines.iter().any(|line| line.contains("add --force")));
+    assert_eq!(person.sees_the_end().code(), Some(64));
+}

@@ -22,9 +22,12 @@ async fn from_one_owner_for_any_size() {
         assert_eq!(std::fs::read(dir.path().join("sub/copy.bin")).unwrap(), bytes);
         assert_eq!(info.saved_as.unwrap().as_str(), "sub/copy.bin");
         assert_eq!(info.owners.iter().map(|owner| owner.bytes).sum::<u64>(), size as u64);
-        let shared = node.catalog.find(&info.id).expect("it is an owner now");
+        let shared = node.catalog.find(&info.id.unwrap()).expect("it is an owner now");
         assert_eq!(shared.name.as_str(), "sub/copy.bin");
-        assert_eq!(std::fs::read_dir(dir.path().join(".shoal/partial")).unwrap().count(), 0);
+        for left in [".shoal/partial", ".shoal/staging"] {
+            let left = std::fs::read_dir(dir.path().join(left));
+            assert_eq!(left.map_or(0, |left| left.count()), 0);
+        }
     }
 }
 

@@ -14,10 +14,11 @@ use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::content::{FileId, Manifest};
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{
-    FRAME_DEADLINE, HELLO_DEADLINE, MAX_CHUNK, MAX_TRANSFER_FRAME, STALL_DEADLINE,
+    FRAME_DEADLINE, HELLO_DEADLINE, LEAST_LIMIT, MAX_CHUNK, MAX_TRANSFER_FRAME, STALL_DEADLINE,
 };
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{ByteRange, TransferReply, TransferRequest};
+use shoal_node::config::Io;
 use shoal_node::transfer::job::JobState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,7 +41,12 @@ fn chunks(file: FileId, ranges: &[(u64, u64)]) -> TransferRequest {
 
 async fn raw(wire: &mut Wire, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    wire.stream().read_exact(&mut bytes).await.unwrap();
+    let mut filled = 0;
+    while filled < length {
+        let read = wire.read_raw(&mut bytes[filled..]).await.unwrap();
+        assert!(read > 0, "the end after {filled} of {length} bytes");
+        filled += read;
+    }
     bytes
 }
 
@@ -50,8 +56,14 @@ fn refused(refusal: Refusal) -> TransferReply {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_request_has_its_answer() {
+    for io in [Io::Mmap, Io::Sendfile] {
+        answers(io).await;
+    }
+}
+
+async fn answers(io: Io) {
     let bytes = content(1, 17 * MIB + 3);
-    let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
+    let owner = Owner::start_by(io, "node1", &[("file.bin", &bytes)]).await;
     let file = FileId::of(&bytes);
     let mut wire = guest(&owner).await;
     let size = bytes.len() as u64;
@@ -63,8 +75,17 @@ async fn every_request_has_its_answer() {
     };
     assert_eq!(Manifest::try_from(manifest).unwrap().file(), file);
 
-    // Across a window's edge, the last byte, and one in front of the other.
-    let ranges = [(16 * MIB as u64 - 5, 10), (size - 1, 1), (0, 3)];
+    // Across a window's edge, short and long, the last byte, one in front of the
+    // other, and as many as are just read and just not.
+    let (edge, mib) = (16 * MIB as u64, MIB as u64);
+    let ranges = [
+        (edge - 5, 10),
+        (edge - mib, 2 * mib),
+        (size - 1, 1),
+        (0, 3),
+        (7, 64 * 1024),
+        (9, 64 * 1024 + 1),
+    ];
     let mut reply = ask(&mut wire, &chunks(file, &ranges)).await;
     for (nth, (offset, length)) in ranges.into_iter().enumerate() {
         if nth > 0 {
@@ -206,8 +227,8 @@ async fn reader_that_sleeps(owner: &Owner, bytes: &[u8]) -> Wire {
 async fn a_reader_that_does_not_read_is_dropped() {
     let bytes = content(5, 100 * MIB);
     let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
-    let _wire = reader_that_sleeps(&owner, &bytes).await;
     let start = Instant::now();
+    let _wire = reader_that_sleeps(&owner, &bytes).await;
     eventually("the upload is listed", || (owner.uploads.list().len() == 1).then_some(())).await;
     let upload = owner.uploads.list().remove(0);
     assert_eq!((upload.name.as_str(), upload.id), ("file.bin", FileId::of(&bytes)));
@@ -221,7 +242,13 @@ async fn beyond_the_bound_a_request_is_told_to_come_again() {
     let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
     let mut sleepers = Vec::new();
     for _ in 0..shoal_common::limits::MAX_UPLOADS {
-        sleepers.push(reader_that_sleeps(&owner, &bytes).await);
+        sleepers.push(guest(&owner).await);
+    }
+    // All are here before the first one begins to sleep: none may be dropped
+    // before the last one is served.
+    let request = TransferRequest::Download { file: FileId::of(&bytes) };
+    for wire in &mut sleepers {
+        wire.send(&request, 1000).await.unwrap();
     }
     let all = sleepers.len();
     eventually("all are served", || (owner.uploads.list().len() == all).then_some(())).await;
@@ -256,7 +283,7 @@ fn harm(kind: &str, path: &std::path::Path) {
 async fn drained(wire: &mut Wire) -> (usize, bool) {
     let (mut all, mut piece) = (0, vec![0; MIB]);
     loop {
-        match timeout(Duration::from_secs(2), wire.stream().read(&mut piece)).await {
+        match timeout(Duration::from_secs(2), wire.read_raw(&mut piece)).await {
             Ok(Ok(0) | Err(_)) => return (all, true),
             Ok(Ok(read)) => all += read,
             Err(_) => return (all, false),
@@ -268,9 +295,10 @@ async fn drained(wire: &mut Wire) -> (usize, bool) {
 /// Whatever comes then is what was announced of the old content, or the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_harmed_while_it_is_sent_is_an_error_and_no_signal() {
-    for kind in ["truncated", "emptied and written anew", "replaced", "deleted"] {
+    let kinds = ["truncated", "emptied and written anew", "replaced", "deleted"];
+    for (kind, io) in kinds.into_iter().flat_map(|kind| [(kind, Io::Mmap), (kind, Io::Sendfile)]) {
         let bytes = content(7, 100 * MIB);
-        let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
+        let owner = Owner::start_by(io, "node1", &[("file.bin", &bytes)]).await;
         let file = FileId::of(&bytes);
         let mut wire = reader_that_sleeps(&owner, &bytes).await;
         let reply = wire.receive(1000, Duration::from_secs(5)).await.unwrap();
@@ -349,4 +377,117 @@ async fn on_leaving_a_running_upload_may_end_and_nobody_new_is_served() {
     timeout(STALL_DEADLINE, owner.uploads.idle()).await.expect("it ends when the peer pauses");
     let reply = running.receive::<TransferReply>(1000, HELLO_DEADLINE).await;
     assert!(matches!(reply, Err(ConnectionError::Closed)), "{reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_number_of_uploads_can_be_set_while_they_run() {
+    let bytes = content(11, 100 * MIB);
+    let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
+    owner.uploads.set_slots(2);
+    let request = chunks(FileId::of(&bytes), &[(0, 5)]);
+    let mut sleepers = Vec::new();
+    for _ in 0..2 {
+        sleepers.push(reader_that_sleeps(&owner, &bytes).await);
+    }
+    eventually("both are served", || (owner.uploads.list().len() == 2).then_some(())).await;
+    let mut wire = guest(&owner).await;
+    assert_eq!(ask(&mut wire, &request).await, refused(Refusal::Busy));
+    owner.uploads.set_slots(3);
+    assert!(matches!(ask(&mut wire, &request).await, TransferReply::Bytes(_)));
+    raw(&mut wire, 5).await;
+    // Fewer, and nobody is cut off.
+    owner.uploads.set_slots(1);
+    assert_eq!(ask(&mut wire, &request).await, refused(Refusal::Busy));
+    drop(sleepers.pop());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(ask(&mut wire, &request).await, refused(Refusal::Busy));
+    assert_eq!(owner.uploads.list().len(), 2, "it and the other sleeper");
+}
+
+/// Many small ranges and a few large ones, asked for at once, of a limited
+/// owner: the limit is held over all connections together, and evenly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_holds_for_all_uploads_together() {
+    const RATE: usize = 4 * MIB;
+    let bytes = content(12, 8 * MIB);
+    let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
+    owner.uploads.throttle().set(Some(RATE as u64));
+    let file = FileId::of(&bytes);
+    let start = Instant::now();
+    let mut guests = tokio::task::JoinSet::new();
+    for length in [10_000, MIB] {
+        let mut wire = guest(&owner).await;
+        guests.spawn(async move {
+            let mut moved = 0;
+            while moved < RATE / 2 {
+                let request = chunks(file, &[(0, length as u64)]);
+                let reply = ask(&mut wire, &request).await;
+                assert!(matches!(reply, TransferReply::Bytes(_)), "{reply:?}");
+                moved += raw(&mut wire, length).await.len();
+            }
+            (moved, start.elapsed())
+        });
+    }
+    let done = guests.join_all().await;
+    let moved: usize = done.iter().map(|(moved, _)| moved).sum();
+    let due = moved as f64 / RATE as f64;
+    let took = start.elapsed().as_secs_f64();
+    assert!(took >= due * 0.95, "{moved} bytes in {took} s");
+    // Not much slower either; how much depends on the machine.
+    assert!(took <= due * 1.5 + 0.2, "{moved} bytes in {took} s");
+}
+
+/// A limit at which a range takes longer than a stall may: nobody is dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn time_at_the_limit_is_no_stall() {
+    let bytes = content(13, MIB);
+    let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
+    owner.uploads.throttle().set(Some(LEAST_LIMIT));
+    let mut wire = guest(&owner).await;
+    let length = LEAST_LIMIT * (STALL_DEADLINE.as_secs() + 3);
+    let request = chunks(FileId::of(&bytes), &[(0, length)]);
+    assert!(matches!(ask(&mut wire, &request).await, TransferReply::Bytes(_)));
+    let start = Instant::now();
+    let mut first = None;
+    let mut left = usize::try_from(length).unwrap();
+    while left > 0 {
+        left -= raw(&mut wire, left.min(1000)).await.len();
+        first.get_or_insert_with(|| start.elapsed());
+    }
+    assert!(start.elapsed() > STALL_DEADLINE, "{:?}", start.elapsed());
+    assert!(first.unwrap() < Duration::from_secs(2), "the first bytes came after {first:?}");
+}
+
+/// A thousand small files asked for at once, some of which are not what they
+/// were: each has its answer in its place, and none is cut short.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_small_files_come_in_order_and_harmed_ones_are_refused_in_between() {
+    let names: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
+    let contents: Vec<_> = (0..1000).map(|number| format!("{number} ").repeat(2000)).collect();
+    let files: Vec<_> =
+        names.iter().zip(&contents).map(|(name, text)| (name.as_str(), text.as_bytes())).collect();
+    let owner = Owner::start("node1", &files).await;
+    for number in (0..1000).step_by(100) {
+        let kind = ["truncated", "deleted", "replaced"][number / 100 % 3];
+        harm(kind, &owner.path(&names[number]));
+    }
+    let mut wire = guest(&owner).await;
+    for (number, text) in contents.iter().enumerate() {
+        let request = chunks(FileId::of(text.as_bytes()), &[(0, text.len() as u64)]);
+        wire.queue(&request, 1000).unwrap();
+        if number % 200 == 199 {
+            wire.flush().await.unwrap();
+        }
+    }
+    for (number, text) in contents.iter().enumerate() {
+        let reply = wire.receive::<TransferReply>(1000, HELLO_DEADLINE).await.unwrap();
+        if number % 100 == 0 {
+            assert_eq!(reply, refused(Refusal::Changed), "{number}");
+            continue;
+        }
+        let length = text.len();
+        assert_eq!(reply, TransferReply::Bytes(ByteRange { offset: 0, length: length as u64 }));
+        assert_eq!(raw(&mut wire, length).await, text.as_bytes(), "{number}");
+    }
+    assert_eq!(owner.uploads.list().len(), 1, "the last one lingers");
 }

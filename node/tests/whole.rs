@@ -26,7 +26,7 @@ fn content(size: usize) -> Vec<u8> {
 
 fn wanted(findings: &Findings, from: Sources) -> Wanted {
     let found = &findings.found[0];
-    Wanted { name: found.name.clone(), file: found.id, size: found.size, from }
+    Wanted { from, ..Wanted::file(found.name.clone(), found.id, found.size) }
 }
 
 async fn finished(node: &TestNode, job: u32) -> JobInfo {
@@ -130,12 +130,7 @@ async fn two_contents_of_one_name_are_two_files() {
         .found
         .iter()
         .map(|found| {
-            let wanted = Wanted {
-                name: found.name.clone(),
-                file: found.id,
-                size: found.size,
-                from: Sources::All,
-            };
+            let wanted = Wanted::file(found.name.clone(), found.id, found.size);
             three.app().download(wanted).unwrap()
         })
         .collect();

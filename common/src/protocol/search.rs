@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::content::{ChunkSet, FileId};
+use crate::limits::MAX_SEARCH_FRAME;
 use crate::name::SharedName;
 use crate::protocol::refusal::Refusal;
 
@@ -15,14 +16,14 @@ pub enum SearchRequest {
         /// What to look for.
         pattern: Pattern,
     },
-    /// A page of what is here: files, and folders without any file in them.
-    /// Answered with [`SearchReply::Entries`].
+    /// A page of what is here of a tree. Answered with
+    /// [`SearchReply::Entries`].
     List {
-        /// A folder, or a glob over whole names; see [`Tree`].
+        /// Which files and folders.
         tree: Tree,
         /// Only what comes behind this name, in the order of names; from the
         /// front without it.
-        after: Option<String>,
+        after: Option<SharedName>,
     },
     /// A request of a newer program.
     #[serde(other)]
@@ -33,9 +34,11 @@ pub enum SearchRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tree {
-    /// This folder with all that is below it.
+    /// All files below this folder, and the folders at or below it that are
+    /// empty.
     Folder(SharedName),
-    /// Files whose name matches this glob, as in [`Pattern::Glob`].
+    /// Files whose name, or its last component, matches this glob, as in
+    /// [`Pattern::Glob`].
     Glob(String),
 }
 
@@ -70,8 +73,9 @@ pub enum SearchReply {
     },
     /// A page of a listing.
     Entries {
-        /// At most [`MAX_ENTRIES`](crate::limits::MAX_ENTRIES), in order of
-        /// their names.
+        /// In order of their names; at most
+        /// [`MAX_ENTRIES`](crate::limits::MAX_ENTRIES), and at least
+        /// [`MIN_ENTRIES`](crate::limits::MIN_ENTRIES) if there are more.
         entries: Vec<Entry>,
         /// Whether there are more behind the last of them.
         more: bool,
@@ -86,13 +90,25 @@ pub enum SearchReply {
     Unknown,
 }
 
-/// A file, or a folder without any file below it.
+/// A file, or a folder with nothing in it that is shared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its name at that owner.
     pub name: SharedName,
     /// What it is, if it is a file.
     pub file: Option<FileEntry>,
+}
+
+impl Entry {
+    /// Most bytes that it takes in a reply: its name, and the rest in no more
+    /// than 96 bytes. A page may take up to [`Entry::ROOM`] of them.
+    pub fn bytes(&self) -> usize {
+        self.name.as_str().len() + 96
+    }
+
+    /// Bytes for the entries of one page: a frame, and what is around them in no
+    /// more than 128 bytes.
+    pub const ROOM: usize = MAX_SEARCH_FRAME - 128;
 }
 
 /// What there is to know of a file before it is fetched.
@@ -124,7 +140,7 @@ pub struct Match {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{MAX_MATCHES, MAX_NAME, MAX_SEARCH_FRAME};
+    use crate::limits::{MAX_DEPTH, MAX_ENTRIES, MAX_MATCHES, MAX_NAME, MIN_ENTRIES};
     use crate::protocol::golden::{golden, parse};
 
     const ID: &str = "c420 0909090909090909 0909090909090909 0909090909090909 0909090909090909";
@@ -163,6 +179,65 @@ mod tests {
     }
 
     #[test]
+    fn wire_of_listings() {
+        let file = FileId::from_bytes([9; 32]);
+        let list = |tree, after: Option<&str>| SearchRequest::List {
+            tree,
+            after: after.map(|name| name.parse().unwrap()),
+        };
+        golden(
+            &list(Tree::Folder("a/b".parse().unwrap()), None),
+            "83 a4'type a4'list a4'tree 81 a6'folder a3'a/b a5'after c0",
+        );
+        golden(
+            &list(Tree::Glob("*.txt".into()), Some("a")),
+            "83 a4'type a4'list a4'tree 81 a4'glob a5'*.txt a5'after a1'a",
+        );
+        let entry = FileEntry { id: file, size: 5, executable: true };
+        golden(
+            &SearchReply::Entries {
+                entries: vec![
+                    Entry { name: "a".parse().unwrap(), file: None },
+                    Entry { name: "b".parse().unwrap(), file: Some(entry) },
+                ],
+                more: true,
+            },
+            &format!(
+                "83 a4'type a7'entries a7'entries 92 82 a4'name a1'a a4'file c0 \
+                 82 a4'name a1'b a4'file 83 a2'id {ID} a4'size 05 aa'executable c3 a4'more c3"
+            ),
+        );
+        golden(
+            &SearchReply::Matches {
+                matches: vec![Match {
+                    name: "a".parse().unwrap(),
+                    size: 1,
+                    file,
+                    chunks: Some([1].into_iter().collect()),
+                }],
+                more: false,
+            },
+            &format!(
+                "83 a4'type a7'matches a7'matches 91 84 a4'name a1'a \
+                 a4'size 01 a4'file {ID} a6'chunks c401 02 a4'more c2"
+            ),
+        );
+    }
+
+    #[test]
+    fn a_full_page_fits_into_its_frame() {
+        let file = FileEntry { id: FileId::from_bytes([9; 32]), size: u64::MAX, executable: true };
+        let long = vec!["x".repeat(204); 5].join("/");
+        for name in ["x", "a name of usual length.txt", &long] {
+            let entry = Entry { name: name.parse().unwrap(), file: Some(file) };
+            let fit = (Entry::ROOM / entry.bytes()).min(MAX_ENTRIES);
+            assert!(fit >= MIN_ENTRIES, "{fit} of {} bytes", name.len());
+            let reply = SearchReply::Entries { entries: vec![entry; fit], more: true };
+            assert!(rmp_serde::to_vec_named(&reply).unwrap().len() <= MAX_SEARCH_FRAME);
+        }
+    }
+
+    #[test]
     fn the_longest_answer_fits_into_its_frame() {
         let name = vec!["x".repeat(204); 5].join("/");
         assert_eq!(name.len(), MAX_NAME);
@@ -174,13 +249,21 @@ mod tests {
 
     #[test]
     fn a_name_that_leaves_its_folder_is_refused_on_arrival() {
-        for name in ["ab'../../../x", "a8'/etc/pwd", "a2'\u{0}a"] {
+        let deep = format!("d9{:02x}'{}", 2 * MAX_DEPTH + 1, vec!["a"; MAX_DEPTH + 1].join("/"));
+        for name in ["ab'../../../x", "a8'/etc/pwd", "a2'\u{0}a", "a4'a/.b", &deep] {
             let request = parse(&format!("82 a4'type a6'search a7'pattern 81 a5'exact {name}"));
             assert!(rmp_serde::from_slice::<SearchRequest>(&request).is_err());
             let reply = parse(&format!(
                 "83 a4'type a7'matches a7'matches 91 83 a4'name {name} a4'size 01 a4'file {ID} a4'more c2"
             ));
             assert!(rmp_serde::from_slice::<SearchReply>(&reply).is_err());
+            let list =
+                parse(&format!("83 a4'type a4'list a4'tree 81 a6'folder {name} a5'after c0"));
+            assert!(rmp_serde::from_slice::<SearchRequest>(&list).is_err());
+            let page = parse(&format!(
+                "83 a4'type a7'entries a7'entries 91 82 a4'name {name} a4'file c0 a4'more c2"
+            ));
+            assert!(rmp_serde::from_slice::<SearchReply>(&page).is_err());
         }
     }
 }

@@ -41,7 +41,15 @@ pub enum TransferRequest {
     },
     /// Which chunks of it are here, and who else fetches it here? Answered with
     /// [`TransferReply::Have`] at once, and with another one whenever that
-    /// changes, between the answers to other requests, until the connection ends.
+    /// changes, between the answers to other requests (and between the ranges of
+    /// one), until the connection ends. When it is no longer here, the set of
+    /// chunks is empty.
+    ///
+    /// Messages that follow a change come no faster than
+    /// [`HAVE_PAUSE`](crate::limits::HAVE_PAUSE). A connection follows at most
+    /// [`MAX_FOLLOWED`](crate::limits::MAX_FOLLOWED) contents. Who only follows
+    /// is idle like anyone who asks nothing: it repeats this request before
+    /// [`IDLE_DEADLINE`](crate::limits::IDLE_DEADLINE) is over, and is answered.
     Have {
         /// Which content.
         file: FileId,

@@ -19,19 +19,20 @@ pub(super) struct Known(Mutex<Heard>);
 #[derive(Debug, Default)]
 struct Heard {
     names: BTreeSet<String>,
-    owners: HashMap<FileId, Vec<Peer>>,
+    /// By content and size: who lies about the size stays alone.
+    owners: HashMap<(FileId, u64), Vec<Peer>>,
 }
 
 impl Known {
     pub(super) fn learn(&self, findings: &Findings) {
         let mut heard = self.heard();
-        let mut owners: HashMap<FileId, Vec<Peer>> = HashMap::new();
+        let mut owners: HashMap<_, Vec<Peer>> = HashMap::new();
         for found in &findings.found {
             if heard.names.len() >= MAX_KNOWN {
                 heard.names.clear();
             }
             heard.names.insert(found.name.to_string());
-            owners.entry(found.id).or_default().extend(found.owners.iter().cloned());
+            owners.entry((found.id, found.size)).or_default().extend(found.owners.iter().cloned());
         }
         if heard.owners.len().saturating_add(owners.len()) > MAX_KNOWN {
             heard.owners.clear();
@@ -39,10 +40,10 @@ impl Known {
         heard.owners.extend(owners.into_iter().take(MAX_KNOWN));
     }
 
-    /// Who had this content when it was last heard of: where a download can
-    /// begin without asking everyone again.
-    pub(super) fn owners(&self, file: &FileId) -> Vec<Peer> {
-        self.heard().owners.get(file).cloned().unwrap_or_default()
+    /// Who had this content of this size when it was last heard of: where a
+    /// download can begin without asking everyone again.
+    pub(super) fn owners(&self, file: FileId, size: u64) -> Vec<Peer> {
+        self.heard().owners.get(&(file, size)).cloned().unwrap_or_default()
     }
 
     /// The names that were heard of and `more`, sorted, each once.

@@ -3,9 +3,11 @@
 //! Terminals, `ctl`, tests and whatever comes later are equal users of [`App`].
 //! [`node`] builds it from its parts and takes it down in order.
 
+pub mod limits;
 pub mod node;
 
 mod known;
+mod network;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,13 +21,15 @@ use tokio::sync::{broadcast, watch};
 
 use crate::catalog::Catalog;
 use crate::catalog::ask::ask;
-use crate::catalog::found::{FileInfo, Findings};
+use crate::catalog::found::{FileInfo, Findings, Indexing};
 use crate::catalog::pattern::{Matcher, PatternError, typed};
 use crate::membership::{Link, Membership};
 use crate::notice::Notices;
-use crate::transfer::job::{JobId, JobInfo, UploadInfo, Wanted};
-use crate::transfer::{CancelError, Downloads, StartError, Uploads};
+use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted, What};
+use crate::transfer::stats::StatRow;
+use crate::transfer::{Downloads, JobError, Reader, StartError, Uploads};
 use known::Known;
+use limits::InForce;
 
 /// Who and where this node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +82,7 @@ struct Inner {
     catalog: Catalog,
     downloads: Downloads,
     uploads: Uploads,
+    limits: InForce,
     known: Known,
     exit: watch::Sender<bool>,
 }
@@ -102,6 +107,12 @@ impl App {
     /// The files that this node shares, by name.
     pub fn show(&self) -> Vec<FileInfo> {
         self.inner.catalog.list()
+    }
+
+    /// How far this node is with getting to know its files; `None` if it knows
+    /// them, or has only just begun.
+    pub fn indexing(&self) -> Option<Indexing> {
+        self.inner.catalog.indexing()
     }
 
     /// The other nodes, by name.
@@ -148,13 +159,27 @@ impl App {
         self.inner.known.with(own)
     }
 
-    /// Starts a download.
+    /// Starts a download, or queues it where too many run.
     ///
     /// # Errors
     /// See [`StartError`].
     pub fn download(&self, wanted: Wanted) -> Result<JobId, StartError> {
-        let owners = self.inner.known.owners(&wanted.file);
+        let owners = self.known_owners(&wanted);
         self.inner.downloads.start(wanted, owners)
+    }
+
+    /// Reads a file while it is downloaded: its bytes in order, each verified,
+    /// and no more of them ahead than fit into a few buffers.
+    pub fn read(&self, wanted: Wanted) -> Reader {
+        let owners = self.known_owners(&wanted);
+        self.inner.downloads.read(wanted, owners)
+    }
+
+    fn known_owners(&self, wanted: &Wanted) -> Vec<Peer> {
+        match &wanted.what {
+            What::File(file) => self.inner.known.owners(file.file, file.size),
+            What::Tree(_) => Vec::new(),
+        }
     }
 
     /// Downloads of this node's life, the oldest first.
@@ -171,9 +196,74 @@ impl App {
     ///
     /// # Errors
     /// There is no such download, or it is over.
-    pub async fn cancel(&self, job: JobId) -> Result<JobInfo, CancelError> {
+    pub async fn cancel(&self, job: JobId) -> Result<JobInfo, JobError> {
         self.inner.downloads.cancel(job)?;
-        self.finished(job).await.ok_or(CancelError::NoSuchJob(job))
+        self.finished(job).await;
+        self.settled(job).await
+    }
+
+    /// One download.
+    ///
+    /// # Errors
+    /// There is no such download.
+    pub fn job(&self, job: JobId) -> Result<JobInfo, JobError> {
+        self.inner.downloads.get(job)
+    }
+
+    /// Stops a download until it is resumed, also after a restart.
+    ///
+    /// # Errors
+    /// There is no such download, it is over, or paused.
+    pub async fn pause(&self, job: JobId) -> Result<JobInfo, JobError> {
+        self.inner.downloads.pause(job)?;
+        self.settled(job).await
+    }
+
+    /// Lets a paused download go on, when its turn comes.
+    ///
+    /// # Errors
+    /// There is no such download, it is over, or not paused.
+    pub async fn resume(&self, job: JobId) -> Result<JobInfo, JobError> {
+        self.inner.downloads.unpause(job)?;
+        self.settled(job).await
+    }
+
+    /// Gives a download another priority.
+    ///
+    /// # Errors
+    /// There is no such download, or it is over.
+    pub async fn prioritize(&self, job: JobId, priority: Priority) -> Result<JobInfo, JobError> {
+        self.inner.downloads.prioritize(job, priority)?;
+        self.settled(job).await
+    }
+
+    /// Does once more, as a new job, what a job that is over was to do.
+    ///
+    /// # Errors
+    /// There is no such download, it is not over, or the new one does not start.
+    pub async fn retry(&self, job: JobId) -> Result<JobInfo, JobError> {
+        let job = self.inner.downloads.retry(job)?;
+        self.settled(job).await
+    }
+
+    /// How long past downloads took.
+    pub fn stats(&self) -> Vec<StatRow> {
+        self.inner.downloads.stats()
+    }
+
+    /// How a download stands once it is written down that it is wanted: from
+    /// then on it outlives the node.
+    ///
+    /// # Errors
+    /// There is no such download.
+    pub async fn written(&self, job: JobId) -> Result<JobInfo, JobError> {
+        self.settled(job).await
+    }
+
+    /// How a download stands once what was asked of it is done and written down.
+    async fn settled(&self, job: JobId) -> Result<JobInfo, JobError> {
+        self.inner.downloads.settled(job).await;
+        self.job(job)
     }
 
     /// Uploads under way.

@@ -10,7 +10,6 @@ use shoal_common::ident::{NodeId, NodeName};
 use shoal_common::limits::MAX_NODE_CONNECTIONS;
 use shoal_common::process::connections;
 use shoal_common::protocol::greeting::Hello;
-use shoal_common::protocol::search::Pattern;
 use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use tokio::net::{TcpListener, TcpSocket};
@@ -20,14 +19,17 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, info_span, warn};
 
 use super::known::Known;
+use super::limits::InForce;
+use super::network::Everyone;
 use super::{App, Inner};
-use crate::catalog::ask::ask;
 use crate::catalog::serve::answer;
 use crate::catalog::{Catalog, keep_up};
 use crate::config::Config;
-use crate::membership::{self, FirstAnswer, Goodbye, Membership, Wish};
+use crate::membership::{self, FirstAnswer, Goodbye, Wish};
 use crate::notice::Notices;
-use crate::transfer::{Downloads, Environment, Seek, Uploads, serve_downloads};
+use crate::transfer::job::{JobInfo, JobState};
+use crate::transfer::rate::Throttle;
+use crate::transfer::{Downloads, Environment, Uploads, serve_downloads};
 use crate::volume::{Volume, VolumeError};
 
 /// Why a node can't start.
@@ -100,7 +102,7 @@ impl Node {
         let listening = (search.1, download.1);
 
         let catalog = Catalog::new(volume.clone());
-        let uploads = Uploads::new(volume.clone(), catalog.clone());
+        let uploads = Uploads::by(config.io, volume.clone(), catalog.clone());
         if sharing == Sharing::Folder {
             keep_up(catalog.clone(), notices.clone(), &tasks);
         }
@@ -129,11 +131,13 @@ impl Node {
             volume: volume.clone(),
             catalog: catalog.clone(),
             us: hello.clone(),
-            seek: seek(&membership, &hello),
-            network: membership.changes(),
+            network: Box::new(Everyone { membership: membership.clone(), us: hello.clone() }),
+            fellows: uploads.fellows().clone(),
+            down: Throttle::unlimited(),
             notices: notices.clone(),
             tasks: bulk_tasks,
         });
+        let limits = InForce::new(config.limits, &uploads, &downloads);
         let inner = Inner {
             hello,
             tracker: config.tracker.clone(),
@@ -143,6 +147,7 @@ impl Node {
             catalog,
             downloads,
             uploads,
+            limits,
             known: Known::default(),
             exit: watch::Sender::new(false),
         };
@@ -197,9 +202,7 @@ impl Node {
             },
             () = hurry => info!("leaving at once"),
         }
-        for left in inner.downloads.drain(Duration::ZERO).await {
-            self.app.say(format_args!("`{}` goes on the next time", left.name));
-        }
+        say_what_goes_on(&self.app, &inner.downloads.drain(Duration::ZERO).await);
         if let Err(left) = self.tasks.stop(STOP_PATIENCE).await {
             warn!("{left} tasks did not stop within {} s", STOP_PATIENCE.as_secs());
         }
@@ -208,6 +211,21 @@ impl Node {
             tokio::task::spawn_blocking(move || catalog.save()).await.ok();
         }
         info!("stopped");
+    }
+}
+
+/// Most downloads that are named when the node leaves.
+const MOST_NAMED: usize = 8;
+
+/// Says what is not done; what is paused does not go on by itself.
+fn say_what_goes_on(app: &App, left: &[JobInfo]) {
+    let mut left = left.iter().filter(|job| job.state != JobState::Paused);
+    for job in left.by_ref().take(MOST_NAMED) {
+        app.say(format_args!("`{}` goes on the next time", job.name));
+    }
+    match left.count() {
+        0 => {}
+        more => app.say(format_args!("{more} more downloads go on the next time")),
     }
 }
 
@@ -289,16 +307,4 @@ fn wish(config: &Config, hello: &Hello, listening: (SocketAddr, SocketAddr)) -> 
 
 fn host_name() -> NodeName {
     NodeName::from_lossy(&rustix::system::uname().nodename().to_string_lossy())
-}
-
-/// Owners of a content: all peers are asked.
-fn seek(membership: &Membership, hello: &Hello) -> Seek {
-    let (membership, hello) = (membership.clone(), hello.clone());
-    Box::new(move |file| {
-        let (peers, hello) = (membership.peers(), hello.clone());
-        Box::pin(async move {
-            let findings = ask(peers, &hello, &Pattern::Content(file)).await;
-            findings.found.into_iter().flat_map(|found| found.owners).collect()
-        })
-    })
 }

@@ -1,9 +1,9 @@
 //! What this node shares: names, contents and what is known of them. Pure.
 //!
-//! Invariant: `by_content` holds exactly the names of `by_name`, each under the
-//! content that it has there.
+//! Invariants: `by_content` holds exactly the names of `by_name`, each under the
+//! content that it has there; no folder of `folders` has a file below it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shoal_common::content::{FileId, Manifest};
@@ -11,8 +11,10 @@ use shoal_common::limits::MAX_MATCHES;
 use shoal_common::name::SharedName;
 use shoal_common::protocol::search::Match;
 
+use super::contents::Contents;
 use super::found::FileInfo;
 use super::pattern::Matcher;
+use super::tree::{Span, is_filled};
 use crate::volume::{Listed, Stamp};
 
 /// A file whose content is known.
@@ -22,59 +24,145 @@ pub struct Shared {
     pub name: SharedName,
     /// What it looked like when it was hashed.
     pub stamp: Stamp,
+    /// Whether its owner may execute it.
+    pub executable: bool,
     /// Its content.
     pub manifest: Arc<Manifest>,
+}
+
+/// What a listing has at one name.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// A file.
+    File(Arc<Shared>),
+    /// An empty folder.
+    Folder(SharedName),
+}
+
+impl Item {
+    /// Its name.
+    pub fn name(&self) -> &SharedName {
+        match self {
+            Self::File(shared) => &shared.name,
+            Self::Folder(name) => name,
+        }
+    }
+}
+
+/// What a look at the disk asks for, each in order of names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// Files that are not what they were, or gone.
+    pub forget: Vec<SharedName>,
+    /// Files whose content is not known.
+    pub hash: Vec<Listed>,
+    /// Files that may be executed now, or no longer.
+    pub modes: Vec<(SharedName, bool)>,
 }
 
 /// The files that a node shares.
 #[derive(Debug, Default)]
 pub struct Index {
     by_name: BTreeMap<SharedName, Arc<Shared>>,
-    by_content: HashMap<FileId, BTreeSet<SharedName>>,
+    by_content: Contents,
+    /// Folders with nothing in them.
+    folders: BTreeSet<SharedName>,
+    /// Of all files.
+    bytes: u64,
 }
 
 impl Index {
     /// Adds a file, in place of what had its name.
     pub fn insert(&mut self, shared: Shared) {
         self.remove(&shared.name);
-        let names = self.by_content.entry(shared.manifest.file()).or_default();
-        names.insert(shared.name.clone());
-        self.by_name.insert(shared.name.clone(), Arc::new(shared));
+        self.bytes = self.bytes.saturating_add(shared.stamp.size);
+        if !self.folders.is_empty() {
+            self.fill(&shared.name);
+        }
+        let shared = Arc::new(shared);
+        self.by_content.insert(Arc::clone(&shared));
+        self.by_name.insert(shared.name.clone(), shared);
     }
 
     /// Removes a file; whether it was there.
     pub fn remove(&mut self, name: &SharedName) -> bool {
         let Some(shared) = self.by_name.remove(name) else { return false };
-        let file = shared.manifest.file();
-        if let Some(names) = self.by_content.get_mut(&file) {
-            names.remove(name);
-            if names.is_empty() {
-                self.by_content.remove(&file);
-            }
-        }
+        self.bytes = self.bytes.saturating_sub(shared.stamp.size);
+        self.by_content.remove(&shared);
         true
     }
 
+    /// No folder on the way to a file is empty.
+    fn fill(&mut self, file: &SharedName) {
+        let name = file.as_str();
+        let ends = name.match_indices('/').map(|(end, _)| end).chain([name.len()]);
+        for folder in ends.filter_map(|end| name.get(..end)) {
+            self.folders.remove(folder);
+        }
+    }
+
+    /// Notes whether a file may be executed, if it is known.
+    pub fn set_executable(&mut self, name: &SharedName, executable: bool) {
+        if let Some(shared) = self.by_name.get_mut(name) {
+            *shared = Arc::new(Shared { executable, ..Shared::clone(shared) });
+            self.by_content.insert(Arc::clone(shared));
+        }
+    }
+
+    /// Notes which folders are empty, but for those in which there is a file by
+    /// now; whether that is something new.
+    pub fn set_folders(&mut self, empty: Vec<SharedName>) -> bool {
+        let folders =
+            empty.into_iter().filter(|folder| !is_filled(&self.by_name, folder)).collect();
+        let is_new = self.folders != folders;
+        self.folders = folders;
+        is_new
+    }
+
+    /// The empty folders, in order of their names.
+    pub fn folders(&self) -> impl Iterator<Item = &SharedName> {
+        self.folders.iter()
+    }
+
     /// A file with this content, if there is one.
-    pub fn find(&self, file: &FileId) -> Option<&Shared> {
-        let name = self.by_content.get(file)?.first()?;
-        self.get(name)
+    pub fn find(&self, file: &FileId) -> Option<&Arc<Shared>> {
+        self.by_content.get(file).next()
     }
 
     /// The file with this name.
-    pub fn get(&self, name: &SharedName) -> Option<&Shared> {
-        self.by_name.get(name).map(Arc::as_ref)
+    pub fn get(&self, name: &SharedName) -> Option<&Arc<Shared>> {
+        self.by_name.get(name)
+    }
+
+    /// The first `limit` files and empty folders of `spans` behind a name, in
+    /// order of their names. Takes time in proportion to `limit`.
+    pub fn slice(&self, spans: &[Span], after: Option<&str>, limit: usize) -> Vec<Item> {
+        let mut items = Vec::new();
+        for bounds in spans.iter().filter_map(|span| span.behind(after)) {
+            let mut files = self.by_name.range::<str, _>(bounds).peekable();
+            let mut folders = self.folders.range::<str, _>(bounds).peekable();
+            while items.len() < limit {
+                let folder =
+                    folders.next_if(|folder| files.peek().is_none_or(|(file, _)| folder < file));
+                let item = match folder {
+                    Some(folder) => Some(Item::Folder(folder.clone())),
+                    None => files.next().map(|(_, file)| Item::File(Arc::clone(file))),
+                };
+                let Some(item) = item else { break };
+                items.push(item);
+            }
+        }
+        items
     }
 
     /// All files, in order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = &Shared> {
-        self.by_name.values().map(Arc::as_ref)
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.by_name.values()
     }
 
     /// Number of files and of their bytes.
     pub fn totals(&self) -> (usize, u64) {
-        let bytes = self.iter().map(|shared| shared.stamp.size).sum();
-        (self.by_name.len(), bytes)
+        (self.by_name.len(), self.bytes)
     }
 
     /// The files that may match, in order of their names. Cheap; whether they do
@@ -82,26 +170,37 @@ impl Index {
     pub fn candidates(&self, matcher: &Matcher) -> Vec<Arc<Shared>> {
         match matcher {
             Matcher::Exact(name) => self.by_name.get(name).cloned().into_iter().collect(),
-            Matcher::Content(file) => {
-                let names = self.by_content.get(file).into_iter().flatten();
-                names.filter_map(|name| self.by_name.get(name).cloned()).collect()
-            }
+            Matcher::Content(file) => self.by_content.get(file).cloned().collect(),
             Matcher::Part(_) | Matcher::Glob(_) => self.by_name.values().cloned().collect(),
         }
     }
 
-    /// What a look at the disk asks for: names to forget, and files to hash.
-    /// Both in order of their names.
-    pub fn compare(&self, on_disk: &[Listed]) -> (Vec<SharedName>, Vec<Listed>) {
-        let there: HashMap<&SharedName, &Stamp> =
-            on_disk.iter().map(|listed| (&listed.name, &listed.stamp)).collect();
-        // A changed file is forgotten at once: what others were told of it is
-        // no longer true, even before the new content is hashed.
-        let forget = self.iter().filter(|known| there.get(&known.name) != Some(&&known.stamp));
-        let hash = on_disk.iter().filter(|listed| {
-            self.get(&listed.name).map(|known| &known.stamp) != Some(&listed.stamp)
-        });
-        (forget.map(|known| known.name.clone()).collect(), hash.cloned().collect())
+    /// What a look at the disk asks for; it lists the files in order of their
+    /// names.
+    pub fn compare(&self, on_disk: &[Listed]) -> Differences {
+        let mut differences = Differences::default();
+        let mut known = self.by_name.values().peekable();
+        for listed in on_disk {
+            while let Some(gone) = known.next_if(|known| known.name < listed.name) {
+                differences.forget.push(gone.name.clone());
+            }
+            match known.next_if(|known| known.name == listed.name) {
+                Some(same) if same.stamp == listed.stamp => {
+                    if same.executable != listed.executable {
+                        differences.modes.push((same.name.clone(), listed.executable));
+                    }
+                }
+                // A changed file is forgotten at once: what others were told of
+                // it is no longer true, even before the new content is hashed.
+                Some(changed) => {
+                    differences.forget.push(changed.name.clone());
+                    differences.hash.push(listed.clone());
+                }
+                None => differences.hash.push(listed.clone()),
+            }
+        }
+        differences.forget.extend(known.map(|gone| gone.name.clone()));
+        differences
     }
 }
 
@@ -150,12 +249,13 @@ mod tests {
         Shared {
             name: name.parse().unwrap(),
             stamp: Stamp { size, mtime_ns, inode: 1 },
+            executable: false,
             manifest: Arc::new(builder.finish().unwrap()),
         }
     }
 
     fn listed(shared: &Shared) -> Listed {
-        Listed { name: shared.name.clone(), stamp: shared.stamp }
+        Listed { name: shared.name.clone(), stamp: shared.stamp, executable: shared.executable }
     }
 
     #[test]
@@ -183,9 +283,30 @@ mod tests {
         }
         let touched = shared("changed", "C", 2);
         let new = shared("new", "n", 1);
-        let (forget, hash) = index.compare(&[listed(&touched), listed(&kept), listed(&new)]);
-        assert_eq!(forget, [changed.name, gone.name]);
-        assert_eq!(hash, [listed(&touched), listed(&new)]);
+        let tool = Listed { executable: true, ..listed(&kept) };
+        let differences = index.compare(&[listed(&touched), tool, listed(&new)]);
+        assert_eq!(differences.forget, [changed.name, gone.name]);
+        assert_eq!(differences.hash, [listed(&touched), listed(&new)]);
+        assert_eq!(differences.modes, [(kept.name.clone(), true)]);
+        index.set_executable(&kept.name, true);
+        assert!(index.get(&kept.name).unwrap().executable);
+        assert!(index.find(&FileId::of(b"k")).unwrap().executable);
+    }
+
+    #[test]
+    fn a_folder_with_a_file_in_it_is_not_empty() {
+        let names = |names: &[&str]| -> Vec<SharedName> {
+            names.iter().map(|name| name.parse().unwrap()).collect()
+        };
+        let mut index = Index::default();
+        index.insert(shared("full/x", "x", 1));
+        index.insert(shared("file", "x", 1));
+        // As they were seen before the files came.
+        assert!(index.set_folders(names(&["a", "a b", "a/b", "file", "full"])));
+        assert!(!index.set_folders(names(&["a", "a b", "a/b"])));
+        assert_eq!(index.folders().cloned().collect::<Vec<_>>(), names(&["a", "a b", "a/b"]));
+        index.insert(shared("a/b/c", "x", 1));
+        assert_eq!(index.folders().cloned().collect::<Vec<_>>(), names(&["a b"]));
     }
 
     #[test]
@@ -203,19 +324,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_and_contents_agree(events in proptest::collection::vec((any::<bool>(), 0..5u8, 0..3u8), 0..40)) {
+        fn names_and_contents_agree(events in proptest::collection::vec((0..3u8, 0..5u8, 0..3u8), 0..40)) {
             let mut index = Index::default();
-            for (insert, name, content) in events {
+            for (what, name, content) in events {
                 let shared = shared(&format!("n{name}"), &format!("c{content}"), 0);
-                if insert { index.insert(shared); } else { index.remove(&shared.name); }
-                let by_content: usize = index.by_content.values().map(BTreeSet::len).sum();
-                prop_assert_eq!(by_content, index.by_name.len());
-                for (file, names) in &index.by_content {
-                    prop_assert!(!names.is_empty());
-                    for name in names {
-                        prop_assert_eq!(index.by_name[name].manifest.file(), *file);
+                match what {
+                    0 => index.insert(shared),
+                    1 => index.set_executable(&shared.name, content == 0),
+                    _ => { index.remove(&shared.name); }
+                }
+                let mut names = Vec::new();
+                for (file, files) in index.by_content.iter() {
+                    prop_assert!(!files.is_empty());
+                    for shared in files {
+                        prop_assert_eq!(shared.manifest.file(), *file);
+                        prop_assert!(Arc::ptr_eq(shared, &index.by_name[&shared.name]));
+                        names.push(&shared.name);
                     }
                 }
+                names.sort();
+                prop_assert!(names.into_iter().eq(index.by_name.keys()));
+                let bytes: u64 = index.iter().map(|shared| shared.stamp.size).sum();
+                prop_assert_eq!(index.totals(), (index.by_name.len(), bytes));
             }
         }
     }

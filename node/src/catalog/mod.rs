@@ -1,14 +1,19 @@
 //! Who has what: this node's own files, and those of the others.
 //!
-//! [`index`] and [`pattern`] decide without I/O; `scan` feeds the index from
+//! [`index`], [`pattern`] and [`tree`] decide without I/O; `scan` feeds the index from
 //! the disk, [`serve`] answers others from it, [`ask`] asks the others.
 
 pub mod found;
 
-pub mod index;
 pub mod pattern;
+pub mod tree;
+
+mod contents;
+pub mod index;
+mod merge;
 
 mod hash;
+pub mod holding;
 mod store;
 
 mod own;
@@ -16,6 +21,8 @@ mod own;
 pub mod ask;
 mod scan;
 pub mod serve;
+mod watch;
 
+pub use merge::MOST_OWNERS;
 pub use own::Catalog;
 pub use scan::keep_up;

@@ -8,94 +8,101 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use shoal_common::name::SharedName;
 use shoal_common::task::Tasks;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, info_span, warn};
+use tracing::{debug, info, info_span};
 
-use super::hash::{HashError, hash};
+use super::hash::{HashError, Hashed, Progress, SETTLE, Teller, Work};
+use super::index::Shared;
 use super::own::Catalog;
+use super::watch::Watch;
 use crate::notice::Notices;
-use crate::volume::{Listed, Listing, Stamp};
+use crate::traffic::Gauge;
+use crate::volume::Listed;
 
 /// Time without a look at the folder, even if nothing is heard of it.
 const RESCAN: Duration = Duration::from_secs(10);
 
-/// How long a file must have been left alone before it is hashed. Longer than
-/// the granularity of time stamps (4 ms on most systems), so that a change
-/// after the hash always shows in the stamp.
-const SETTLE: Duration = Duration::from_millis(200);
-
 /// Least time between two looks, and least multiple of the time that the last
 /// one took: a busy folder costs at most a fifth of a core, however large.
-const LEAST_PAUSE: (Duration, u32) = (Duration::from_millis(100), 4);
+const PAUSE: (Duration, u32) = (Duration::from_millis(100), 4);
 
-/// How often the index is written while it changes.
-const SAVE: Duration = Duration::from_secs(5);
+/// The same while this node itself is what makes the folder busy, or transfers
+/// need the cores: events mostly say what is known, and a look costs at most a
+/// twentieth of a core.
+const BUSY_PAUSE: (Duration, u32) = (Duration::from_secs(1), 19);
 
-/// A file that takes longer to hash than this at a few GB/s is announced.
-const LARGE: u64 = 4 * shoal_common::limits::GIB;
+/// How often the index is written while it changes, and least multiple of the
+/// time that the last time took: it is written whole, and that takes at most a
+/// thirtieth of the time.
+const SAVE: (Duration, u32) = (Duration::from_secs(5), 29);
+
+/// Files that come or go together are logged one by one up to so many.
+const LOGGED: usize = 8;
 
 /// Loads what was known and keeps `catalog` up with its folder until the tasks
 /// are cancelled.
 pub fn keep_up(catalog: Catalog, notices: Notices, tasks: &Tasks) {
-    let watch = watch(&catalog);
+    let watch = Watch::new(catalog.wanted(), tasks);
+    let gauge = Gauge::new(catalog.traffic().total(), Instant::now());
     let stop = tasks.cancelled().clone();
     let scan = Scan {
         catalog,
         notices,
         watch,
         stop,
-        saved: Instant::now(),
-        walked: Duration::ZERO,
+        saved: (Instant::now(), Duration::ZERO),
+        gauge,
+        added: 0,
         loaded: false,
         complete: false,
         reported: HashSet::new(),
+        hashing: None,
     };
     let blocking = tasks.clone();
     tasks.spawn(info_span!("scan"), scan.run(blocking));
 }
 
-/// Watches nothing yet; folders are added as they are seen.
-fn watch(catalog: &Catalog) -> Option<RecommendedWatcher> {
-    let wanted = catalog.wanted();
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading is no change, and this program reads all the time.
-        let matters = event.map_or(true, |event| match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
-            EventKind::Access(_) => false,
-            _ => true,
-        });
-        if matters {
-            wanted.notify_one();
-        }
-    });
-    watcher
-        .inspect_err(|error| {
-            warn!("no events from the file system, looking every {} s: {error}", RESCAN.as_secs());
-        })
-        .ok()
-}
-
 struct Scan {
     catalog: Catalog,
     notices: Notices,
-    watch: Option<RecommendedWatcher>,
+    watch: Option<Watch>,
     stop: CancellationToken,
-    saved: Instant,
-    /// How long the last walk through the folder took.
-    walked: Duration,
+    /// When the index was last written, and how long that took.
+    saved: (Instant, Duration),
+    /// Whether transfers are busy.
+    gauge: Gauge,
+    /// How often others had added files at the last look.
+    added: u64,
     /// Whether what was known the last time is known again.
     loaded: bool,
     /// Whether everything that was there at the start is known.
     complete: bool,
     /// Files whose trouble has been told.
     reported: HashSet<String>,
+    /// How far it is, while there is something to hash.
+    hashing: Option<Hashing>,
+}
+
+/// One run of hashing, over as many looks as it takes.
+struct Hashing {
+    progress: Arc<Progress>,
+    teller: Teller,
+}
+
+/// When the folder is looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// When there is a reason, or [`RESCAN`] later.
+    WhenWanted,
+    /// Soon: files are changing.
+    Soon,
+    /// At once: files are left to be hashed.
+    Now,
 }
 
 impl Scan {
@@ -108,24 +115,70 @@ impl Scan {
             let lent = Arc::clone(&scan);
             let look = move || {
                 let mut scan = lent.lock().unwrap_or_else(PoisonError::into_inner);
-                (scan.look(), scan.walked)
+                let (next, walked) = scan.look();
+                (next, scan.pause(walked))
             };
-            let Ok((settled, walked)) = blocking.spawn_blocking(look).await else { return };
-            let pause = LEAST_PAUSE.0.max(walked * LEAST_PAUSE.1);
-            sleep(if settled { pause } else { pause.max(SETTLE) }).await;
-            if settled {
-                timeout(RESCAN, wanted.notified()).await.ok();
+            let Ok((next, pause)) = blocking.spawn_blocking(look).await else { return };
+            match next {
+                Next::Now => {}
+                Next::Soon => sleep(pause.max(SETTLE)).await,
+                Next::WhenWanted => {
+                    sleep(pause).await;
+                    timeout(RESCAN, wanted.notified()).await.ok();
+                }
             }
         }
     }
 
-    /// One look at the folder. Whether nothing is left to be looked at again
-    /// soon.
-    fn look(&mut self) -> bool {
+    /// How long to wait before the next look, after one in which it took so long
+    /// to walk through the folder.
+    fn pause(&mut self, walked: Duration) -> Duration {
+        let added = self.catalog.added();
+        let is_own = std::mem::replace(&mut self.added, added) != added;
+        let is_busy = self.gauge.is_busy(self.catalog.traffic().total(), Instant::now());
+        let (least, times) = if is_own || is_busy { BUSY_PAUSE } else { PAUSE };
+        least.max(walked * times)
+    }
+
+    /// One look at the folder: when the next one is due, and how long it took to
+    /// walk through the folder.
+    fn look(&mut self) -> (Next, Duration) {
         if !std::mem::replace(&mut self.loaded, true) {
             self.catalog.load();
         }
+        self.check_place();
         let start = Instant::now();
+        let listing = match self.catalog.volume().list() {
+            Ok(listing) => listing,
+            Err(error) => {
+                self.report(String::new(), format!("cannot read the shared folder: {error}"));
+                return (Next::WhenWanted, start.elapsed());
+            }
+        };
+        self.reported.remove("");
+        if let Some(watch) = &mut self.watch {
+            watch.follow(self.catalog.volume().path(), &listing.folders);
+        }
+        let walked = start.elapsed();
+        let differences = self.catalog.compare(&listing);
+        self.forget(differences.forget);
+        let next = self.learn(differences.hash);
+        let unshared = listing.unshared.into_iter();
+        for (path, reason) in unshared.filter(|(_, reason)| !reason.is_empty()) {
+            let line = format!("`{path}` is not shared: {reason}");
+            self.report(path, line);
+        }
+        if next == Next::WhenWanted && !std::mem::replace(&mut self.complete, true) {
+            self.catalog.complete();
+            let (files, bytes) = self.catalog.totals();
+            info!(files, bytes, "everything in the folder is known");
+            self.save();
+        }
+        self.keep();
+        (next, walked)
+    }
+
+    fn check_place(&mut self) {
         if !self.catalog.volume().is_in_place() {
             let path = self.catalog.volume().path().display();
             let line = format!(
@@ -133,101 +186,128 @@ impl Scan {
             );
             self.report("/".to_owned(), line);
         }
-        let listing = match self.catalog.volume().list() {
-            Ok(listing) => {
-                self.reported.remove("");
-                listing
-            }
-            Err(error) => {
-                self.report(String::new(), format!("cannot read the shared folder: {error}"));
-                return true;
-            }
-        };
-        self.follow(&listing);
-        self.walked = start.elapsed();
-        let (forget, to_hash) = self.catalog.index().compare(&listing.files);
-        forget.iter().for_each(|name| self.forget(name));
-        let mut settled = true;
-        for listed in to_hash {
-            settled &= self.learn(&listed);
-            self.keep(SAVE);
-        }
-        for (path, reason) in listing.unshared.into_iter().filter(|(_, reason)| !reason.is_empty())
-        {
-            let line = format!("`{path}` is not shared: {reason}");
-            self.report(path, line);
-        }
-        if settled && !std::mem::replace(&mut self.complete, true) {
-            self.catalog.complete();
-            let (files, bytes) = self.catalog.totals();
-            info!(files, bytes, "everything in the folder is known");
-            self.keep(Duration::ZERO);
-        }
-        self.keep(SAVE);
-        settled
     }
 
     /// Writes the index if that was not done for a while.
-    fn keep(&mut self, at_least: Duration) {
-        if self.saved.elapsed() >= at_least {
-            self.saved = Instant::now();
-            self.catalog.save();
+    fn keep(&mut self) {
+        let (when, took) = self.saved;
+        if when.elapsed() >= SAVE.0.max(took * SAVE.1) {
+            self.save();
         }
     }
 
-    /// Forgets a file that is not what it was. It may have come, whole and
-    /// known, after the folder was listed: then it stays.
-    fn forget(&self, name: &SharedName) {
-        let now = self.catalog.volume().open_shared(name).and_then(|file| Stamp::of(&file));
+    fn save(&mut self) {
+        let start = Instant::now();
+        self.catalog.save();
+        self.saved = (Instant::now(), start.elapsed());
+    }
+
+    /// Forgets files that are not what they were.
+    fn forget(&self, names: Vec<SharedName>) {
+        let gone: Vec<_> = names.into_iter().filter(|name| self.is_gone(name)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        log(&gone, |name| format!("`{name}` changed or went"), "changed or went");
+        self.catalog.forget(&gone);
+    }
+
+    /// Whether a file that was not seen as it is known is so no longer. It may
+    /// have come, whole and known, after the folder was listed.
+    fn is_gone(&self, name: &SharedName) -> bool {
+        let now = self.catalog.volume().open_stamped(name).map(|(_, stamp)| stamp);
         let known = self.catalog.index().get(name).map(|known| known.stamp);
-        let is_gone = match now {
+        match now {
             Ok(now) => Some(now) != known,
             // Any other error is about the moment, not about the file: too many
             // open descriptors, a disk that stutters.
             Err(error) => {
                 matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
             }
+        }
+    }
+
+    /// Hashes files and adds them.
+    fn learn(&mut self, files: Vec<Listed>) -> Next {
+        if files.is_empty() {
+            self.learned();
+            return Next::WhenWanted;
+        }
+        let new = || Hashing { progress: Arc::default(), teller: Teller::new(Instant::now()) };
+        let progress = Arc::clone(&self.hashing.get_or_insert_with(new).progress);
+        progress.expect(&files);
+        let (catalog, stop) = (self.catalog.clone(), self.stop.clone());
+        let is_known = |file: &Listed| {
+            catalog.index().get(&file.name).is_some_and(|known| known.stamp == file.stamp)
         };
-        if is_gone {
-            info!("`{name}` changed or went");
-            self.catalog.forget(name);
-        }
-    }
-
-    /// Hears of changes in all folders that are there now. Folders that went
-    /// are no longer watched by themselves.
-    fn follow(&mut self, listing: &Listing) {
-        let Some(watch) = &mut self.watch else { return };
-        let root = self.catalog.volume().path().to_owned();
-        let folders = listing.folders.iter().map(|folder| root.join(folder));
-        for folder in std::iter::once(root.clone()).chain(folders) {
-            if let Err(error) = watch.watch(&folder, RecursiveMode::NonRecursive) {
-                debug!("cannot watch `{}`: {error}", folder.display());
+        let (volume, traffic) = (catalog.volume(), catalog.traffic());
+        let work = Work::new(volume, traffic, &progress, &is_known, &stop);
+        let mut settled = true;
+        let all_begun = work.hash(files, |hashed| {
+            progress.done(hashed.len());
+            settled &= self.take(hashed);
+            self.tell(&progress);
+            self.keep();
+        });
+        match all_begun {
+            Ok(false) => Next::Now,
+            Ok(true) if settled => {
+                self.learned();
+                Next::WhenWanted
             }
-        }
-    }
-
-    /// Hashes a file and adds it; false if that must be tried again soon.
-    fn learn(&mut self, listed: &Listed) -> bool {
-        if is_fresh(listed.stamp.mtime_ns) {
-            return false;
-        }
-        if listed.stamp.size >= LARGE {
-            self.notices.say(format_args!("hashing `{}`", listed.name));
-        }
-        match hash(self.catalog.volume(), listed, &self.stop) {
-            Ok(manifest) => {
-                info!(id = %manifest.file(), size = listed.stamp.size, "`{}` is shared", listed.name);
-                self.catalog.add(listed.name.clone(), listed.stamp, manifest.into());
-                self.reported.remove(listed.name.as_str());
-                true
-            }
-            Err(HashError::Changing) => false,
-            Err(HashError::Stopped) => true,
+            Ok(true) => Next::Soon,
             Err(error) => {
-                let name: &SharedName = &listed.name;
-                self.report(name.as_str().to_owned(), format!("`{name}` is not shared: {error}"));
-                true
+                self.report("/hash".to_owned(), format!("cannot start a thread to hash: {error}"));
+                Next::Soon
+            }
+        }
+    }
+
+    /// Adds what was hashed; false if some must be tried again soon.
+    fn take(&mut self, hashed: Vec<Hashed>) -> bool {
+        let mut settled = true;
+        let mut known = Vec::with_capacity(hashed.len());
+        for (Listed { name, stamp, executable }, manifest) in hashed {
+            match manifest {
+                Ok(manifest) => {
+                    self.reported.remove(name.as_str());
+                    known.push(Shared { name, stamp, executable, manifest: manifest.into() });
+                }
+                Err(HashError::Changing) => settled = false,
+                Err(HashError::Known | HashError::Stopped) => {}
+                Err(error) => {
+                    let line = format!("`{name}` is not shared: {error}");
+                    self.report(name.as_str().to_owned(), line);
+                }
+            }
+        }
+        if !known.is_empty() {
+            let line = |shared: &Shared| {
+                let Shared { name, manifest, .. } = shared;
+                format!("`{name}` is shared: {}, {} bytes", manifest.file(), shared.stamp.size)
+            };
+            log(&known, line, "are shared");
+            self.catalog.learn(known);
+        }
+        settled
+    }
+
+    /// Tells how far hashing is.
+    fn tell(&mut self, progress: &Progress) {
+        let Some(hashing) = &mut self.hashing else { return };
+        let (shown, line) = hashing.teller.look(progress, Instant::now());
+        self.catalog.set_indexing(shown);
+        if let Some(line) = line {
+            self.notices.say(line);
+        }
+    }
+
+    /// Nothing is left to hash.
+    fn learned(&mut self) {
+        if let Some(Hashing { progress, teller }) = self.hashing.take() {
+            self.catalog.set_indexing(None);
+            if let Some(line) = teller.end(&progress, Instant::now()) {
+                self.notices.say(line);
             }
         }
     }
@@ -239,10 +319,16 @@ impl Scan {
     }
 }
 
-/// Whether the file was written within the last moment. A time in the future
-/// does not count: such a clock would never let it settle.
-fn is_fresh(mtime_ns: i64) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    let age = i128::try_from(now).unwrap_or(i128::MAX) - i128::from(mtime_ns);
-    (0..i128::try_from(SETTLE.as_nanos()).unwrap_or(0)).contains(&age)
+/// Logs what happened to files: to each, or, to many at once, how many.
+fn log<T>(files: &[T], line: impl Fn(&T) -> String, what: &str) {
+    for file in files {
+        if files.len() <= LOGGED {
+            info!("{}", line(file));
+        } else {
+            debug!("{}", line(file));
+        }
+    }
+    if files.len() > LOGGED {
+        info!("{} files {what}", files.len());
+    }
 }

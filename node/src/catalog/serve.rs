@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tracing::debug;
 
 use super::own::Catalog;
+use super::pattern::PatternError;
 
 /// Answers one guest until it hangs up or falls silent.
 ///
@@ -29,21 +30,19 @@ pub async fn answer(mut guest: Guest, catalog: Catalog) -> Result<(), Connection
     }
 }
 
-/// Most patterns that are compared with all names at the same time: enough for
+/// Most patterns and pages that are worked on at the same time: enough for
 /// all cores of usual machines, and others keep a share of them.
 const MAX_LOOKUPS: usize = 4;
 
 static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 
-/// A pattern is compared with every name, which takes its time: on a thread
-/// where nobody else waits.
+/// A pattern is compared with every name, and a page has thousands of them. That
+/// takes its time: on a thread where nobody else waits.
 async fn looked_up(catalog: &Catalog, request: SearchRequest) -> SearchReply {
-    let pattern = match &request {
-        SearchRequest::Search { pattern } => pattern,
-        SearchRequest::List { .. } | SearchRequest::Unknown => return reply(catalog, request),
-    };
-    if matches!(pattern, Pattern::Exact(_) | Pattern::Content(_)) {
-        return reply(catalog, request);
+    match &request {
+        SearchRequest::Search { pattern: Pattern::Exact(_) | Pattern::Content(_) }
+        | SearchRequest::Unknown => return reply(catalog, request),
+        SearchRequest::Search { .. } | SearchRequest::List { .. } => {}
     }
     let _turn = LOOKUPS.acquire().await;
     let catalog = catalog.clone();
@@ -55,13 +54,17 @@ fn reply(catalog: &Catalog, request: SearchRequest) -> SearchReply {
     match request {
         SearchRequest::Search { pattern } => match catalog.search(&pattern) {
             Ok((matches, more)) => SearchReply::Matches { matches, more },
-            Err(error) => {
-                debug!("refused: {error}");
-                SearchReply::Refused { refusal: Refusal::NotAllowed }
-            }
+            Err(error) => refused(&error),
         },
-        SearchRequest::List { .. } | SearchRequest::Unknown => {
-            SearchReply::Refused { refusal: Refusal::Unsupported }
-        }
+        SearchRequest::List { tree, after } => match catalog.page(&tree, after.as_ref()) {
+            Ok((entries, more)) => SearchReply::Entries { entries, more },
+            Err(error) => refused(&error),
+        },
+        SearchRequest::Unknown => SearchReply::Refused { refusal: Refusal::Unsupported },
     }
+}
+
+fn refused(error: &PatternError) -> SearchReply {
+    debug!("refused: {error}");
+    SearchReply::Refused { refusal: Refusal::NotAllowed }
 }

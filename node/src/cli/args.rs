@@ -4,14 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use shoal_common::ident::NodeName;
-use shoal_common::limits::GRACE;
+use shoal_common::limits::{GRACE, MAX_DOWNLOADS, MAX_UPLOADS};
 use shoal_common::logs::LogFormat;
 use shoal_common::protocol::greeting::DEFAULT_NETWORK;
 
-use crate::config::{Config, DEFAULT_FILES, DEFAULT_LOGS, DEFAULT_TRACKER};
-use crate::terminal::command::From;
+use crate::amount::{Limit, RequestSize};
+use crate::config::{Config, DEFAULT_FILES, DEFAULT_LOGS, DEFAULT_TRACKER, Io, Limits};
+use crate::terminal::command::{DownloadArgs, From};
+use crate::transfer::job::Order;
 
 /// Longest time to wait for running transfers, in seconds: a day.
 const MAX_GRACE: u64 = 24 * 60 * 60;
@@ -83,6 +86,40 @@ pub struct FilesArg {
     pub files: PathBuf,
 }
 
+/// How fast transfers may be.
+#[derive(Debug, Clone, Args)]
+pub struct TransferArgs {
+    /// Most bytes a second that leave, of all uploads together: `50MB`,
+    /// `1.5MiB`, `off`.
+    #[arg(
+        long,
+        env = "SHOAL_UP",
+        value_name = "RATE",
+        default_value = "off",
+        hide_default_value = true
+    )]
+    pub up: Limit,
+    /// Most bytes a second that arrive, of all downloads together.
+    #[arg(
+        long,
+        env = "SHOAL_DOWN",
+        value_name = "RATE",
+        default_value = "off",
+        hide_default_value = true
+    )]
+    pub down: Limit,
+    /// How many bytes one request asks for: 64KiB to 16MiB.
+    #[arg(long, env = "SHOAL_CHUNK_SIZE", value_name = "SIZE", default_value_t)]
+    pub chunk_size: RequestSize,
+}
+
+impl TransferArgs {
+    fn limits(&self) -> Limits {
+        let Self { up, down, chunk_size } = *self;
+        Limits { up, down, chunk_size, ..Limits::default() }
+    }
+}
+
 /// How a node runs.
 #[derive(Debug, Clone, Args)]
 pub struct NodeArgs {
@@ -111,6 +148,25 @@ pub struct NodeArgs {
     #[arg(long, env = "SHOAL_GRACE", value_name = "SECONDS", default_value_t = GRACE.as_secs(),
           value_parser = clap::value_parser!(u64).range(0..=MAX_GRACE))]
     pub grace: u64,
+    /// How fast transfers may be.
+    #[command(flatten)]
+    pub transfers: TransferArgs,
+    /// Most uploads at once; beyond it peers are told to come again.
+    #[arg(long, env = "SHOAL_MAX_UPLOADS", value_name = "N", default_value_t = MAX_UPLOADS,
+          value_parser = number_up_to(MAX_UPLOADS))]
+    pub max_uploads: usize,
+    /// Most downloads that run at once; the others are queued.
+    #[arg(long, env = "SHOAL_MAX_DOWNLOADS", value_name = "N", default_value_t = MAX_DOWNLOADS,
+          value_parser = number_up_to(MAX_DOWNLOADS))]
+    pub max_downloads: usize,
+    /// How bytes leave a shared file: `mmap` is faster within a machine, `sendfile`
+    /// takes less of the owner's processor.
+    #[arg(long, env = "SHOAL_IO", value_name = "HOW", default_value_t = Io::default())]
+    pub io: Io,
+}
+
+fn number_up_to(most: usize) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most as u64)
 }
 
 impl NodeArgs {
@@ -122,6 +178,12 @@ impl NodeArgs {
             files: self.files.files.clone(),
             name: self.name.clone(),
             grace: Duration::from_secs(self.grace),
+            limits: Limits {
+                max_uploads: self.max_uploads,
+                max_downloads: self.max_downloads,
+                ..self.transfers.limits()
+            },
+            io: self.io,
             ..self.network.config()
         }
     }
@@ -154,8 +216,15 @@ pub enum Task {
     /// Opens a terminal on the running node of a folder; leaving it leaves the
     /// node running.
     Attach,
-    /// Joins the network, fetches a file, and leaves.
+    /// Joins the network, fetches a file, a folder (`NAME/`) or what matches a
+    /// glob, and leaves.
     Get(GetArgs),
+    /// Joins the network, prints a file to standard output while it arrives, and
+    /// leaves.
+    ///
+    /// The bytes come in order, each verified before it is printed, and no
+    /// faster than they are read. Nothing is kept on the disk.
+    Cat(CatArgs),
     /// Tells by its exit code whether the node of a folder runs and answers
     /// (0) or not (1).
     Health,
@@ -185,9 +254,9 @@ pub struct CtlArgs {
     pub words: Vec<String>,
 }
 
-/// What to fetch without a running node.
-#[derive(Debug, Args)]
-pub struct GetArgs {
+/// Which file, and from whom.
+#[derive(Debug, Clone, Args)]
+pub struct ChoiceArgs {
     /// The name of the file at its owners.
     #[arg(value_name = "NAME")]
     pub name: String,
@@ -202,6 +271,33 @@ pub struct GetArgs {
     /// The first digits of its id, where several contents have the name.
     #[arg(long, value_name = "PREFIX")]
     pub id: Option<String>,
+}
+
+impl ChoiceArgs {
+    /// The same for a running node.
+    pub fn download(&self, order: Order) -> DownloadArgs {
+        DownloadArgs {
+            name: self.name.clone(),
+            from: Some(self.from.clone()),
+            id: self.id.as_deref().map(str::to_lowercase),
+            order,
+            detach: false,
+        }
+    }
+}
+
+/// What to fetch without a running node.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// What.
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// In which order the bytes come: `any`, or `sequential` from front to back.
+    #[arg(long, value_name = "ORDER", default_value = "any")]
+    pub order: Order,
+    /// How fast.
+    #[command(flatten)]
+    pub transfers: TransferArgs,
     /// Where to put it.
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub output: PathBuf,
@@ -212,6 +308,43 @@ pub struct GetArgs {
     /// The network.
     #[command(flatten)]
     pub network: NetworkArgs,
+}
+
+impl GetArgs {
+    /// What the node is told.
+    pub fn config(&self) -> Config {
+        let limits = self.transfers.limits();
+        Config { files: self.output.clone(), limits, ..self.network.config() }
+    }
+}
+
+/// What to print.
+#[derive(Debug, Args)]
+pub struct CatArgs {
+    /// What.
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// Prints also where standard output is a terminal.
+    #[arg(short, long)]
+    pub force: bool,
+    /// How fast.
+    #[command(flatten)]
+    pub transfers: TransferArgs,
+    /// Understood as everywhere, but of no use here: it shares nothing.
+    #[arg(id = "files", long = "files", env = "SHOAL_FILES", value_name = "DIR",
+          default_value = DEFAULT_FILES, hide = true)]
+    pub unused: PathBuf,
+    /// The network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+impl CatArgs {
+    /// What the node is told, whose folder is `files`.
+    pub fn config(&self, files: PathBuf) -> Config {
+        let limits = self.transfers.limits();
+        Config { files, limits, ..self.network.config() }
+    }
 }
 
 /// A file to make.

@@ -9,6 +9,7 @@ use crate::cli::args::CtlArgs;
 use crate::control::client::{ControlError, Door};
 use crate::terminal::answer::Answer;
 use crate::terminal::command::{Command, parse_words};
+use crate::terminal::jobs;
 use crate::terminal::json;
 use crate::terminal::news::{News, follow};
 use crate::terminal::plain::complain;
@@ -68,7 +69,11 @@ async fn answer(door: &Door, words: Vec<String>, printer: &Printer) -> Result<An
     match parse_words(words)? {
         Command::Exit => exit(door, printer).await,
         command => {
-            let detach = matches!(&command, Command::Download(args) if args.detach);
+            let detach = match &command {
+                Command::Download(args) => args.detach,
+                Command::Retry { detach, .. } => *detach,
+                _ => false,
+            };
             match execute(door, command).await? {
                 Answer::Started(job) if !detach => Ok(Answer::Over(end_of(door, &job).await?)),
                 answer => Ok(answer),
@@ -106,7 +111,7 @@ async fn exit(door: &Door, printer: &Printer) -> Result<Answer, Trouble> {
         async move {
             match news {
                 News::Notice(line) => printer.note(line).await,
-                News::Over(job) => printer.note(render::over(&job)).await,
+                News::Over(job) => printer.note(jobs::end(&job).join("\n")).await,
                 News::Progress(_) => {}
             }
         }
@@ -124,6 +129,7 @@ fn exit_of(answer: &Answer) -> Exit {
     match answer {
         Answer::Over(job) => match job.state {
             JobState::Failed => Exit::Failed,
+            JobState::Done if !job.failures.is_empty() => Exit::Failed,
             JobState::Cancelled => Exit::Refused,
             _ => Exit::Done,
         },

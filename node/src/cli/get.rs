@@ -1,37 +1,30 @@
-//! Joins the network, fetches one file, and leaves.
+//! Joins the network, fetches a file or a tree, and leaves.
 
 use std::io;
 use std::time::Duration;
 
 use shoal_common::content::FileId;
-use shoal_common::process::{Exit, StopSignals, raise_descriptor_limit};
+use shoal_common::process::{Exit, raise_descriptor_limit};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
 use crate::app::node::{Node, Sharing};
 use crate::cli::args::GetArgs;
-use crate::config::Config;
+use crate::cli::guest::{LAST_WORDS, clear_progress, join, unless_stopped};
 use crate::control::serve::Service;
+use crate::terminal::jobs;
 use crate::terminal::news::{News, follow};
 use crate::terminal::plain::complain;
 use crate::terminal::printer::{Printer, complain as complain_now};
-use crate::terminal::render;
 use crate::terminal::status;
 use crate::terminal::text::escape;
-use crate::terminal::verbs::{Offered, Trouble};
-use crate::transfer::job::{JobInfo, JobState, Wanted};
+use crate::terminal::verbs::{Trouble, chosen};
+use crate::transfer::job::{JobInfo, JobState, Wanted, What};
 use crate::volume::Volume;
 
-/// How long the tracker may take to take this node in.
-const JOIN_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the last words may take to be written.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Fetches the file.
+/// Fetches it.
 pub(super) async fn run(args: GetArgs) -> Exit {
     raise_descriptor_limit();
-    let config = Config { files: args.output.clone(), ..args.network.config() };
-    let mut node = match Node::start(&config, Sharing::Nothing) {
+    let mut node = match Node::start(&args.config(), Sharing::Nothing) {
         Ok(node) => node,
         Err(error) => {
             complain_now(&error.to_string());
@@ -39,17 +32,8 @@ pub(super) async fn run(args: GetArgs) -> Exit {
         }
     };
     let printer = Printer::new();
-    let outcome = match StopSignals::listen() {
-        Ok(mut signals) => tokio::select! {
-            outcome = fetch(&mut node, &args, &printer) => outcome,
-            _ = signals.next() => Err(Trouble {
-                exit: Exit::Interrupted,
-                message: "interrupted; what has come is kept for the next time".to_owned(),
-                help: Vec::new(),
-            }),
-        },
-        Err(error) => Err(Trouble::refused(format!("cannot listen to signals: {error}"))),
-    };
+    let interrupted = "interrupted; what has come is kept for the next time";
+    let outcome = unless_stopped(fetch(&mut node, &args, &printer), interrupted).await;
     clear_progress(&printer).await;
     // Held until the end, so that nobody else begins to use the folder before
     // it is in order.
@@ -61,8 +45,10 @@ pub(super) async fn run(args: GetArgs) -> Exit {
     drop(volume);
     let exit = match outcome {
         Ok(job) => {
-            printer.line(render::outcome(&job)).await;
-            if job.state == JobState::Done { Exit::Done } else { Exit::Failed }
+            printer.line(jobs::outcome(&job)).await;
+            printer.lines(jobs::failures(&job)).await;
+            let whole = job.state == JobState::Done && job.failures.is_empty();
+            if whole { Exit::Done } else { Exit::Failed }
         }
         Err(trouble) => {
             complain(&printer, &trouble).await;
@@ -73,17 +59,18 @@ pub(super) async fn run(args: GetArgs) -> Exit {
 }
 
 async fn fetch(node: &mut Node, args: &GetArgs, printer: &Printer) -> Result<JobInfo, Trouble> {
-    join(node, args).await?;
+    join(node, &args.network.tracker).await?;
     let tasks = node.tasks();
     let service = Service::new(node.app().clone(), tasks.cancelled().clone(), tasks.clone());
     let door = service.door();
-    let offered = Offered::of(&door, &args.name).await?;
-    let id = args.id.as_deref().map(str::to_lowercase);
-    let wanted = offered.choose(&args.from, id.as_deref())?;
+    let wanted = chosen(&door, &args.choice.download(args.order)).await?;
     // This node shares nothing, so it does not know what the folder holds.
     let (volume, asked) = (node.volume().clone(), wanted.clone());
     if spawn_blocking(move || is_here(&volume, &asked)).await.unwrap_or(false) {
-        return Err(Trouble::refused(format!("you have this file: `{}`", escape(&args.name))));
+        return Err(Trouble::refused(format!(
+            "you have this file: `{}`",
+            escape(&args.choice.name)
+        )));
     }
     let watch = door.watch().await?;
     let job = door.download(wanted).await?;
@@ -98,6 +85,7 @@ async fn fetch(node: &mut Node, args: &GetArgs, printer: &Printer) -> Result<Job
 /// Whether the folder has this very content under this name. What can't be read
 /// is not it.
 fn is_here(volume: &Volume, wanted: &Wanted) -> bool {
+    let What::File(wanted) = &wanted.what else { return false };
     let read = || {
         let file = volume.open_shared(&wanted.name)?;
         if file.metadata()?.len() != wanted.size {
@@ -108,25 +96,6 @@ fn is_here(volume: &Volume, wanted: &Wanted) -> bool {
         Ok::<_, io::Error>(FileId::from_bytes(*hasher.finalize().as_bytes()) == wanted.file)
     };
     read().unwrap_or(false)
-}
-
-async fn join(node: &mut Node, args: &GetArgs) -> Result<(), Trouble> {
-    let failed = |message: String| Trouble { exit: Exit::Failed, message, help: Vec::new() };
-    let tracker = escape(&args.network.tracker);
-    let first = node.first_answer();
-    let refusal = async {
-        match first {
-            Some(first) => first.await.ok().and_then(Result::err),
-            None => None,
-        }
-    };
-    match timeout(JOIN_PATIENCE, refusal).await {
-        Ok(None) => Ok(()),
-        Ok(Some(refusal)) => {
-            Err(failed(format!("the tracker at `{tracker}` refuses this node: {refusal}")))
-        }
-        Err(_) => Err(failed(format!("the tracker at `{tracker}` does not answer"))),
-    }
 }
 
 /// On a terminal: one line that is written over and over.
@@ -143,11 +112,5 @@ async fn show(printer: Printer, news: News) {
             printer.note(line).await;
         }
         _ => {}
-    }
-}
-
-async fn clear_progress(printer: &Printer) {
-    if printer.look_err().width.is_some() {
-        printer.raw_err("\r\x1b[K".to_owned()).await;
     }
 }

@@ -3,8 +3,10 @@
 pub mod args;
 pub mod sample;
 
+mod cat;
 mod ctl;
 mod get;
+mod guest;
 mod node;
 
 use std::ffi::OsString;
@@ -38,6 +40,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
         Some(Task::Sample(args)) => sample(&args),
         Some(Task::Ctl(args)) => block_on(ctl::run(&files, args)),
         Some(Task::Get(args)) => block_on(get::run(args)),
+        Some(Task::Cat(args)) => block_on(cat::run(args)),
         Some(Task::Health) => block_on(health(&files)),
         Some(Task::Attach) => block_on(node::attach(&files)),
         None => block_on(node::run(cli.node)),
@@ -191,6 +194,27 @@ mod tests {
     }
 
     #[test]
+    fn how_fast_transfers_may_be() {
+        let line = "shoal-node --up 50MB --down 1.5MiB --max-uploads 4 --max-downloads 2 \
+                    --chunk-size 64KiB";
+        let limits = cli(&line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .unwrap()
+            .node
+            .config()
+            .limits;
+        assert_eq!((limits.up.0, limits.down.0), (Some(50_000_000), Some(3 << 19)));
+        assert_eq!((limits.max_uploads, limits.max_downloads), (4, 2));
+        assert_eq!(limits.chunk_size.0, 64 << 10);
+        let Some(Task::Get(args)) =
+            cli("shoal-node get a/ --down 1MB --order sequential").unwrap().task
+        else {
+            panic!("no get");
+        };
+        assert_eq!(args.config().limits.down.0, Some(1_000_000));
+        assert_eq!(args.order, crate::transfer::job::Order::Sequential);
+    }
+
+    #[test]
     fn the_help_of_get_tells_what_get_uses() {
         let help = cli("shoal-node get --help").unwrap_err().to_string();
         assert!(help.contains("--output") && !help.contains("--files"), "{help}");
@@ -207,6 +231,15 @@ mod tests {
             "shoal-node --log-format xml",
             "shoal-node sample x",
             "shoal-node get a --from ../x",
+            "shoal-node get a --order fast",
+            "shoal-node get a --down 5",
+            "shoal-node cat",
+            "shoal-node cat a --down fast",
+            "shoal-node --up 5kB",
+            "shoal-node --max-uploads 0",
+            "shoal-node --max-uploads 65",
+            "shoal-node --max-downloads x",
+            "shoal-node --chunk-size 32KiB",
             "shoal-node --tracker foo",
             "shoal-node --tracker foo:99999",
             "shoal-node --tracker foo:0",

@@ -21,7 +21,6 @@ use crate::control::socket::ControlSocket;
 use crate::terminal::printer::{Printer, complain};
 use crate::terminal::text::{self, escape};
 use crate::terminal::{self, Ending, Place};
-use crate::transfer::job::{JobInfo, JobState};
 
 /// How long the last words may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -133,8 +132,7 @@ fn why_refused(config: &Config, refusal: Refusal) -> String {
 /// Says what is still under way when the node is about to leave.
 fn say_what_is_waited_for(app: &App, grace: Duration) {
     // One that waits for an owner may wait for ever.
-    let is_moving = |job: &JobInfo| !job.state.is_over() && job.state != JobState::Waiting;
-    let running = app.jobs().into_iter().filter(is_moving);
+    let running = app.jobs().into_iter().filter(|job| job.state.is_moving());
     let downloads = running.map(|job| format!("the download of `{}`", job.name));
     let uploads = app.uploads().into_iter();
     let uploads = uploads.map(|upload| format!("the upload of `{}` to {}", upload.name, upload.to));

@@ -11,12 +11,16 @@ use shoal_common::limits::{MAX_PATTERN, MAX_REQUEST_FRAME, REPLY_DEADLINE};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
+use crate::amount::Limit;
 use crate::app::Identity;
+use crate::app::limits::Setting;
 use crate::catalog::found::{FileInfo, Findings};
 use crate::catalog::pattern::PatternError;
+use crate::config::Limits;
 use crate::control::protocol::{MAX_CONTROL_REPLY, Reply, Request};
 use crate::control::socket;
-use crate::transfer::job::{JobId, JobInfo, UploadInfo, Wanted};
+use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted};
+use crate::transfer::stats::StatRow;
 
 /// Longest time that a search of the node may take, its own deadlines for
 /// silent peers included.
@@ -182,6 +186,92 @@ impl Door {
     /// See [`ControlError`].
     pub async fn cancel(&self, job: JobId) -> Result<JobInfo, ControlError> {
         self.job(&Request::Cancel { job }, SEARCH_PATIENCE).await
+    }
+
+    /// All about one download.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn job_info(&self, job: JobId) -> Result<JobInfo, ControlError> {
+        self.job(&Request::Job { job }, REPLY_DEADLINE).await
+    }
+
+    /// Stops a download until it is resumed.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn pause(&self, job: JobId) -> Result<JobInfo, ControlError> {
+        self.job(&Request::Pause { job }, SEARCH_PATIENCE).await
+    }
+
+    /// Lets a paused download go on.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn resume(&self, job: JobId) -> Result<JobInfo, ControlError> {
+        self.job(&Request::Resume { job }, SEARCH_PATIENCE).await
+    }
+
+    /// Gives a download another priority.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn prioritize(
+        &self,
+        job: JobId,
+        priority: Priority,
+    ) -> Result<JobInfo, ControlError> {
+        self.job(&Request::Prioritize { job, priority }, SEARCH_PATIENCE).await
+    }
+
+    /// Does once more, as a new job, what a download was to do.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn retry(&self, job: JobId) -> Result<JobInfo, ControlError> {
+        self.job(&Request::Retry { job }, SEARCH_PATIENCE).await
+    }
+
+    /// Limits a download.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn limit(&self, job: JobId, limit: Limit) -> Result<JobInfo, ControlError> {
+        self.job(&Request::Limit { job, limit }, SEARCH_PATIENCE).await
+    }
+
+    /// The limits in force.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn limits(&self) -> Result<Limits, ControlError> {
+        self.limits_after(&Request::Limits).await
+    }
+
+    /// Changes a limit.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn set(&self, setting: Setting) -> Result<Limits, ControlError> {
+        self.limits_after(&Request::Set { setting }).await
+    }
+
+    async fn limits_after(&self, request: &Request) -> Result<Limits, ControlError> {
+        match self.ask(request, REPLY_DEADLINE).await? {
+            Reply::Limits(limits) => Ok(limits),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// How long past downloads took.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn stats(&self) -> Result<Vec<StatRow>, ControlError> {
+        match self.ask(&Request::Stats, REPLY_DEADLINE).await? {
+            Reply::Stats { rows } => Ok(rows),
+            _ => Err(ControlError::Unexpected),
+        }
     }
 
     async fn job(&self, request: &Request, patience: Duration) -> Result<JobInfo, ControlError> {

@@ -3,9 +3,13 @@
 use serde::{Deserialize, Serialize};
 use shoal_common::ident::Peer;
 
+use crate::amount::Limit;
 use crate::app::Identity;
+use crate::app::limits::Setting;
 use crate::catalog::found::{FileInfo, Findings};
-use crate::transfer::job::{JobId, JobInfo, UploadInfo, Wanted};
+use crate::config::Limits;
+use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted};
+use crate::transfer::stats::StatRow;
 
 /// Largest reply, in bytes. Generous: `show` names every file of the volume in
 /// one reply, and both ends belong to the same person. Memory grows only as
@@ -51,6 +55,50 @@ pub enum Request {
         /// Which download.
         job: JobId,
     },
+    /// All about one download. Answered with [`Reply::Job`].
+    Job {
+        /// Which download.
+        job: JobId,
+    },
+    /// Stop this download until it is resumed. Answered with [`Reply::Job`].
+    Pause {
+        /// Which download.
+        job: JobId,
+    },
+    /// Let this download go on. Answered with [`Reply::Job`].
+    Resume {
+        /// Which download.
+        job: JobId,
+    },
+    /// Give this download another priority. Answered with [`Reply::Job`].
+    Prioritize {
+        /// Which download.
+        job: JobId,
+        /// Which priority.
+        priority: Priority,
+    },
+    /// Do once more what this download was to do. Answered with [`Reply::Job`]
+    /// of the new one.
+    Retry {
+        /// Which download.
+        job: JobId,
+    },
+    /// Limit this download. Answered with [`Reply::Job`].
+    Limit {
+        /// Which download.
+        job: JobId,
+        /// To what.
+        limit: Limit,
+    },
+    /// The limits in force. Answered with [`Reply::Limits`].
+    Limits,
+    /// Change one of them. Answered with [`Reply::Limits`].
+    Set {
+        /// Which, and to what.
+        setting: Setting,
+    },
+    /// How long past downloads took. Answered with [`Reply::Stats`].
+    Stats,
     /// Names of files known to this node. Answered with [`Reply::Names`].
     Names,
     /// From now on say what happens: [`Reply::Notice`] and [`Reply::Progress`],
@@ -98,6 +146,13 @@ pub enum Reply {
     Names {
         /// In order.
         names: Vec<String>,
+    },
+    /// The limits in force.
+    Limits(Limits),
+    /// How long past downloads took.
+    Stats {
+        /// By name.
+        rows: Vec<StatRow>,
     },
     /// The node begins to leave.
     Leaving,

@@ -189,6 +189,8 @@ impl Conversation {
 /// What a watcher knows of the downloads.
 #[derive(Debug, Default)]
 struct Told {
+    /// What it was told last; the same again is no news.
+    last: Vec<JobInfo>,
     /// Those that were under way when it was told last.
     running: Vec<JobId>,
     /// The highest number it was told of.
@@ -205,7 +207,9 @@ impl Told {
                 !job.state.is_over() || self.running.contains(&job.job) || job.job > self.highest
             })
             .collect();
-        let silent = news.is_empty() && self.running.is_empty();
+        let nothing = news.is_empty() && self.running.is_empty();
+        let silent = nothing || news == self.last;
+        self.last.clone_from(&news);
         self.running = news.iter().filter(|job| !job.state.is_over()).map(|job| job.job).collect();
         self.highest = self.highest.max(highest);
         (!silent).then_some(news)
@@ -243,15 +247,24 @@ async fn answer(app: &App, request: Request) -> Reply {
             Err(error) => refused(error),
         },
         Request::Download(wanted) => match app.download(wanted) {
-            Ok(job) => known(app, job),
+            Ok(job) => job_or(app.written(job).await),
             Err(error) => refused(error),
         },
         Request::Jobs => Reply::Jobs { jobs: app.jobs() },
         Request::Uploads => Reply::Uploads { uploads: app.uploads() },
-        Request::Cancel { job } => match app.cancel(job).await {
-            Ok(job) => Reply::Job(job),
+        Request::Job { job } => job_or(app.job(job)),
+        Request::Cancel { job } => job_or(app.cancel(job).await),
+        Request::Pause { job } => job_or(app.pause(job).await),
+        Request::Resume { job } => job_or(app.resume(job).await),
+        Request::Prioritize { job, priority } => job_or(app.prioritize(job, priority).await),
+        Request::Retry { job } => job_or(app.retry(job).await),
+        Request::Limit { job, limit } => job_or(app.limit(job, limit).await),
+        Request::Limits => Reply::Limits(app.limits()),
+        Request::Set { setting } => match app.set(setting) {
+            Ok(limits) => Reply::Limits(limits),
             Err(error) => refused(error),
         },
+        Request::Stats => Reply::Stats { rows: app.stats() },
         Request::Names => Reply::Names { names: app.names() },
         Request::Exit => {
             app.request_exit();
@@ -263,10 +276,10 @@ async fn answer(app: &App, request: Request) -> Reply {
     }
 }
 
-fn known(app: &App, job: JobId) -> Reply {
-    match app.jobs().into_iter().find(|info| info.job == job) {
-        Some(info) => Reply::Job(info),
-        None => refused(format!("there is no download `{job}`")),
+fn job_or(done: Result<JobInfo, impl ToString>) -> Reply {
+    match done {
+        Ok(job) => Reply::Job(job),
+        Err(error) => refused(error),
     }
 }
 
@@ -282,30 +295,17 @@ fn shown(app: &App, part: Option<&str>) -> Vec<crate::catalog::found::FileInfo> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transfer::job::JobState;
+    use crate::transfer::job::{JobState, Wanted};
     use shoal_common::content::FileId;
 
     fn job(job: JobId, state: JobState) -> JobInfo {
-        JobInfo {
-            job,
-            name: "a".parse().unwrap(),
-            size: 1,
-            id: FileId::of(b"a"),
-            state,
-            done: 0,
-            resumed: 0,
-            seconds: 0.0,
-            rate: 0.0,
-            left: None,
-            owners: vec![],
-            reason: None,
-            saved_as: None,
-        }
+        let wanted = Wanted::file("a".parse().unwrap(), FileId::of(b"a"), 1);
+        JobInfo { state, ..JobInfo::new(job, &wanted) }
     }
 
     #[test]
     fn each_end_is_told_once_and_the_past_is_no_news() {
-        use JobState::{Done, Failed, Running};
+        use JobState::{Done, Failed, Running, Waiting};
         let mut told = Told::default();
         told.news(vec![job(1, Done), job(2, Running)]);
         let mut hear = |jobs: &[(JobId, JobState)]| {
@@ -313,6 +313,8 @@ mod tests {
             told.news(jobs).map(|jobs| jobs.iter().map(|j| (j.job, j.state)).collect::<Vec<_>>())
         };
         assert_eq!(hear(&[(1, Done), (2, Running)]), Some(vec![(2, Running)]));
+        assert_eq!(hear(&[(1, Done), (2, Running)]), None, "the same again");
+        assert_eq!(hear(&[(1, Done), (2, Waiting)]), Some(vec![(2, Waiting)]));
         assert_eq!(hear(&[(1, Done), (2, Failed)]), Some(vec![(2, Failed)]));
         assert_eq!(hear(&[(1, Done), (2, Failed)]), None);
         // One that came and ended between two looks.

@@ -60,7 +60,7 @@ impl Membership {
 
     /// A peer by its id.
     pub fn peer(&self, id: NodeId) -> Option<Peer> {
-        self.peers().into_iter().find(|peer| peer.id == id)
+        self.roster().peer(id)
     }
 
     /// The name of this node: the one it got, or the one it asks for.

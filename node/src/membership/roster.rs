@@ -51,6 +51,11 @@ impl Roster {
         Self { us, peers: HashMap::new(), instance: None }
     }
 
+    /// One of them.
+    pub(super) fn peer(&self, id: NodeId) -> Option<Peer> {
+        self.peers.get(&id).map(|entry| entry.peer.clone())
+    }
+
     /// In order of their names.
     pub(super) fn peers(&self) -> Vec<Peer> {
         let mut peers: Vec<_> = self.peers.values().map(|entry| entry.peer.clone()).collect();

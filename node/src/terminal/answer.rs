@@ -4,8 +4,10 @@ use shoal_common::ident::Peer;
 
 use crate::app::Identity;
 use crate::catalog::found::{FileInfo, Findings};
-use crate::terminal::command::Verb;
+use crate::config::Limits;
+use crate::terminal::words::Verb;
 use crate::transfer::job::{JobInfo, UploadInfo};
+use crate::transfer::stats::StatRow;
 
 /// What a command brought.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +28,16 @@ pub enum Answer {
     Started(JobInfo),
     /// A download that is over.
     Over(JobInfo),
+    /// All about one download.
+    Job(JobInfo),
+    /// A download that was changed.
+    Changed(JobInfo),
     /// A download that was ended.
     Cancelled(JobInfo),
+    /// The limits in force.
+    Limits(Limits),
+    /// How long past downloads took.
+    Stats(Vec<StatRow>),
     /// The node begins to leave.
     Leaving,
     /// The node has left and ended.

@@ -1,11 +1,14 @@
-//! From whom to fetch: the choice among what was found. Pure.
+//! What to fetch, and from whom: the choice among what was found. Pure.
 
 use shoal_common::content::FileId;
 use shoal_common::ident::{NodeName, Peer};
+use shoal_common::name::SharedName;
+use shoal_common::protocol::search::Pattern;
 
 use crate::catalog::found::{FileInfo, Findings, Found};
+use crate::catalog::pattern::{Matcher, typed};
 use crate::terminal::command::From;
-use crate::transfer::job::{Sources, Wanted};
+use crate::transfer::job::{Order, Sources, Wanted, What};
 
 /// One owner that can be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +60,92 @@ pub enum ChoiceError {
     /// That node does not have it.
     #[error("`{0}` is no owner of it")]
     NotAnOwner(NodeName),
+    /// Nobody is called so.
+    #[error("there is no node `{0}`; `peers` lists them")]
+    NoSuchNode(NodeName),
+    /// A single owner of a folder was asked for by position.
+    #[error("a folder has no list of owners; name a node with --from, or leave --from out")]
+    PositionInTree,
+    /// A content of a folder was asked for.
+    #[error("--id is for a single file")]
+    IdOfTree,
+    /// It is no folder and no glob.
+    #[error("{0}")]
+    NoTree(String),
     /// No content begins with these digits.
     #[error("no content of this name has an id that begins with `{0}`")]
     NoContent(String),
     /// That owner has another content than the one asked for.
     #[error("the owner at position `{0}` has another content than --id says")]
     OtherContent(usize),
+}
+
+impl std::convert::From<String> for ChoiceError {
+    fn from(problem: String) -> Self {
+        Self::NoTree(problem)
+    }
+}
+
+/// How a typed text is to be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// As the name of a file.
+    File,
+    /// As a folder: it ends with `/`.
+    Folder,
+    /// As a glob, unless a file has exactly this name: names may hold
+    /// wildcards.
+    Glob,
+}
+
+/// How a typed text is to be understood.
+pub fn named(text: &str) -> Named {
+    let is_glob = matches!(typed(text), Pattern::Glob(_));
+    match (text.ends_with('/'), is_glob) {
+        (true, _) => Named::Folder,
+        (false, true) => Named::Glob,
+        (false, false) => Named::File,
+    }
+}
+
+/// A glob for the files of a tree, to find out whether there are any.
+pub fn below(text: &str) -> String {
+    match text.strip_suffix('/') {
+        Some(folder) if named(folder) == Named::Glob => format!("{folder}/**"),
+        Some(folder) => format!("{}/**", folder.replace('\\', "\\\\")),
+        None => text.to_owned(),
+    }
+}
+
+/// A folder or a glob to fetch, from the choice of a person.
+///
+/// # Errors
+/// It is none, or the choice does not fit it.
+pub fn choose_tree(
+    text: &str,
+    from: Option<&From>,
+    id: Option<&str>,
+    peers: &[Peer],
+) -> Result<Wanted, ChoiceError> {
+    let folder = text.trim_end_matches('/');
+    let pattern = typed(folder);
+    match &pattern {
+        Pattern::Glob(_) => drop(Matcher::new(&pattern).map_err(|error| error.to_string())?),
+        _ => drop(folder.parse::<SharedName>().map_err(|error| format!("no folder: {error}"))?),
+    }
+    if id.is_some() {
+        return Err(ChoiceError::IdOfTree);
+    }
+    let from = match from {
+        None | Some(From::All) => Sources::All,
+        Some(From::Nobody) => return Err(ChoiceError::Cancelled),
+        Some(From::Position(_)) => return Err(ChoiceError::PositionInTree),
+        Some(From::Node(name)) => {
+            let peer = peers.iter().find(|peer| peer.name == *name);
+            Sources::Only(peer.ok_or_else(|| ChoiceError::NoSuchNode(name.clone()))?.id)
+        }
+    };
+    Ok(Wanted { what: What::Tree(text.to_owned()), from, order: Order::default() })
 }
 
 /// What to fetch, from the choice of a person.
@@ -98,7 +181,8 @@ pub fn choose(
     if is_here(content, own) {
         return Err(ChoiceError::Here);
     }
-    Ok(Wanted { name: content.name.clone(), file: content.id, size: content.size, from: sources })
+    let wanted = Wanted::file(content.name.clone(), content.id, content.size);
+    Ok(Wanted { from: sources, ..wanted })
 }
 
 fn only(offer: Offer<'_>) -> (&Found, Sources) {
@@ -175,7 +259,7 @@ mod tests {
 
     fn wanted(id: u8, from: Sources) -> Result<Wanted, ChoiceError> {
         let Found { name, size, id, .. } = found(id, &[]);
-        Ok(Wanted { name, size, file: id, from })
+        Ok(Wanted { from, ..Wanted::file(name, id, size) })
     }
 
     fn only(owner: &str) -> Sources {
@@ -228,6 +312,63 @@ mod tests {
             choose(&findings, &From::All, Some("cc"), &[]),
             Err(ChoiceError::NoContent("cc".into()))
         );
+    }
+
+    #[test]
+    fn a_text_is_a_file_a_folder_or_a_glob() {
+        for (text, meant) in [
+            ("file.deb", Named::File),
+            ("photos/2026", Named::File),
+            ("photos/", Named::Folder),
+            ("ph*/", Named::Folder),
+            ("photos/*.jpg", Named::Glob),
+            ("a[1].txt", Named::Glob),
+        ] {
+            assert_eq!(named(text), meant, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_files_of_a_tree_are_looked_for() {
+        for (text, glob, file) in [
+            ("photos/", "photos/**", "photos/2026/a.jpg"),
+            ("ph*/", "ph*/**", "photos/a.jpg"),
+            ("*.jpg", "*.jpg", "photos/a.jpg"),
+            ("a\\b/", "a\\\\b/**", "a\\b/c"),
+        ] {
+            assert_eq!(below(text), glob);
+            let matcher = Matcher::new(&typed(&below(text))).unwrap();
+            assert!(matcher.matches(&file.parse().unwrap(), FileId::of(b"")), "{text}");
+            assert!(!matcher.matches(&"other".parse().unwrap(), FileId::of(b"")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tree_comes_from_all_or_from_one() {
+        let peers = [peer("n1"), peer("n2")];
+        let tree = |text: &str, from: Option<From>| choose_tree(text, from.as_ref(), None, &peers);
+        let wanted = |text: &str, from| {
+            let what = What::Tree(text.to_owned());
+            Ok(Wanted { what, from, order: Order::Any })
+        };
+        assert_eq!(tree("photos/", None), wanted("photos/", Sources::All));
+        assert_eq!(tree("*.jpg", Some(From::All)), wanted("*.jpg", Sources::All));
+        assert_eq!(tree("a b/", Some(node("n2"))), wanted("a b/", only("n2")));
+        for (text, from, said) in [
+            ("photos/", Some(From::Position(0)), "a folder has no list of owners"),
+            ("photos/", Some(From::Nobody), "cancelled"),
+            ("photos/", Some(node("n9")), "there is no node `n9`"),
+            ("../", None, "no folder: "),
+            ("/", None, "no folder: "),
+            ("/etc/", None, "no folder: "),
+            (".hidden/", None, "no folder: "),
+            ("photos/[", None, "`photos/[` is no pattern"),
+        ] {
+            let error = tree(text, from).unwrap_err().to_string();
+            assert!(error.starts_with(said), "{text}: {error}");
+        }
+        let with_id = choose_tree("photos/", None, Some("ab"), &peers);
+        assert_eq!(with_id, Err(ChoiceError::IdOfTree));
     }
 
     #[test]

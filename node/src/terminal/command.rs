@@ -1,8 +1,14 @@
-//! What can be typed, in one table, and how a line is understood. Pure.
+//! How a typed line is understood. Pure.
+
+use std::fmt::Display;
 
 use shoal_common::ident::NodeName;
 
-use crate::transfer::job::JobId;
+use crate::amount::{Limit, RequestSize};
+use crate::app::limits::Setting;
+use crate::terminal::text::escape;
+use crate::terminal::words::{LIMITED, VERBS, Verb, nearest};
+use crate::transfer::job::{JobId, Order, Priority};
 
 /// What a person wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,11 +33,53 @@ pub enum Command {
     Download(DownloadArgs),
     /// All downloads.
     Jobs,
+    /// All about one.
+    Job {
+        /// Which.
+        job: JobId,
+    },
     /// End a download.
     Cancel {
         /// Which.
         job: JobId,
     },
+    /// Stop a download for a while.
+    Pause {
+        /// Which.
+        job: JobId,
+    },
+    /// Let it go on.
+    Resume {
+        /// Which.
+        job: JobId,
+    },
+    /// Which downloads come first.
+    Priority {
+        /// Which.
+        job: JobId,
+        /// Its place.
+        priority: Priority,
+    },
+    /// Do once more what a download was to do.
+    Retry {
+        /// Which.
+        job: JobId,
+        /// Whether not to wait for its end.
+        detach: bool,
+    },
+    /// The limits in force.
+    Limits,
+    /// Change one of them.
+    Set(Setting),
+    /// Limit one download.
+    Limit {
+        /// Which.
+        job: JobId,
+        /// To what.
+        limit: Limit,
+    },
+    /// How long past downloads took.
+    Stats,
     /// Leave the network and end.
     Exit,
 }
@@ -45,6 +93,8 @@ pub struct DownloadArgs {
     pub from: Option<From>,
     /// The first digits of its id, where several contents have the name.
     pub id: Option<String>,
+    /// In which order its bytes come.
+    pub order: Order,
     /// Whether not to wait for its end.
     pub detach: bool,
 }
@@ -79,120 +129,6 @@ impl std::str::FromStr for From {
         }
     }
 }
-
-/// A row of the table of commands.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Verb {
-    /// What is typed first.
-    pub name: &'static str,
-    /// What may follow.
-    pub usage: &'static str,
-    /// What it does, in a line.
-    pub summary: &'static str,
-    /// The rest that is worth knowing.
-    pub details: &'static str,
-    /// What its first argument is.
-    pub argument: Argument,
-    /// Options that may follow.
-    pub options: &'static [&'static str],
-}
-
-/// What the first argument of a command is; completion asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Argument {
-    /// There is none.
-    Nothing,
-    /// The name of a file.
-    File,
-    /// The number of a download.
-    Job,
-    /// A command.
-    Verb,
-}
-
-/// Every command, in the order in which help lists them.
-pub const VERBS: &[Verb] = &[
-    Verb {
-        name: "help",
-        usage: "help [COMMAND]",
-        summary: "what can be typed, or more about one command",
-        details: "",
-        argument: Argument::Verb,
-        options: &[],
-    },
-    Verb {
-        name: "getip",
-        usage: "getip",
-        summary: "who this node is: name, addresses, tracker",
-        details: "",
-        argument: Argument::Nothing,
-        options: &[],
-    },
-    Verb {
-        name: "show",
-        usage: "show [PART]",
-        summary: "the files this node shares: name, size, file id",
-        details: "With PART, only names that contain it, whatever its case. The file id is\n\
-                  what `b3sum FILE` prints.",
-        argument: Argument::File,
-        options: &[],
-    },
-    Verb {
-        name: "peers",
-        usage: "peers",
-        summary: "the other nodes of the network",
-        details: "",
-        argument: Argument::Nothing,
-        options: &[],
-    },
-    Verb {
-        name: "search",
-        usage: "search PATTERN",
-        summary: "which files the other nodes have",
-        details: "PATTERN is part of a name, whatever its case, or a glob: `*.txt`,\n\
-                  `photo-20[12]?.jpg`, `*.{png,jpg}`. Put a pattern with spaces in quotes.",
-        argument: Argument::File,
-        options: &[],
-    },
-    Verb {
-        name: "download",
-        usage: "download NAME [--from POSITION|NODE|all] [--id PREFIX] [--detach]",
-        summary: "fetch a file from one owner, or in chunks from all of them",
-        details: "Lists the owners and asks for the position of one; -2 fetches chunks from\n\
-                  all of them, -1 cancels. With --from it does not ask: a position of that\n\
-                  list, the name of a node, or `all`. Where one name has several contents,\n\
-                  --id chooses by the first digits of the id. A download runs on while you\n\
-                  type; from outside, `ctl download` waits for its end unless --detach is\n\
-                  given. Put a name with spaces in quotes.",
-        argument: Argument::File,
-        options: &["--from", "--id", "--detach"],
-    },
-    Verb {
-        name: "jobs",
-        usage: "jobs",
-        summary: "the downloads: how far, how fast, from whom",
-        details: "",
-        argument: Argument::Nothing,
-        options: &[],
-    },
-    Verb {
-        name: "cancel",
-        usage: "cancel JOB",
-        summary: "end a download; what has come is kept for the next time",
-        details: "JOB is the number that `jobs` shows.",
-        argument: Argument::Job,
-        options: &[],
-    },
-    Verb {
-        name: "exit",
-        usage: "exit",
-        summary: "leave the network and end the node",
-        details: "Running uploads and downloads are waited for, up to the grace period; Ctrl-C\n\
-                  then leaves at once. What was under way goes on at the next start.",
-        argument: Argument::Nothing,
-        options: &[],
-    },
-];
 
 /// Why a line is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -250,11 +186,30 @@ pub fn parse_words(words: Vec<String>) -> Result<Command, CommandError> {
         "peers" => Command::Peers,
         "search" => Command::Search { pattern: args.required("a PATTERN")? },
         "download" => Command::Download(args.download()?),
-        "jobs" => Command::Jobs,
+        "jobs" => match args.optional() {
+            Some(word) => Command::Job { job: args.number(&word)? },
+            None => Command::Jobs,
+        },
         "cancel" => Command::Cancel { job: args.job()? },
+        "pause" => Command::Pause { job: args.job()? },
+        "resume" => Command::Resume { job: args.job()? },
+        "priority" => Command::Priority { job: args.job()?, priority: args.value("how high")? },
+        "retry" => {
+            let detach = args.flag("--detach");
+            Command::Retry { job: args.job()?, detach }
+        }
+        "limit" => args.limit()?,
+        "chunk-size" => match args.optional() {
+            Some(word) => Command::Set(Setting::ChunkSize(args.parsed::<RequestSize>(&word)?)),
+            None => Command::Limits,
+        },
+        "stats" => Command::Stats,
         _ => Command::Exit,
     };
     args.end()?;
+    if let Command::Set(setting) = &command {
+        setting.check().map_err(|problem| args.wrong(problem.to_string()))?;
+    }
     Ok(command)
 }
 
@@ -262,43 +217,9 @@ pub fn parse_words(words: Vec<String>) -> Result<Command, CommandError> {
 fn verb(typed: &str) -> Result<&'static Verb, CommandError> {
     let lower = typed.to_lowercase();
     VERBS.iter().find(|verb| verb.name == lower).ok_or_else(|| CommandError::Unknown {
-        typed: super::text::escape(&typed.chars().take(40).collect::<String>()),
+        typed: escape(&typed.chars().take(40).collect::<String>()),
         nearest: nearest(&lower),
     })
-}
-
-/// Words of other programs for the same thing.
-const SYNONYMS: &[(&str, &str)] = &[
-    ("quit", "exit"),
-    ("bye", "exit"),
-    ("ls", "show"),
-    ("list", "show"),
-    ("get", "download"),
-    ("fetch", "download"),
-    ("find", "search"),
-    ("whoami", "getip"),
-    ("ip", "getip"),
-    ("nodes", "peers"),
-    ("kill", "cancel"),
-    ("stop", "cancel"),
-    ("?", "help"),
-];
-
-fn nearest(typed: &str) -> Option<&'static str> {
-    if let Some((_, verb)) = SYNONYMS.iter().find(|(word, _)| *word == typed) {
-        return Some(verb);
-    }
-    let near = |name: &str| {
-        // A beginning is as good as a typo: `down`, `sea`.
-        let beginning = typed.len() >= 2 && name.starts_with(typed);
-        if beginning { 1.0 } else { strsim::jaro_winkler(typed, name) }
-    };
-    VERBS
-        .iter()
-        .map(|verb| (near(verb.name), verb.name))
-        .filter(|(nearness, _)| *nearness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, name)| name)
 }
 
 /// What follows a command.
@@ -327,7 +248,7 @@ impl Args {
         match self.words.next() {
             Some(word) => Err(self.wrong(format!(
                 "`{}` is too much (a name with spaces goes in quotes)",
-                super::text::escape(&word)
+                escape(&word)
             ))),
             None => Ok(()),
         }
@@ -335,12 +256,58 @@ impl Args {
 
     fn job(&mut self) -> Result<JobId, CommandError> {
         let word = self.required("the number of a JOB")?;
-        word.parse()
-            .map_err(|_| self.wrong(format!("`{}` is no number", super::text::escape(&word))))
+        self.number(&word)
+    }
+
+    fn number<T: std::str::FromStr>(&self, word: &str) -> Result<T, CommandError> {
+        word.parse().map_err(|_| self.wrong(format!("`{}` is no number", escape(word))))
+    }
+
+    /// A word that says itself what is wrong with it.
+    fn parsed<T: std::str::FromStr<Err: Display>>(&self, word: &str) -> Result<T, CommandError> {
+        word.parse().map_err(|problem: T::Err| self.wrong(escape(&problem.to_string())))
+    }
+
+    fn value<T: std::str::FromStr<Err: Display>>(&mut self, what: &str) -> Result<T, CommandError> {
+        let word = self.required(what)?;
+        self.parsed(&word)
+    }
+
+    /// Whether this word is among those that are left; it is not any more then.
+    fn flag(&mut self, flag: &str) -> bool {
+        let words: Vec<String> = self.words.by_ref().collect();
+        let is_there = words.iter().any(|word| word == flag);
+        self.words = words.into_iter().filter(|word| word != flag).collect::<Vec<_>>().into_iter();
+        is_there
+    }
+
+    fn limit(&mut self) -> Result<Command, CommandError> {
+        let Some(what) = self.optional() else {
+            return Ok(Command::Limits);
+        };
+        Ok(match what.to_lowercase().as_str() {
+            "up" => Command::Set(Setting::Up(self.value("a RATE")?)),
+            "down" => Command::Set(Setting::Down(self.value("a RATE")?)),
+            "uploads" => Command::Set(Setting::MaxUploads(self.count()?)),
+            "downloads" => Command::Set(Setting::MaxDownloads(self.count()?)),
+            word => {
+                let job = word.parse().map_err(|_| {
+                    let known = LIMITED.join("`, `");
+                    self.wrong(format!("`{}` is no JOB and not `{known}`", escape(word)))
+                })?;
+                Command::Limit { job, limit: self.value("a RATE")? }
+            }
+        })
+    }
+
+    fn count(&mut self) -> Result<usize, CommandError> {
+        let word = self.required("a NUMBER")?;
+        self.number(&word)
     }
 
     fn download(&mut self) -> Result<DownloadArgs, CommandError> {
-        let (mut name, mut from, mut id, mut detach) = (None, None, None, false);
+        let (mut name, mut from, mut id) = (None, None, None);
+        let (mut order, mut detach) = (Order::default(), false);
         while let Some(word) = self.words.next() {
             let (option, inline) = match word.split_once('=') {
                 Some((option, value)) if option.starts_with("--") => {
@@ -351,12 +318,16 @@ impl Args {
             match option.as_str() {
                 "--from" => from = Some(self.from(inline)?),
                 "--id" => id = Some(self.id(inline)?),
+                "--order" => {
+                    let word = self.inline_or_next(inline, "the order")?;
+                    order = self.parsed(&word)?;
+                }
                 "--detach" if inline.is_none() => detach = true,
                 // A name may begin with a dash, after `--` or on its own.
                 "--" if name.is_none() => name = Some(self.required("a NAME")?),
                 _ if name.is_none() => name = Some(word),
                 _ => {
-                    let word = super::text::escape(&word);
+                    let word = escape(&word);
                     return Err(self.wrong(format!(
                         "`{word}` is too much (a name with spaces goes in quotes)"
                     )));
@@ -364,12 +335,16 @@ impl Args {
             }
         }
         match name.filter(|name| !name.is_empty()) {
-            Some(name) => Ok(DownloadArgs { name, from, id, detach }),
+            Some(name) => Ok(DownloadArgs { name, from, id, order, detach }),
             None => Err(self.wrong("a NAME is missing")),
         }
     }
 
-    fn value(&mut self, inline: Option<String>, what: &str) -> Result<String, CommandError> {
+    fn inline_or_next(
+        &mut self,
+        inline: Option<String>,
+        what: &str,
+    ) -> Result<String, CommandError> {
         match inline {
             Some(value) => Ok(value),
             None => self.required(what),
@@ -377,16 +352,16 @@ impl Args {
     }
 
     fn from(&mut self, inline: Option<String>) -> Result<From, CommandError> {
-        let value = self.value(inline, "what --from means")?;
-        value.parse().map_err(|problem: String| self.wrong(super::text::escape(&problem)))
+        let value = self.inline_or_next(inline, "what --from means")?;
+        self.parsed(&value)
     }
 
     fn id(&mut self, inline: Option<String>) -> Result<String, CommandError> {
-        let value = self.value(inline, "the id")?.to_lowercase();
+        let value = self.inline_or_next(inline, "the id")?.to_lowercase();
         if value.chars().all(|c| c.is_ascii_hexdigit()) && value.len() <= 64 {
             Ok(value)
         } else {
-            let value = super::text::escape(&value);
+            let value = escape(&value);
             Err(self.wrong(format!("`{value}` is no beginning of an id (hexadecimal digits)")))
         }
     }

@@ -3,10 +3,20 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::terminal::words::Argument;
 
 fn download(name: &str, from: Option<From>, id: Option<&str>, detach: bool) -> Command {
     let (name, id) = (name.to_owned(), id.map(str::to_owned));
-    Command::Download(DownloadArgs { name, from, id, detach })
+    Command::Download(DownloadArgs { name, from, id, order: Order::Any, detach })
+}
+
+fn sequential(command: Command) -> Command {
+    match command {
+        Command::Download(args) => {
+            Command::Download(DownloadArgs { order: Order::Sequential, ..args })
+        }
+        other => other,
+    }
 }
 
 #[test]
@@ -31,8 +41,26 @@ fn what_is_understood() {
         ("download a --id AB12 --detach", download("a", None, Some("ab12"), true)),
         ("download -- --from", download("--from", None, None, false)),
         ("download -x", download("-x", None, None, false)),
+        ("download photos/", download("photos/", None, None, false)),
+        ("download a --order sequential", sequential(download("a", None, None, false))),
+        ("download a --order=ANY", download("a", None, None, false)),
         ("jobs", Command::Jobs),
+        ("jobs 3", Command::Job { job: 3 }),
         ("cancel 3", Command::Cancel { job: 3 }),
+        ("pause 3", Command::Pause { job: 3 }),
+        ("resume 3", Command::Resume { job: 3 }),
+        ("priority 3 High", Command::Priority { job: 3, priority: Priority::High }),
+        ("retry 3", Command::Retry { job: 3, detach: false }),
+        ("retry --detach 3", Command::Retry { job: 3, detach: true }),
+        ("limit", Command::Limits),
+        ("limit up 50MB", Command::Set(Setting::Up(Limit(Some(50_000_000))))),
+        ("limit DOWN off", Command::Set(Setting::Down(Limit(None)))),
+        ("limit uploads 4", Command::Set(Setting::MaxUploads(4))),
+        ("limit downloads 2", Command::Set(Setting::MaxDownloads(2))),
+        ("limit 3 800kB/s", Command::Limit { job: 3, limit: Limit(Some(800_000)) }),
+        ("chunk-size", Command::Limits),
+        ("chunk-size 256KiB", Command::Set(Setting::ChunkSize(RequestSize(1 << 18)))),
+        ("stats", Command::Stats),
         ("exit", Command::Exit),
     ] {
         assert_eq!(parse_line(line), Ok(Some(command)), "{line}");
@@ -60,7 +88,22 @@ fn what_is_not_understood_says_how_it_is_used() {
         ("cancel", "number of a JOB is missing"),
         ("cancel x", "`x` is no number"),
         ("cancel 99999999999", "is no number"),
-        ("jobs now", "`now` is too much"),
+        ("jobs now", "`now` is no number"),
+        ("jobs 1 2", "`2` is too much"),
+        ("pause", "number of a JOB is missing"),
+        ("priority 1", "how high is missing"),
+        ("priority 1 urgent", "`urgent` is none of `high`, `normal`, `low`; usage: priority"),
+        ("download a --order fast", "`fast` is none of `any`, `sequential`"),
+        ("download a --order", "the order is missing"),
+        ("limit up", "a RATE is missing"),
+        ("limit up 5", "a limit of 5 bytes a second is too low"),
+        ("limit up fast", "`fast` is no number of bytes"),
+        ("limit sideways 5MB", "`sideways` is no JOB and not `up`, `down`"),
+        ("limit uploads 0", "`0` at once is not possible: 1 to 64 are"),
+        ("limit uploads many", "`many` is no number"),
+        ("limit 1 x\u{1b}", "\\u{1b}"),
+        ("chunk-size 1GB", "a request size of 1000000000 bytes is not possible"),
+        ("retry", "number of a JOB is missing"),
         ("help frobnicate", "there is no command `frobnicate`"),
         ("download 'a", "a quote is open"),
         ("x\u{1b}[2J", "\\u{1b}"),
@@ -81,6 +124,11 @@ fn a_typing_error_gets_the_nearest_command() {
         ("exti", "exit"),
         ("quit", "exit"),
         ("hlep", "help"),
+        ("prio", "priority"),
+        ("continue", "resume"),
+        ("limits", "limit"),
+        ("chunksize", "chunk-size"),
+        ("pasue", "pause"),
         ("shwo", "show"),
     ] {
         assert_eq!(nearest(typed), Some(meant), "{typed}");
@@ -99,17 +147,22 @@ fn every_row_of_the_table_is_a_command() {
         let argument = match verb.argument {
             Argument::Nothing => "",
             Argument::File => "a",
-            Argument::Job => "1",
+            Argument::Job | Argument::PastJob | Argument::AnyJob => "1",
+            Argument::Limited => "up",
             Argument::Verb => "help",
         };
-        let line = format!("{} {argument}", verb.name);
+        let second = match verb.name {
+            "limit" => "off",
+            _ => verb.second.first().copied().unwrap_or_default(),
+        };
+        let line = format!("{} {argument} {second}", verb.name);
         assert!(parse_line(&line).is_ok(), "{line}");
     }
 }
 
 proptest! {
     #[test]
-    fn no_line_is_a_panic(line in "\\PC{0,60}|(download|cancel|show|help)( [-a-z='\"0-9]{0,9}){0,4}") {
+    fn no_line_is_a_panic(line in "\\PC{0,60}|(download|cancel|show|help|limit|priority|retry|chunk-size|jobs)( [-a-z='\"0-9]{0,9}){0,4}") {
         let _ = parse_line(&line);
     }
 }

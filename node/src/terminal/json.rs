@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::catalog::found::Findings;
 use crate::terminal::answer::Answer;
-use crate::terminal::command::{VERBS, Verb};
+use crate::terminal::words::{VERBS, Verb};
 
 /// The JSON value of an answer.
 pub fn value(answer: &Answer) -> Value {
@@ -16,7 +16,13 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Peers(peers) => json!(peers),
         Answer::Found(findings) => found(findings),
         Answer::Jobs(jobs, _) => json!(jobs),
-        Answer::Started(job) | Answer::Over(job) | Answer::Cancelled(job) => json!(job),
+        Answer::Started(job)
+        | Answer::Over(job)
+        | Answer::Job(job)
+        | Answer::Changed(job)
+        | Answer::Cancelled(job) => json!(job),
+        Answer::Limits(limits) => json!(limits),
+        Answer::Stats(rows) => json!(rows),
         Answer::Leaving => json!({ "left": false }),
         Answer::Left => json!({ "left": true }),
     }
@@ -45,9 +51,12 @@ fn found(findings: &Findings) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Limit;
     use crate::app::Identity;
     use crate::catalog::found::{FileInfo, Found};
-    use crate::transfer::job::{JobInfo, JobState, OwnerInfo};
+    use crate::config::Limits;
+    use crate::transfer::job::{JobInfo, JobState, OwnerInfo, Wanted};
+    use crate::transfer::stats::StatRow;
     use shoal_common::content::FileId;
     use shoal_common::ident::{NodeId, Peer};
 
@@ -87,6 +96,32 @@ mod tests {
             json!([{ "name": "a b", "size": 7, "id": id(), "owners": ["node1"] }])
         );
         assert_eq!(value(&Answer::Left), json!({ "left": true }));
+        let limits = Limits { up: Limit(Some(50_000_000)), ..Limits::default() };
+        assert_eq!(
+            value(&Answer::Limits(limits)),
+            json!({
+                "up": 50_000_000, "down": null, "max_uploads": 64, "max_downloads": 64,
+                "chunk_size": 1_048_576,
+            })
+        );
+        let row = StatRow {
+            name: "a".into(),
+            id: Some(file),
+            size: 10,
+            request_size: 65_536,
+            owners: 2,
+            runs: 1,
+            seconds: 0.5,
+            rate: 20.0,
+            deviation: None,
+        };
+        assert_eq!(
+            value(&Answer::Stats(vec![row])),
+            json!([{
+                "name": "a", "id": id(), "size": 10, "request_size": 65_536, "owners": 2,
+                "runs": 1, "seconds": 0.5, "rate": 20.0, "deviation": null,
+            }])
+        );
         assert_eq!(error("why"), json!({ "error": "why" }));
         let Value::Array(help) = value(&Answer::Help(None)) else { panic!("no list") };
         assert_eq!(help.len(), VERBS.len());
@@ -94,34 +129,38 @@ mod tests {
 
     #[test]
     fn a_job() {
+        let wanted = Wanted::file("a".parse().unwrap(), FileId::from_bytes([0xcd; 32]), 10);
         let job = JobInfo {
-            job: 1,
-            name: "a".parse().unwrap(),
-            size: 10,
-            id: FileId::from_bytes([0xcd; 32]),
             state: JobState::Done,
+            limit: Some(5_000_000),
             done: 10,
             resumed: 4,
             seconds: 0.5,
             rate: 12.0,
-            left: None,
             owners: vec![OwnerInfo {
                 name: "node1".parse().unwrap(),
                 bytes: 6,
                 active: false,
                 trouble: None,
             }],
-            reason: None,
             saved_as: Some("a (1)".parse().unwrap()),
+            ..JobInfo::new(1, &wanted)
         };
         let expected = json!({
-            "job": 1, "name": "a", "size": 10, "id": id(), "state": "done", "done": 10,
+            "job": 1, "name": "a", "size": 10, "id": id(), "state": "done",
+            "priority": "normal", "limit": 5_000_000, "done": 10,
             "resumed": 4, "seconds": 0.5, "rate": 12.0, "left": null,
             "owners": [{ "name": "node1", "bytes": 6, "active": false, "trouble": null }],
-            "reason": null, "saved_as": "a (1)",
+            "reason": null, "saved_as": "a (1)", "files": null, "failures": [],
         });
         assert_eq!(value(&Answer::Over(job.clone())), expected);
         assert_eq!(value(&Answer::Jobs(vec![job], vec![])), json!([expected]));
+        let tree = value(&Answer::Over(crate::terminal::jobs::tests::tree(60)));
+        assert_eq!(tree["id"], Value::Null);
+        assert_eq!(tree["files"], json!({ "total": 1000, "done": 940, "failed": 60 }));
+        assert_eq!(tree["failures"].as_array().unwrap().len(), 60, "all that are known");
+        let first = json!({ "name": "photos/0.jpg", "reason": "changed \u{1b} at its owner" });
+        assert_eq!(tree["failures"][0], first);
     }
 
     #[test]

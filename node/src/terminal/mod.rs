@@ -7,12 +7,14 @@
 //! [`status`] of downloads below it.
 
 pub mod text;
+pub mod words;
 
 pub mod command;
 pub mod printer;
 
 pub mod answer;
 pub mod choose;
+pub mod jobs;
 
 pub mod json;
 pub mod render;

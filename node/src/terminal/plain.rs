@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use crate::control::client::Door;
 use crate::terminal::Ending;
 use crate::terminal::command::parse_line;
+use crate::terminal::jobs;
 use crate::terminal::news::{News, follow};
 use crate::terminal::printer::Printer;
 use crate::terminal::render;
@@ -63,7 +64,7 @@ async fn serve(
         async move {
             match news {
                 News::Notice(line) => printer.note(line).await,
-                News::Over(job) => printer.line(render::over(&job)).await,
+                News::Over(job) => printer.lines(jobs::end(&job)).await,
                 News::Progress(_) => {}
             }
         }

@@ -22,8 +22,19 @@ const BACKLOG: usize = 64;
 enum Piece {
     Out(String),
     Err(String),
+    /// Of a file. Answered with how it went.
+    Bytes(Vec<u8>, oneshot::Sender<io::Result<Written>>),
     /// Answered with whether results could be written.
     Flush(oneshot::Sender<bool>),
+}
+
+/// How bytes for standard output fared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// They are written.
+    All,
+    /// Nobody reads any more.
+    ReaderGone,
 }
 
 /// Where everything for the person goes. Clones are the same door.
@@ -75,6 +86,18 @@ impl Printer {
     /// Text for standard output as it is.
     pub async fn raw(&self, text: String) {
         self.to_thread.send(Piece::Out(text)).await.ok();
+    }
+
+    /// Bytes for standard output. Waits until they are written: whoever reads
+    /// slowly is written to slowly.
+    ///
+    /// # Errors
+    /// They can't be written.
+    pub async fn bytes(&self, bytes: Vec<u8>) -> io::Result<Written> {
+        let (written, wait) = oneshot::channel();
+        self.to_thread.send(Piece::Bytes(bytes, written)).await.ok();
+        // Without the thread nothing is written.
+        wait.await.unwrap_or(Ok(Written::ReaderGone))
     }
 
     /// Text for standard output as it is, without waiting; not written if too
@@ -154,13 +177,19 @@ fn print_all(mut pieces: mpsc::Receiver<Piece>) {
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
             Piece::Out(text) => {
-                if let Err(error) = out.write(&text) {
+                if let Err(error) = out.write(text.as_bytes()) {
                     out_failed = true;
-                    err.write(&format!("cannot write to standard output: {error}\n")).ok();
+                    let line = format!("cannot write to standard output: {error}\n");
+                    err.write(line.as_bytes()).ok();
                 }
             }
             // There is no other place to say why.
-            Piece::Err(text) => drop(err.write(&text)),
+            Piece::Err(text) => drop(err.write(text.as_bytes())),
+            Piece::Bytes(bytes, written) => {
+                let outcome = out.write(&bytes);
+                let how = if out.open { Written::All } else { Written::ReaderGone };
+                written.send(outcome.map(|()| how)).ok();
+            }
             Piece::Flush(written) => {
                 written.send(!out_failed).ok();
             }
@@ -180,11 +209,11 @@ impl<W: Write> Stream<W> {
     }
 
     /// An error is told once; a reader that is gone is none.
-    fn write(&mut self, text: &str) -> io::Result<()> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if !self.open {
             return Ok(());
         }
-        let written = self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush());
+        let written = self.to.write_all(bytes).and_then(|()| self.to.flush());
         self.open = written.is_ok();
         unless_gone(written)
     }
@@ -231,8 +260,9 @@ mod tests {
             }
         }
         let mut stream = Stream::new(Gone(0));
-        stream.write("a").unwrap();
-        stream.write("b").unwrap();
+        stream.write(b"a").unwrap();
+        assert!(!stream.open);
+        stream.write(b"b").unwrap();
         assert_eq!(stream.to.0, 1);
     }
 }

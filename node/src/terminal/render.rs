@@ -2,14 +2,17 @@
 
 use shoal_common::ident::NodeName;
 
+use crate::amount::{Limit, RequestSize};
 use crate::app::Identity;
 use crate::catalog::found::{FileInfo, Findings};
+use crate::config::Limits;
 use crate::membership::Link;
 use crate::terminal::answer::Answer;
 use crate::terminal::choose;
-use crate::terminal::command::{VERBS, Verb};
+use crate::terminal::jobs;
 use crate::terminal::text::{self, Look, Side, Table, escape};
-use crate::transfer::job::{JobInfo, JobState, OwnerInfo, UploadInfo};
+use crate::terminal::words::{VERBS, Verb};
+use crate::transfer::stats::StatRow;
 
 /// The lines of an answer where the news of the node are shown beside it: what
 /// they tell is left out.
@@ -26,9 +29,13 @@ pub fn lines(answer: &Answer, look: Look) -> Vec<String> {
         Answer::Files(files) => self::files(files, look),
         Answer::Peers(peers) => self::peers(peers, look),
         Answer::Found(findings) => found(findings, look),
-        Answer::Jobs(jobs, uploads) => self::jobs(jobs, uploads, look),
-        Answer::Started(job) => vec![started(job)],
-        Answer::Over(job) | Answer::Cancelled(job) => vec![over(job)],
+        Answer::Jobs(jobs, uploads) => jobs::table(jobs, uploads, look),
+        Answer::Started(job) => vec![jobs::started(job)],
+        Answer::Over(job) | Answer::Cancelled(job) => jobs::end(job),
+        Answer::Job(job) => jobs::one(job, look),
+        Answer::Changed(job) => vec![jobs::changed(job)],
+        Answer::Limits(limits) => self::limits(limits, look),
+        Answer::Stats(rows) => stats(rows, look),
         // What is waited for is said by the node.
         Answer::Leaving => Vec::new(),
         Answer::Left => vec!["the node has left".to_owned()],
@@ -129,6 +136,50 @@ fn peers(peers: &[shoal_common::ident::Peer], look: Look) -> Vec<String> {
     table.lines(look)
 }
 
+fn limits(limits: &Limits, look: Look) -> Vec<String> {
+    let rate = |limit: Limit| limit.0.map_or_else(|| "off".to_owned(), jobs::limited);
+    let rows = [
+        ("up", rate(limits.up)),
+        ("down", rate(limits.down)),
+        ("uploads", limits.max_uploads.to_string()),
+        ("downloads", limits.max_downloads.to_string()),
+        ("chunk-size", limits.chunk_size.to_string()),
+    ];
+    rows.iter()
+        .map(|(what, value)| format!("{}  {value}", look.bold(&format!("{what:10}"))))
+        .collect()
+}
+
+fn stats(rows: &[StatRow], look: Look) -> Vec<String> {
+    if rows.is_empty() {
+        return vec!["no download has been measured yet".to_owned()];
+    }
+    let mut table = Table::new(&[
+        ("FILE", Side::Left),
+        ("SIZE", Side::Right),
+        ("REQUEST", Side::Right),
+        ("OWNERS", Side::Right),
+        ("RUNS", Side::Right),
+        ("TIME", Side::Right),
+        ("RATE", Side::Right),
+        ("STD DEV", Side::Right),
+    ])
+    .flexible(0);
+    for row in rows {
+        table.row([
+            escape(&row.name),
+            text::size(row.size),
+            RequestSize(row.request_size).to_string(),
+            row.owners.to_string(),
+            row.runs.to_string(),
+            text::measured(row.seconds),
+            text::rate(row.rate),
+            row.deviation.map(text::measured).unwrap_or_default(),
+        ]);
+    }
+    table.lines(look)
+}
+
 fn found(findings: &Findings, look: Look) -> Vec<String> {
     let mut lines = Vec::new();
     if findings.found.is_empty() {
@@ -196,129 +247,6 @@ pub fn offers(findings: &Findings) -> Vec<String> {
     lines
 }
 
-fn jobs(jobs: &[JobInfo], uploads: &[UploadInfo], look: Look) -> Vec<String> {
-    let mut lines = Vec::new();
-    if jobs.is_empty() {
-        lines.push("no downloads".to_owned());
-    } else {
-        let mut table = Table::new(&[
-            ("JOB", Side::Right),
-            ("NAME", Side::Left),
-            ("STATE", Side::Left),
-            ("DONE", Side::Right),
-            ("SIZE", Side::Right),
-            ("RATE", Side::Right),
-            ("LEFT", Side::Right),
-            ("OWNERS", Side::Right),
-        ])
-        .flexible(1);
-        for job in jobs {
-            table.row(job_row(job));
-        }
-        lines = table.lines(look);
-        let reasons = jobs.iter().filter_map(|job| Some((job, job.reason.as_ref()?)));
-        lines.extend(reasons.map(|(job, reason)| format!("job {}: {}", job.job, escape(reason))));
-    }
-    for upload in uploads {
-        let (name, to) = (escape(upload.name.as_str()), escape(&upload.to));
-        lines.push(look.dim(&format!("uploading `{name}` to {to}")));
-    }
-    lines
-}
-
-fn job_row(job: &JobInfo) -> [String; 8] {
-    let moves = job.state == JobState::Running || job.state.is_over();
-    let owners = if job.state.is_over() { gave(job).count() } else { active(job) };
-    [
-        job.job.to_string(),
-        escape(job.name.as_str()),
-        state(job.state).to_owned(),
-        format!("{}%", text::percent(job.done, job.size)),
-        text::size(job.size),
-        if job.rate > 0.0 && moves { text::rate(job.rate) } else { String::new() },
-        job.left.map(text::clock).unwrap_or_default(),
-        owners.to_string(),
-    ]
-}
-
-/// How many owners are in use now.
-pub fn active(job: &JobInfo) -> usize {
-    job.owners.iter().filter(|owner| owner.active).count()
-}
-
-fn gave(job: &JobInfo) -> impl Iterator<Item = &OwnerInfo> {
-    job.owners.iter().filter(|owner| owner.bytes > 0)
-}
-
-/// A state in a word.
-pub fn state(state: JobState) -> &'static str {
-    match state {
-        JobState::Starting => "starting",
-        JobState::Running => "running",
-        JobState::Waiting => "waiting",
-        JobState::Done => "done",
-        JobState::Cancelled => "cancelled",
-        JobState::Failed => "failed",
-    }
-}
-
-fn started(job: &JobInfo) -> String {
-    let name = escape(job.name.as_str());
-    format!("job {}: fetching `{name}`, {}", job.job, text::size(job.size))
-}
-
-/// The end of a download, in a line, with its number.
-pub fn over(job: &JobInfo) -> String {
-    format!("job {}: {}", job.job, outcome(job))
-}
-
-/// The end of a download, in a line.
-pub fn outcome(job: &JobInfo) -> String {
-    let name = escape(job.name.as_str());
-    let reason = job.reason.as_ref().map(|reason| format!(": {}", escape(reason)));
-    let kept = match job.done {
-        0 => String::new(),
-        done => format!("; {} of {} are kept", text::size(done), text::size(job.size)),
-    };
-    match job.state {
-        JobState::Done => done(job, &name),
-        JobState::Cancelled => format!("`{name}` is cancelled{kept}"),
-        JobState::Failed => {
-            format!("`{name}` failed{}{kept}", reason.unwrap_or_default())
-        }
-        other => format!("`{name}` is {}", state(other)),
-    }
-}
-
-fn done(job: &JobInfo, name: &str) -> String {
-    let given = gave(job).map(|owner| owner.bytes).fold(0, u64::saturating_add);
-    let size = text::size(job.size);
-    let mut line = format!("`{name}` is here: {size} in {}", text::took(job.seconds));
-    // An empty file, or one that was resumed at its end, has no rate.
-    if given > 0 {
-        line.push_str(&format!(" ({})", text::rate(job.rate)));
-    }
-    let shares: Vec<String> = gave(job)
-        .map(|owner| format!("{} {}%", owner.name, text::share(owner.bytes, given)))
-        .collect();
-    if !shares.is_empty() {
-        line.push_str(&format!("; from {}", shares.join(", ")));
-    }
-    if job.resumed > 0 {
-        line.push_str(&format!("; {} were here already", text::size(job.resumed)));
-    }
-    if let Some(saved) = job.saved_as.as_ref().filter(|saved| **saved != job.name) {
-        let saved = escape(saved.as_str());
-        line.push_str(&format!("; saved as `{saved}`, since another file has the name"));
-    }
-    for owner in &job.owners {
-        if let Some(trouble) = &owner.trouble {
-            line.push_str(&format!("; {}: {}", owner.name, escape(trouble)));
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 #[path = "render_tests.rs"]
-pub(crate) mod tests;
+mod tests;

@@ -5,30 +5,7 @@ use shoal_common::ident::{NodeId, Peer};
 
 use super::*;
 use crate::catalog::found::Found;
-
-pub(crate) fn job() -> JobInfo {
-    let owner = |name: &str, bytes| OwnerInfo {
-        name: name.parse().unwrap(),
-        bytes,
-        active: true,
-        trouble: None,
-    };
-    JobInfo {
-        job: 1,
-        name: "file.deb".parse().unwrap(),
-        size: 393_775_740,
-        id: FileId::from_bytes([0xcd; 32]),
-        state: JobState::Done,
-        done: 393_775_740,
-        resumed: 0,
-        seconds: 1.25,
-        rate: 315_020_592.0,
-        left: None,
-        owners: vec![owner("node1", 200), owner("node2", 100), owner("node3", 0)],
-        reason: None,
-        saved_as: Some("file.deb".parse().unwrap()),
-    }
-}
+use crate::terminal::jobs::tests::job;
 
 fn peer(name: &str) -> Peer {
     Peer {
@@ -45,31 +22,6 @@ fn found(name: &str, id: u8, size: u64, owners: &[&str]) -> Found {
 }
 
 const AT_80: Look = Look { color: false, width: Some(80) };
-
-#[test]
-fn the_end_of_a_download() {
-    assert_eq!(
-        over(&job()),
-        "job 1: `file.deb` is here: 394 MB in 1.2 s (315 MB/s); from node1 67%, node2 33%"
-    );
-    let mut other = job();
-    other.saved_as = Some("file (1).deb".parse().unwrap());
-    other.resumed = 1_000_000;
-    other.owners[2].trouble = Some("sent wrong \x1b bytes".into());
-    let line = over(&other);
-    assert!(line.contains("saved as `file (1).deb`"), "{line}");
-    assert!(line.contains("1.00 MB were here already"), "{line}");
-    assert!(line.contains("node3: sent wrong \\u{1b} bytes"), "{line}");
-
-    let empty = JobInfo { size: 0, done: 0, seconds: 0.01, rate: 0.0, owners: vec![], ..job() };
-    assert_eq!(over(&empty), "job 1: `file.deb` is here: 0 B in 0.0 s");
-
-    let failed =
-        JobInfo { state: JobState::Failed, reason: Some("disk full".into()), done: 5000, ..job() };
-    assert_eq!(over(&failed), "job 1: `file.deb` failed: disk full; 5.00 kB of 394 MB are kept");
-    let cancelled = JobInfo { state: JobState::Cancelled, done: 0, ..job() };
-    assert_eq!(over(&cancelled), "job 1: `file.deb` is cancelled");
-}
 
 #[test]
 fn owners_have_positions_and_contents_are_apart() {
@@ -124,6 +76,8 @@ fn everything_fits_into_80_columns() {
         Answer::Found(findings),
         Answer::Jobs(vec![job()], vec![]),
         Answer::Peers(vec![peer("node1")]),
+        Answer::Limits(Limits::default()),
+        Answer::Stats(vec![stat(), StatRow { name: "x".repeat(200), ..stat() }]),
     ] {
         for line in lines(&answer, AT_80) {
             assert!(text::width(&line) <= 80, "{line}");
@@ -141,7 +95,50 @@ fn empty_answers_are_said_in_words() {
         (Answer::Peers(vec![]), "nobody else is here"),
         (Answer::Found(Findings::default()), "nothing found"),
         (Answer::Jobs(vec![], vec![]), "no downloads"),
+        (Answer::Stats(vec![]), "no download has been measured yet"),
     ] {
         assert_eq!(lines(&answer, AT_80), [text]);
     }
+}
+
+fn stat() -> StatRow {
+    StatRow {
+        name: "file\x1b.deb".to_owned(),
+        id: None,
+        size: 393_775_740,
+        request_size: 1 << 20,
+        owners: 3,
+        runs: 7,
+        seconds: 0.1641,
+        rate: 2_393_773_495.4,
+        deviation: Some(0.0123),
+    }
+}
+
+#[test]
+fn past_downloads_are_a_table() {
+    let once = StatRow { runs: 1, request_size: 65_536, deviation: None, ..stat() };
+    assert_eq!(
+        lines(&Answer::Stats(vec![stat(), once]), Look::default()),
+        [
+            "FILE              SIZE  REQUEST  OWNERS  RUNS     TIME       RATE  STD DEV",
+            "file\\u{1b}.deb  394 MB     1MiB       3     7  0.164 s  2.39 GB/s  0.012 s",
+            "file\\u{1b}.deb  394 MB    64KiB       3     1  0.164 s  2.39 GB/s",
+        ]
+    );
+}
+
+#[test]
+fn limits_are_a_list() {
+    let limits = Limits { up: Limit(Some(50_000_000)), max_uploads: 4, ..Limits::default() };
+    assert_eq!(
+        lines(&Answer::Limits(limits), Look::default()),
+        [
+            "up          50.0 MB/s",
+            "down        off",
+            "uploads     4",
+            "downloads   64",
+            "chunk-size  1MiB",
+        ]
+    );
 }

@@ -1,6 +1,6 @@
 //! How far a download is, in one line that fits. Pure.
 
-use crate::terminal::render;
+use crate::terminal::jobs;
 use crate::terminal::text::{self, Look, escape};
 use crate::transfer::job::{JobInfo, JobState};
 
@@ -40,7 +40,7 @@ pub fn line(job: &JobInfo, look: Look) -> String {
 /// Percent, rate, time left, owners in use; or what it waits for. The last
 /// says it all, those before it less and less.
 fn facts(job: &JobInfo) -> Vec<String> {
-    let percent = format!("{:>3}%", text::percent(job.done, job.size));
+    let percent = format!("{:>3}%", jobs::percent(job));
     let all = match job.state {
         JobState::Starting => format!("{percent}  {} here, starting", text::size(job.done)),
         JobState::Waiting => {
@@ -50,22 +50,26 @@ fn facts(job: &JobInfo) -> Vec<String> {
             format!("{percent}  {}", text::clip(&escape(&reason), 40))
         }
         JobState::Running => return running(job, percent),
-        over => format!("{percent}  {}", render::state(over)),
+        over => format!("{percent}  {}", jobs::state(over)),
     };
     vec![percent, all]
 }
 
 fn running(job: &JobInfo, percent: String) -> Vec<String> {
     let left = job.left.map_or_else(|| "-:--".to_owned(), text::clock);
-    let owners = text::count(render::active(job), "owner", "owners");
+    // Of a tree, how many files are here says more.
+    let last = match &job.files {
+        Some(files) => jobs::files(files),
+        None => text::count(jobs::active(job), "owner", "owners"),
+    };
     let with_rate = format!("{percent}  {:>8}", text::rate(job.rate));
     let with_time = format!("{with_rate}  {left:>5} left");
-    let all = format!("{with_time}  {owners}");
+    let all = format!("{with_time}  {last}");
     vec![percent, with_rate, with_time, all]
 }
 
 fn bar(job: &JobInfo, columns: usize, look: Look) -> String {
-    let percent = usize::from(text::percent(job.done, job.size));
+    let percent = usize::from(jobs::percent(job));
     let full = columns * percent / 100;
     let done = "━".repeat(full);
     let rest = "─".repeat(columns - full.min(columns));
@@ -78,7 +82,10 @@ const MOST_LINES: usize = 4;
 /// The lines of all downloads under way, so few that the terminal stays a
 /// terminal.
 pub fn lines(jobs: &[JobInfo], look: Look, rows: usize) -> Vec<String> {
-    let running: Vec<&JobInfo> = jobs.iter().filter(|job| !job.state.is_over()).collect();
+    let resting = |job: &JobInfo| matches!(job.state, JobState::Queued | JobState::Paused);
+    let under_way = jobs.iter().filter(|job| !job.state.is_over());
+    let (resting, running): (Vec<&JobInfo>, Vec<&JobInfo>) =
+        under_way.partition(|job| resting(job));
     let most = MOST_LINES.min(rows / 4);
     let shown = if running.len() > most { most.saturating_sub(1) } else { running.len() };
     let mut lines: Vec<String> = running.iter().take(shown).map(|job| line(job, look)).collect();
@@ -89,13 +96,29 @@ pub fn lines(jobs: &[JobInfo], look: Look, rows: usize) -> Vec<String> {
         let said = format!("{said}, {} together; `jobs` lists them", text::rate(rate));
         lines.push(look.dim(&text::clip(&said, look.width.unwrap_or(80).saturating_sub(1))));
     }
+    if !resting.is_empty() && lines.len() < most {
+        lines.push(look.dim(&self::resting(&resting)));
+    }
     lines
+}
+
+/// Those for which nothing is done now.
+fn resting(jobs: &[&JobInfo]) -> String {
+    let number = |state| jobs.iter().filter(|job| job.state == state).count();
+    let said = [(JobState::Queued, "queued"), (JobState::Paused, "paused")];
+    let said: Vec<String> = said
+        .into_iter()
+        .map(|(state, word)| (number(state), word))
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| format!("{number} {word}"))
+        .collect();
+    said.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terminal::render::tests::job;
+    use crate::terminal::jobs::tests::{job, tree};
 
     fn running() -> JobInfo {
         let (state, done) = (JobState::Running, 165_000_000);
@@ -115,6 +138,13 @@ mod tests {
     }
 
     #[test]
+    fn of_a_tree_the_files_are_counted() {
+        let job = JobInfo { files: tree(2).files, ..running() };
+        let line = line(&job, look(80));
+        assert!(line.ends_with("0:07 left  998 of 1,000 files, 2 failed"), "{line}");
+    }
+
+    #[test]
     fn a_narrow_line_keeps_what_matters() {
         assert_eq!(line(&running(), look(40)), "file.deb   41%  315 MB/s   0:07 left");
         assert_eq!(line(&running(), look(30)), "file.deb   41%  315 MB/s");
@@ -129,7 +159,7 @@ mod tests {
             ..running()
         };
         let starting = JobInfo { state: JobState::Starting, ..running() };
-        let long = JobInfo { name: "名前".repeat(40).parse().unwrap(), ..running() };
+        let long = JobInfo { name: "名前".repeat(40), ..running() };
         for job in [running(), waiting, starting, long] {
             for width in 1..200 {
                 let line = line(&job, look(width));
@@ -148,5 +178,10 @@ mod tests {
         assert_eq!(lines(&jobs, look(80), 8).len(), 2);
         assert!(lines(&jobs, look(80), 3).is_empty());
         assert!(lines(&[job()], look(80), 24).is_empty());
+        let resting = |state| JobInfo { state, ..running() };
+        let jobs = [resting(JobState::Queued), running(), resting(JobState::Paused)];
+        let lines = lines(&jobs, look(80), 24);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(lines[1], "1 queued, 1 paused");
     }
 }

@@ -131,7 +131,13 @@ fn scaled(bytes: f64) -> String {
 
 /// An exact number of bytes, in groups of three digits.
 pub fn bytes(bytes: u64) -> String {
-    let digits = bytes.to_string();
+    let unit = if bytes == 1 { "byte" } else { "bytes" };
+    format!("{} {unit}", grouped(bytes))
+}
+
+/// A number in groups of three digits: `1,000`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
@@ -139,8 +145,7 @@ pub fn bytes(bytes: u64) -> String {
         }
         grouped.push(digit);
     }
-    let unit = if bytes == 1 { "byte" } else { "bytes" };
-    format!("{grouped} {unit}")
+    grouped
 }
 
 /// A time that something took.
@@ -150,6 +155,11 @@ pub fn took(seconds: f64) -> String {
         s if s < 90.0 => format!("{s:.0} s"),
         s => clock(s),
     }
+}
+
+/// A time that was measured, to the millisecond.
+pub fn measured(seconds: f64) -> String {
+    format!("{:.3} s", seconds.max(0.0))
 }
 
 /// A time as on a clock: `0:07`, `12:34`, `1:02:03`.
@@ -182,6 +192,11 @@ pub fn share(part: u64, whole: u64) -> u64 {
 /// `1 peer`, `2 peers`.
 pub fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// `1 file`, `1,000 files`.
+pub fn count_of(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number), if number == 1 { one } else { many })
 }
 
 /// On which side a column is flush.
@@ -329,6 +344,8 @@ mod tests {
         assert_eq!(took(0.04), "0.0 s");
         assert_eq!(took(9.96), "10 s");
         assert_eq!(took(100.0), "1:40");
+        assert_eq!(measured(0.12345), "0.123 s");
+        assert_eq!(measured(-1.0), "0.000 s");
         assert_eq!(clock(3_723.0), "1:02:03");
         assert_eq!(clock(f64::INFINITY), clock(1e9));
         assert_eq!(clock(f64::NAN), "?");

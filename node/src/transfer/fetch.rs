@@ -1,331 +1,416 @@
-//! Fetches from one owner: the manifest, then chunk after chunk.
+//! Fetches from one owner: asks ahead, and takes the answers in their order.
 //!
 //! A chunk comes into one buffer, is hashed there while it is still in the
 //! cache, and is written only when it is right and the plan keeps it. So no
 //! wrong byte is ever on the disk, and memory is one chunk an owner.
 
+mod error;
+mod run;
+
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shoal_common::call::{CallError, call};
+use shoal_common::call::call;
 use shoal_common::connection::{Connection, ConnectionError};
-use shoal_common::content::{ChunkHasher, FileId, Geometry, Manifest, ManifestError};
+use shoal_common::content::{ChunkHasher, FileId, Manifest, ManifestError};
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::limits::{MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME, REPLY_DEADLINE};
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::limits::{
+    IDLE_DEADLINE, MAX_FELLOWS, MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME, REPLY_DEADLINE,
+};
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::transfer::{ByteRange, TransferReply, TransferRequest};
-use tokio::io::AsyncReadExt;
+use shoal_common::protocol::transfer::{ByteRange, Have, TransferReply, TransferRequest};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
+use super::item::{Item, offer};
 use super::pace::Pace;
-use super::plan::{Plan, Verdict};
-use super::roster::Remedy;
-use super::sink::Sink;
+use super::plan::{Ask, ItemId, Part, Verdict};
+use super::swarm::{Event, Swarm};
+pub(super) use error::FetchError;
+use run::{Run, range};
 
 /// Bytes hashed at once: a power of two, so that the hash runs at full width,
 /// and few enough to be in the cache still.
 const PIECE: usize = 128 * 1024;
 
-/// How long an owner waits for each of those before it to give the manifest,
-/// and for how many of them at most.
-const MANIFEST_TURN: (Duration, u32) = (Duration::from_millis(200), 5);
-
 /// How often an owner without work asks for some: paces change without notice.
 const IDLE_TICK: Duration = Duration::from_millis(100);
 
-/// Why an owner gives no more.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum FetchError {
-    /// No conversation.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// Somebody else answers.
-    #[error("another node answers at its address")]
-    Stranger,
-    /// The conversation broke.
-    #[error(transparent)]
-    Connection(#[from] ConnectionError),
-    /// It stands still, or nearly.
-    #[error("it sends too slowly")]
-    TooSlow,
-    /// It refuses.
-    #[error("{0}")]
-    Refused(Refusal),
-    /// Its manifest does not fit the content.
-    #[error("it sent {0}")]
-    Manifest(#[from] ManifestError),
-    /// Its last chunk does not fit its manifest: either may be wrong.
-    #[error("it sent wrong bytes, or a manifest of another size")]
-    Unproven,
-    /// Chunks that do not verify, too often.
-    #[error("it sent wrong bytes")]
-    WrongBytes,
-    /// An answer to something that was not asked.
-    #[error("it answered something that was not asked")]
-    Unexpected,
-    /// Not the owner's fault: our disk.
-    #[error("the disk fails: {0}")]
-    Disk(io::Error),
-}
-
-impl FetchError {
-    /// What to do about the owner; `None` if it is not its fault.
-    pub(super) fn remedy(&self) -> Option<Remedy> {
-        Some(match self {
-            Self::Call(CallError::Unreachable { .. } | CallError::NoAnswer { .. }) => Remedy::Again,
-            Self::Call(_) | Self::Stranger | Self::TooSlow => Remedy::Later,
-            Self::Connection(error) => match error {
-                ConnectionError::Closed | ConnectionError::Broken(_) => Remedy::Again,
-                ConnectionError::Silent(_) | ConnectionError::Slow => Remedy::Later,
-                ConnectionError::TooLong { .. } | ConnectionError::Malformed(_) => Remedy::Never,
-            },
-            Self::Refused(refusal) if refusal.is_passing() => Remedy::Again,
-            Self::Refused(_) => Remedy::Later,
-            Self::Manifest(_) | Self::Unproven | Self::WrongBytes | Self::Unexpected => {
-                Remedy::Never
-            }
-            Self::Disk(_) => return None,
-        })
-    }
-}
-
-/// What happens with an owner.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// It sent a wrong chunk.
-    Wrong(NodeId),
-    /// Nothing more comes from it.
-    Ended(NodeId, Result<(), FetchError>),
-}
-
-/// What the owners of one download share before there is work.
-#[derive(Debug)]
-pub(super) struct Swarm {
-    pub(super) file: FileId,
-    pub(super) us: Hello,
-    /// The manifest, once somebody gave one that fits.
-    pub(super) manifest: watch::Sender<Option<Arc<Manifest>>>,
-    /// The work, once there is a place for the chunks.
-    pub(super) work: watch::Sender<Option<Arc<Work>>>,
-    /// To the coordinator.
-    pub(super) events: mpsc::Sender<Event>,
-}
-
-/// What there is to fetch, and where it goes.
-#[derive(Debug)]
-pub(super) struct Work {
-    manifest: Arc<Manifest>,
-    plan: Mutex<Plan>,
-    sink: Sink,
-    /// Chunks are free again, or all is done.
-    news: Notify,
-    complete: CancellationToken,
-}
-
-impl Work {
-    pub(super) fn new(manifest: Arc<Manifest>, plan: Plan, sink: Sink) -> Self {
-        let complete = CancellationToken::new();
-        if sink.is_complete() {
-            complete.cancel();
-        }
-        Self { manifest, plan: Mutex::new(plan), sink, news: Notify::new(), complete }
-    }
-
-    pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
-        // Every method of the plan leaves it whole.
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn sink(&self) -> &Sink {
-        &self.sink
-    }
-
-    pub(super) fn manifest(&self) -> &Arc<Manifest> {
-        &self.manifest
-    }
-
-    /// Cancelled when every chunk is on the disk.
-    pub(super) fn complete(&self) -> &CancellationToken {
-        &self.complete
-    }
-
-    /// An owner is gone; what it was asked for is free.
-    pub(super) fn leave(&self, owner: NodeId) {
-        self.plan().leave(owner);
-        self.news.notify_waiters();
-    }
-
-    /// Puts a chunk where it belongs, if it is right and new.
-    fn take(&self, owner: NodeId, chunk: u32, correct: bool, bytes: &[u8]) -> io::Result<Verdict> {
-        let verdict = self.plan().delivered(owner, chunk, correct, Instant::now());
-        if verdict == Verdict::Keep {
-            self.sink.write(chunk, bytes)?;
-            if self.sink.is_complete() {
-                self.complete.cancel();
-            }
-        }
-        if matches!(verdict, Verdict::Wrong | Verdict::Banned) || self.plan().is_complete() {
-            self.news.notify_waiters();
-        }
-        Ok(verdict)
-    }
-}
-
-/// Fetches from one owner until the file is complete. `turn` is its place
-/// among those who are asked for the manifest.
+/// Fetches from one owner until the download ends, which drops this.
 ///
 /// # Errors
-/// The owner gives no more, or the disk fails.
-pub(super) async fn fetch(swarm: &Swarm, peer: &Peer, turn: u32) -> Result<(), FetchError> {
+/// The owner gives no more.
+pub(super) async fn fetch(swarm: &Arc<Swarm>, peer: &Peer) -> Result<(), FetchError> {
     let (connection, hello) = call(peer.download, &swarm.us).await?;
     if hello.node != peer.id {
         return Err(FetchError::Stranger);
     }
-    let mut owner = Owner { id: peer.id, connection };
-    owner.offer_manifest(swarm, turn).await?;
-    let mut work = swarm.work.subscribe();
-    let ready = work.wait_for(Option::is_some).await.ok();
-    let Some(work) = ready.and_then(|work| work.clone()) else { return Ok(()) };
-    owner.fetch(swarm, &work).await
+    if !swarm.plan().join(peer.id) {
+        return Err(FetchError::WrongBytes);
+    }
+    let owner = Owner {
+        id: peer.id,
+        swarm: Arc::clone(swarm),
+        connection,
+        asked: VecDeque::new(),
+        seen: 0,
+        followed: Vec::new(),
+        fellows: Vec::new(),
+        quiet_since: None,
+        asked_at: Instant::now(),
+        due: None,
+        buffer: Vec::new(),
+    };
+    owner.converse().await
+}
+
+/// What was asked of an owner and is not answered yet.
+enum Asked {
+    /// What it has of a file.
+    Have(Arc<Item>),
+    /// The chunk hashes of a file.
+    Manifest(Arc<Item>),
+    /// The last chunk of a file, to prove the size in its manifest.
+    Proof(Arc<Item>, Box<Manifest>),
+    /// Consecutive chunks of a file.
+    Run(Box<Run>),
+}
+
+impl Asked {
+    fn item(&self) -> &Arc<Item> {
+        match self {
+            Self::Have(item) | Self::Manifest(item) | Self::Proof(item, _) => item,
+            Self::Run(run) => &run.item,
+        }
+    }
 }
 
 /// One owner, connected.
 struct Owner {
     id: NodeId,
+    swarm: Arc<Swarm>,
     connection: Connection<TcpStream>,
+    /// What it was asked, in the order of its answers.
+    asked: VecDeque<Asked>,
+    /// Up to which of the opened files it was asked what it has of them.
+    seen: u64,
+    /// The open files of which it tells what it has.
+    followed: Vec<(ItemId, FileId)>,
+    /// The other downloaders that it told of.
+    fellows: Vec<NodeId>,
+    /// When it was asked something while nothing else was under way.
+    quiet_since: Option<Instant>,
+    /// When it was asked last: who is not asked anything for long is cut off.
+    asked_at: Instant,
+    /// By when the next answer has to begin. What comes unasked does not count:
+    /// it must not keep one here that answers nothing.
+    due: Option<Instant>,
+    /// One chunk.
+    buffer: Vec<u8>,
 }
 
 impl Owner {
-    /// Gets the manifest from this owner, unless another gives it first.
-    async fn offer_manifest(&mut self, swarm: &Swarm, turn: u32) -> Result<(), FetchError> {
-        let mut known = swarm.manifest.subscribe();
-        let patience = MANIFEST_TURN.0 * turn.min(MANIFEST_TURN.1);
-        if timeout(patience, known.wait_for(Option::is_some)).await.is_ok() {
+    async fn converse(mut self) -> Result<(), FetchError> {
+        let swarm = Arc::clone(&self.swarm);
+        loop {
+            // Heard from here on, so that no news is missed after a look.
+            let mut news = pin!(swarm.news.notified());
+            news.as_mut().enable();
+            self.ask_more()?;
+            self.connection.flush().await?;
+            if !self.asked.is_empty() {
+                self.answered().await?;
+                continue;
+            }
+            let pause = self.pause();
+            tokio::select! {
+                reply = self.connection.receive(MAX_TRANSFER_FRAME, IDLE_DEADLINE) => {
+                    self.unasked(reply)?;
+                }
+                () = news => {}
+                () = tokio::time::sleep(pause) => self.stay(),
+            }
+        }
+    }
+
+    /// How long to wait until it may be worth to ask the plan again.
+    fn pause(&self) -> Duration {
+        let retry = self.swarm.plan().retry(self.id, Instant::now());
+        retry.map_or(IDLE_TICK, |retry| retry.min(IDLE_TICK))
+    }
+
+    /// Asks again what it has, before it cuts off one who asks nothing.
+    fn stay(&mut self) {
+        if self.asked_at.elapsed() > IDLE_DEADLINE / 2 {
+            self.followed.clear();
+            self.seen = 0;
+        }
+    }
+
+    /// What an owner says that is not asked anything at the moment.
+    fn unasked(&mut self, reply: Result<TransferReply, ConnectionError>) -> Result<(), FetchError> {
+        match reply? {
+            TransferReply::Have(have) => self.heard(&have),
+            TransferReply::Unknown => Ok(()),
+            _ => Err(FetchError::Unexpected),
+        }
+    }
+
+    /// Asks for as much as the plan gives.
+    fn ask_more(&mut self) -> Result<(), FetchError> {
+        let quiet = self.asked.is_empty();
+        self.follow()?;
+        let now = Instant::now();
+        loop {
+            let ask = self.swarm.plan().next(self.id, now);
+            let Some(Ask { item, part }) = ask else { break };
+            let Some(item) = self.swarm.item(item) else {
+                // Closed meanwhile: the question is not asked.
+                self.swarm.plan().withdraw(self.id, item);
+                continue;
+            };
+            match part {
+                Part::Manifest => self.ask(Asked::Manifest(item))?,
+                Part::Chunks { first, count } => {
+                    let id = item.id;
+                    match Run::new(item, first, count, self.swarm.request()) {
+                        Some(run) => self.ask(Asked::Run(Box::new(run)))?,
+                        None => self.swarm.plan().withdraw(self.id, id),
+                    }
+                }
+            }
+        }
+        if quiet && !self.asked.is_empty() {
+            self.quiet_since = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Asks what the owner has of files that were opened since the last time.
+    fn follow(&mut self) -> Result<(), FetchError> {
+        let opened = self.swarm.opened();
+        if std::mem::replace(&mut self.seen, opened) == opened {
             return Ok(());
         }
-        let request = TransferRequest::Manifest { file: swarm.file };
-        let manifest = match self.connection.ask(&request, MAX_TRANSFER_FRAME).await? {
-            TransferReply::Manifest(unchecked) => Manifest::try_from(unchecked)?,
-            TransferReply::Refused { refusal } => return Err(FetchError::Refused(refusal)),
-            _ => return Err(FetchError::Unexpected),
-        };
-        if manifest.file() != swarm.file {
-            return Err(ManifestError::Hashes.into());
+        let open = self.swarm.chunked();
+        self.followed.retain(|&(old, _)| open.iter().any(|item| item.id == old));
+        for item in open {
+            if !self.followed.iter().any(|&(old, _)| old == item.id) {
+                self.followed.push((item.id, item.file));
+                self.ask(Asked::Have(item))?;
+            }
         }
-        self.prove_size(&manifest).await?;
-        swarm.manifest.send_if_modified(|known| {
-            let first = known.is_none();
-            known.get_or_insert_with(|| Arc::new(manifest));
-            first
-        });
+        Ok(())
+    }
+
+    fn ask(&mut self, asked: Asked) -> Result<(), FetchError> {
+        let file = asked.item().file;
+        let request = match &asked {
+            Asked::Have(_) => TransferRequest::Have { file },
+            Asked::Manifest(_) => TransferRequest::Manifest { file },
+            Asked::Proof(_, manifest) => {
+                let last = manifest.geometry().chunks().saturating_sub(1);
+                TransferRequest::Chunks { file, ranges: vec![range(manifest.geometry(), last)] }
+            }
+            Asked::Run(run) => {
+                TransferRequest::Chunks { file, ranges: run.ranges.iter().copied().collect() }
+            }
+        };
+        self.connection.queue(&request, MAX_REQUEST_FRAME)?;
+        self.asked_at = Instant::now();
+        self.asked.push_back(asked);
+        Ok(())
+    }
+
+    /// Receives the next reply, and what follows it.
+    async fn answered(&mut self) -> Result<(), FetchError> {
+        let now = Instant::now();
+        let due = *self.due.get_or_insert(now + REPLY_DEADLINE);
+        let patience = due.saturating_duration_since(now);
+        let reply = self.connection.receive(MAX_TRANSFER_FRAME, patience).await?;
+        match &reply {
+            TransferReply::Have(have) => return self.heard(have),
+            // Something that a newer program says by itself.
+            TransferReply::Unknown => return Ok(()),
+            _ => {}
+        }
+        let Some(asked) = self.next_asked() else { return Err(FetchError::Unexpected) };
+        match (asked, reply) {
+            (asked, TransferReply::Refused { refusal }) => self.refused(&asked, refusal).await,
+            (Asked::Manifest(item), TransferReply::Manifest(unchecked)) => {
+                let manifest = Manifest::try_from(unchecked)?;
+                if manifest.file() != item.file {
+                    return Err(ManifestError::Hashes.into());
+                }
+                match manifest.geometry().chunks() {
+                    0 => self.manifest(&item, manifest, Vec::new()).await,
+                    _ => self.ask(Asked::Proof(item, Box::new(manifest)))?,
+                }
+                Ok(())
+            }
+            (Asked::Proof(item, manifest), TransferReply::Bytes(range)) => {
+                self.proved(&item, *manifest, range).await
+            }
+            (Asked::Run(run), TransferReply::Bytes(range)) => self.run(run, range).await,
+            _ => Err(FetchError::Unexpected),
+        }
+    }
+
+    /// What is being answered.
+    fn next_asked(&mut self) -> Option<Asked> {
+        self.due = None;
+        if let Some(since) = self.quiet_since.take() {
+            self.swarm.plan().answered(self.id, since.elapsed());
+        }
+        self.asked.pop_front()
+    }
+
+    /// What the owner has of a file, and who else fetches it there.
+    fn heard(&mut self, have: &Have) -> Result<(), FetchError> {
+        // The first time it is an answer; from then on it comes by itself.
+        if let Some(Asked::Have(item)) = self.asked.front()
+            && item.file == have.file
+        {
+            self.next_asked();
+        }
+        if have.fellows.len() > MAX_FELLOWS {
+            return Err(FetchError::Unexpected);
+        }
+        if !self.followed.iter().any(|&(_, file)| file == have.file) {
+            // One that is complete here, or was refused: it is told of until the
+            // connection ends.
+            return Ok(());
+        }
+        if have.fellows != self.fellows && self.swarm.mention(Event::Fellows(have.fellows.clone()))
+        {
+            self.fellows.clone_from(&have.fellows);
+        }
+        let Some(item) = self.swarm.item_of(&have.file) else { return Ok(()) };
+        let Some(geometry) = item.geometry() else { return Ok(()) };
+        self.swarm.plan().offer(self.id, item.id, offer(&have.chunks, geometry));
+        Ok(())
+    }
+
+    async fn refused(&mut self, asked: &Asked, refusal: Refusal) -> Result<(), FetchError> {
+        if refusal.is_passing() {
+            return Err(FetchError::Refused(refusal));
+        }
+        debug!("refused: {refusal}");
+        if matches!(asked, Asked::Have(_)) && refusal == Refusal::Unsupported {
+            // An older program: what it has is what it was said to have.
+            return Ok(());
+        }
+        let item = asked.item().id;
+        self.followed.retain(|&(followed, _)| followed != item);
+        self.swarm.plan().withdraw(self.id, item);
+        self.swarm.news.notify_waiters();
+        if self.swarm.single {
+            return Err(FetchError::Refused(refusal));
+        }
+        // That another fetches a file of a tree, and this one not, is nothing
+        // to speak of.
+        if !matches!(asked, Asked::Have(_)) {
+            self.swarm.tell(Event::Withdrawn(self.id, item, refusal)).await;
+        }
         Ok(())
     }
 
     /// The hashes of all chunks merge to the file id whatever size the owner
     /// says, as long as there are as many chunks. The last chunk tells: it has
     /// its hash only at its place and with its length.
-    async fn prove_size(&mut self, manifest: &Manifest) -> Result<(), FetchError> {
-        let Some(last) = manifest.geometry().chunks().checked_sub(1) else { return Ok(()) };
-        let ranges = vec![range(manifest.geometry(), last)];
-        let request = TransferRequest::Chunks { file: manifest.file(), ranges };
-        self.connection.send(&request, MAX_REQUEST_FRAME).await?;
-        match self.receive(manifest, last, &mut Vec::new()).await? {
-            true => Ok(()),
-            false => Err(FetchError::Unproven),
+    async fn proved(
+        &mut self,
+        item: &Item,
+        manifest: Manifest,
+        announced: ByteRange,
+    ) -> Result<(), FetchError> {
+        let last = manifest.geometry().chunks().saturating_sub(1);
+        if announced != range(manifest.geometry(), last) {
+            return Err(FetchError::Unexpected);
+        }
+        let mut hasher = ChunkHasher::new(manifest.geometry(), last);
+        let mut bytes = std::mem::take(&mut self.buffer);
+        bytes.resize(usize::try_from(announced.length).unwrap_or(0), 0);
+        let mut pace = Pace::new(Instant::now());
+        self.read(&mut bytes, &mut hasher, &mut pace).await?;
+        if !manifest.accepts(last, &hasher) {
+            return Err(FetchError::Unproven);
+        }
+        self.manifest(item, manifest, bytes).await;
+        Ok(())
+    }
+
+    async fn manifest(&self, item: &Item, manifest: Manifest, last: Vec<u8>) {
+        if self.swarm.plan().manifest(self.id, item.id, true, Instant::now()) {
+            self.swarm.tell(Event::Manifest(self.id, item.id, manifest, last)).await;
         }
     }
 
-    async fn fetch(&mut self, swarm: &Swarm, work: &Work) -> Result<(), FetchError> {
-        if !work.plan().join(self.id) {
-            return Err(FetchError::WrongBytes);
+    /// Receives a range of a run, and with it the chunks that end in it.
+    async fn run(&mut self, mut run: Box<Run>, announced: ByteRange) -> Result<(), FetchError> {
+        if run.ranges.pop_front() != Some(announced) {
+            return Err(FetchError::Unexpected);
         }
-        let mut buffer = Vec::new();
-        let mut asked = VecDeque::new();
-        loop {
-            self.ask(work, &mut asked).await?;
-            match asked.pop_front() {
-                Some(chunk) => {
-                    let correct = self.receive(&work.manifest, chunk, &mut buffer).await?;
-                    match work.take(self.id, chunk, correct, &buffer).map_err(FetchError::Disk)? {
-                        Verdict::Keep | Verdict::Known | Verdict::Unasked => {}
-                        Verdict::Banned => return Err(FetchError::WrongBytes),
-                        Verdict::Wrong => {
-                            warn!("chunk {chunk} came with wrong bytes");
-                            // Full: the person knows already that it is so.
-                            swarm.events.try_send(Event::Wrong(self.id)).ok();
-                        }
-                    }
-                }
-                None if work.plan().is_complete() => {
-                    // The last chunk may still be on its way to the disk.
-                    work.complete.cancelled().await;
-                    return Ok(());
-                }
-                None => {
-                    timeout(IDLE_TICK, work.news.notified()).await.ok();
-                }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut pace = Pace::new(Instant::now());
+        let mut left = announced.length;
+        while left > 0 {
+            let part = run.part(left, &mut buffer);
+            if part.is_empty() {
+                return Err(FetchError::Unexpected);
+            }
+            left = left.saturating_sub(part.len() as u64);
+            self.read(part, &mut run.hasher, &mut pace).await?;
+            if let Some((chunk, correct)) = run.finished() {
+                self.deliver(&run.item, chunk, correct, &buffer).await?;
             }
         }
-    }
-
-    /// Asks for as many chunks as the plan gives.
-    async fn ask(&mut self, work: &Work, asked: &mut VecDeque<u32>) -> Result<(), FetchError> {
-        let already = asked.len();
-        {
-            let mut plan = work.plan();
-            let now = Instant::now();
-            asked.extend(std::iter::from_fn(|| plan.next(self.id, now)));
-        }
-        let ranges: Vec<_> = asked
-            .iter()
-            .skip(already)
-            .map(|&chunk| range(work.manifest.geometry(), chunk))
-            .collect();
-        if !ranges.is_empty() {
-            let request = TransferRequest::Chunks { file: work.manifest.file(), ranges };
-            self.connection.send(&request, MAX_REQUEST_FRAME).await?;
+        self.buffer = buffer;
+        if !run.ranges.is_empty() {
+            self.asked.push_front(Asked::Run(run));
         }
         Ok(())
     }
 
-    /// Receives the answer to the oldest question into `buffer`; whether it is
-    /// right.
-    async fn receive(
+    async fn deliver(
         &mut self,
-        manifest: &Manifest,
+        item: &Item,
         chunk: u32,
-        buffer: &mut Vec<u8>,
-    ) -> Result<bool, FetchError> {
-        let range = range(manifest.geometry(), chunk);
-        match self.connection.receive(MAX_REQUEST_FRAME, REPLY_DEADLINE).await? {
-            TransferReply::Bytes(announced) if announced == range => {}
-            TransferReply::Refused { refusal } => return Err(FetchError::Refused(refusal)),
-            _ => return Err(FetchError::Unexpected),
+        correct: bool,
+        bytes: &[u8],
+    ) -> Result<(), FetchError> {
+        match self.swarm.take(self.id, item, chunk, correct, bytes).await {
+            Verdict::Keep | Verdict::Known | Verdict::Unasked => Ok(()),
+            Verdict::Banned => Err(FetchError::WrongBytes),
+            Verdict::Wrong => {
+                warn!("chunk {chunk} came with wrong bytes");
+                self.swarm.mention(Event::Wrong(self.id));
+                Ok(())
+            }
         }
-        buffer.resize(usize::try_from(range.length).unwrap_or(0), 0);
-        let mut hasher = ChunkHasher::new(manifest.geometry(), chunk);
-        self.read(buffer, |piece| hasher.update(piece)).await?;
-        Ok(manifest.accepts(chunk, &hasher))
     }
 
-    /// Fills `buffer` from the stream and shows it piece by piece.
+    /// Fills `buffer` from the stream, hashing piece by piece.
     async fn read(
         &mut self,
         buffer: &mut [u8],
-        mut show: impl FnMut(&[u8]),
+        hasher: &mut ChunkHasher,
+        pace: &mut Pace,
     ) -> Result<(), FetchError> {
-        let mut pace = Pace::new(Instant::now());
-        let (mut filled, mut shown) = (0, 0);
+        let (mut filled, mut hashed) = (0, 0);
         while filled < buffer.len() {
             let space = buffer.get_mut(filled..).unwrap_or_default();
-            let read = self.connection.stream().read(space);
+            let most = self
+                .swarm
+                .throttles
+                .iter()
+                .fold(space.len(), |most, throttle| throttle.piece(most));
+            let space = space.get_mut(..most).unwrap_or_default();
+            let read = self.connection.read_raw(space);
             let read = match timeout(pace.patience(Instant::now()), read).await {
                 Ok(Ok(0)) => return Err(broken(io::ErrorKind::UnexpectedEof.into())),
                 Ok(Ok(read)) => read,
@@ -333,22 +418,29 @@ impl Owner {
                 Err(_) => return Err(FetchError::TooSlow),
             };
             pace.moved(read, Instant::now());
+            self.throttle(read, pace).await;
             filled += read;
             let ready = if filled == buffer.len() { filled } else { filled - filled % PIECE };
-            if ready > shown {
-                show(buffer.get(shown..ready).unwrap_or_default());
-                shown = ready;
+            if ready > hashed {
+                hasher.update(buffer.get(hashed..ready).unwrap_or_default());
+                hashed = ready;
             }
         }
         Ok(())
+    }
+
+    /// Waits as long as the limits of this node want.
+    async fn throttle(&self, read: usize, pace: &mut Pace) {
+        for throttle in &self.swarm.throttles {
+            if throttle.rate().is_some() {
+                let start = Instant::now();
+                throttle.take(read).await;
+                pace.held(start.elapsed());
+            }
+        }
     }
 }
 
 fn broken(error: io::Error) -> FetchError {
     ConnectionError::Broken(error).into()
-}
-
-fn range(geometry: Geometry, chunk: u32) -> ByteRange {
-    let range = geometry.range(chunk);
-    ByteRange { offset: range.start, length: range.end - range.start }
 }

@@ -1,133 +1,149 @@
 //! The handle on what comes in: all downloads of this node.
+//!
+//! Which of them run is decided in [`schedule`](super::schedule), what is known
+//! of them lies in the [`table`]. One attempt at a download is a [`Download`];
+//! it ends when the download is over, or when it is told to [`Stop`].
+//!
+//! [`Stop`]: super::attempt::Stop
 
-use std::collections::BTreeMap;
+mod error;
+mod keeper;
+mod kept;
+mod past;
+mod table;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use shoal_common::content::FileId;
 use shoal_common::ident::Peer;
-use shoal_common::limits::MAX_DOWNLOADS;
+use shoal_common::limits::{MAX_DOWNLOADS, REQUEST_SIZE};
 use shoal_common::name::SharedName;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tracing::{info_span, warn};
 
 use crate::volume::PartialDir;
 
-use super::download::{Download, Stops};
+use super::attempt::{End, JobSettings, Stop, Why};
+use super::download::{Download, Reading};
 use super::environment::Environment;
-use super::job::{JobId, JobInfo, JobState, Wanted};
-use super::note::{Course, Note};
+use super::job::{JobId, JobInfo, Order, Priority, Wanted, What};
+use super::rate::Throttle;
+use super::reader::Reader;
+use super::stats::StatRow;
+pub use error::{JobError, StartError};
+use keeper::Keeper;
+use kept::List;
+use past::Past;
+use table::{Attempt, Launch, Outcome, Table};
 
 /// How long the last write of a download may take when the node leaves.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
-/// How many downloads that are over stay on the list.
-const MAX_OVER: usize = 100;
-
-/// Why a download does not start.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// The content is here.
-    #[error("you have this file: `{0}`")]
-    Here(SharedName),
-    /// It is being downloaded.
-    #[error("this content is being downloaded already: job {0}")]
-    Running(JobId),
-    /// Too many downloads are under way.
-    #[error("{MAX_DOWNLOADS} downloads are under way: cancel one, or wait for one to end")]
-    TooMany,
-    /// The node is leaving.
-    #[error("the node is leaving")]
-    Leaving,
-}
-
-/// Why a download is not cancelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CancelError {
-    /// There is none of this number.
-    #[error("there is no job {0}")]
-    NoSuchJob(JobId),
-    /// It is over.
-    #[error("job {0} is over already")]
-    Over(JobId),
-}
+/// How long is waited for what a person was told to be done: an attempt that
+/// ends, the list on the disk. Slower, and they are told before it is.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// All downloads of this node. Clones are the same.
 #[derive(Clone)]
 pub struct Downloads {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     environment: Arc<Environment>,
-    jobs: Arc<Mutex<Jobs>>,
-}
-
-#[derive(Default)]
-struct Jobs {
-    last: JobId,
-    leaving: bool,
-    jobs: BTreeMap<JobId, Job>,
-}
-
-struct Job {
-    info: watch::Receiver<JobInfo>,
-    stops: Stops,
+    table: Mutex<Table>,
+    request: Arc<AtomicU64>,
+    list: Arc<Keeper>,
+    past: Past,
+    /// Cancelled when nothing happens any more.
+    left: CancellationToken,
 }
 
 impl Downloads {
-    /// No downloads yet.
+    /// None under way; those of an earlier life wait for [`Self::resume`].
     pub fn new(environment: Environment) -> Self {
-        Self { environment: Arc::new(environment), jobs: Arc::default() }
+        let table = Table::new(List::read(&environment.volume), MAX_DOWNLOADS);
+        let past = Past::read(&environment.volume);
+        let inner = Inner {
+            environment: Arc::new(environment),
+            table: Mutex::new(table),
+            request: Arc::new(AtomicU64::new(REQUEST_SIZE)),
+            list: Arc::default(),
+            past,
+            left: CancellationToken::new(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Starts a download. `owners` are known to have it; more are looked for.
+    /// Starts a download, or queues it. `owners` are known to have it; more are
+    /// looked for.
     ///
     /// # Errors
     /// See [`StartError`].
     pub fn start(&self, wanted: Wanted, owners: Vec<Peer>) -> Result<JobId, StartError> {
-        if let Some(shared) = self.environment.catalog.find(&wanted.file) {
-            return Err(StartError::Here(shared.name));
+        self.begin(wanted, owners, (Priority::default(), None))
+    }
+
+    fn begin(
+        &self,
+        wanted: Wanted,
+        owners: Vec<Peer>,
+        how: (Priority, Option<u64>),
+    ) -> Result<JobId, StartError> {
+        if let Some(name) = self.here(&wanted) {
+            return Err(StartError::Here(name));
         }
-        let mut jobs = self.jobs();
-        jobs.admit(wanted.file)?;
-        jobs.last += 1;
-        let job = jobs.last;
-        let stops = Stops::default();
-        let span = info_span!("download", job, name = %wanted.name);
-        let environment = Arc::clone(&self.environment);
-        let (download, info) = Download::new(environment, job, wanted, owners, stops.clone());
-        jobs.jobs.insert(job, Job { info, stops });
-        jobs.trim();
-        drop(jobs);
-        self.environment.tasks.spawn(span, download.run());
+        let (job, launches) = self.table().add(wanted, owners, how)?;
+        self.changed(launches);
         Ok(job)
     }
 
-    /// Starts again what was under way when this node ended last.
-    pub fn resume(&self) -> Vec<JobId> {
-        let volume = &self.environment.volume;
-        let partials = volume.partials().unwrap_or_else(|error| {
-            warn!("cannot see what was being downloaded: {error}");
-            Vec::new()
-        });
-        let notes = partials.into_iter().filter_map(|file| Note::read(volume, file));
-        let under_way = notes.filter(|note| note.course == Course::UnderWay);
-        under_way
-            .filter_map(|note| {
-                let name = note.wanted.name.clone();
-                let file = note.wanted.file;
-                let started = self.start(note.wanted, Vec::new());
-                match &started {
-                    // It got its name just before the end.
-                    Err(StartError::Here(_)) => self.forget(file),
-                    Err(error) => warn!("`{name}` does not go on: {error}"),
-                    Ok(_) => {}
-                }
-                started.ok()
-            })
-            .collect()
+    /// Under which name the content is here, if it is one file.
+    fn here(&self, wanted: &Wanted) -> Option<SharedName> {
+        match &wanted.what {
+            What::File(wanted) => self.inner.environment.catalog.find(&wanted.file),
+            What::Tree(_) => None,
+        }
+        .map(|shared| shared.name.clone())
     }
 
-    fn forget(&self, file: FileId) {
-        let partial = self.environment.volume.partial(&file);
+    /// Fetches a file for somebody who reads it while it comes; nothing of it is
+    /// kept, and it is on no list. `owners` are known to have it.
+    pub fn read(&self, wanted: Wanted, owners: Vec<Peer>) -> Reader {
+        let wanted = Wanted { order: Order::Sequential, ..wanted };
+        let environment = Arc::clone(&self.inner.environment);
+        let info = watch::Sender::new(JobInfo::new(0, &wanted));
+        let (stop, watched) = (Stop::default(), info.subscribe());
+        let settings = JobSettings {
+            throttle: Throttle::unlimited(),
+            request: Arc::clone(&self.inner.request),
+        };
+        let span = info_span!("read", name = wanted.title());
+        let (chunks, begun) = oneshot::channel();
+        let read = watch::Sender::new(0);
+        let reading = Reading { chunks, read: read.subscribe() };
+        let download = Download::new(environment, 0, wanted, owners, info, stop.clone(), settings)
+            .into_reader(reading);
+        self.inner.environment.tasks.spawn(span, download.run());
+        Reader::new(begun, read, watched, stop)
+    }
+
+    /// Goes on with what was not over when this node ended last; what was
+    /// paused stays paused.
+    pub fn resume(&self) -> Vec<JobId> {
+        let (woken, launches, here) = self.table().wake(|wanted| self.here(wanted).is_some());
+        // It got its name just before the end.
+        here.iter().for_each(|wanted| self.forget(wanted));
+        self.changed(launches);
+        woken
+    }
+
+    fn forget(&self, wanted: &Wanted) {
+        let What::File(wanted) = &wanted.what else { return };
+        let partial = self.inner.environment.volume.partial(&wanted.file);
         if let Err(error) = partial.and_then(PartialDir::discard) {
             warn!("cannot tidy up after a download that is complete: {error}");
         }
@@ -136,111 +152,263 @@ impl Downloads {
     /// All downloads, in order of their numbers; of those that are over, the
     /// last hundred.
     pub fn list(&self) -> Vec<JobInfo> {
-        self.jobs().jobs.values().map(Job::now).collect()
+        self.table().jobs.values().map(table::Job::now).collect()
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// There is no such job.
+    pub fn get(&self, job: JobId) -> Result<JobInfo, JobError> {
+        self.table().jobs.get(&job).map(table::Job::now).ok_or(JobError::NoSuchJob(job))
     }
 
     /// Stops a download. What has come is kept for the next time.
     ///
     /// # Errors
     /// There is no such job, or it is over.
-    pub fn cancel(&self, job: JobId) -> Result<(), CancelError> {
-        let jobs = self.jobs();
-        let found = jobs.jobs.get(&job).ok_or(CancelError::NoSuchJob(job))?;
-        if found.is_over() {
-            return Err(CancelError::Over(job));
-        }
-        found.stops.cancel.cancel();
+    pub fn cancel(&self, job: JobId) -> Result<(), JobError> {
+        let launches = self.table().cancel(job)?;
+        self.changed(launches);
         Ok(())
+    }
+
+    /// Stops a download until it is [resumed](Self::unpause), also after a
+    /// restart.
+    ///
+    /// # Errors
+    /// There is no such job, it is over, or paused.
+    pub fn pause(&self, job: JobId) -> Result<(), JobError> {
+        let launches = self.table().pause(job, true)?;
+        self.changed(launches);
+        Ok(())
+    }
+
+    /// Lets a paused download go on, when its turn comes.
+    ///
+    /// # Errors
+    /// There is no such job, it is over, or not paused.
+    pub fn unpause(&self, job: JobId) -> Result<(), JobError> {
+        let launches = self.table().pause(job, false)?;
+        self.changed(launches);
+        Ok(())
+    }
+
+    /// Gives a download another priority.
+    ///
+    /// # Errors
+    /// There is no such job, or it is over.
+    pub fn prioritize(&self, job: JobId, priority: Priority) -> Result<(), JobError> {
+        let launches = self.table().prioritize(job, priority)?;
+        self.changed(launches);
+        Ok(())
+    }
+
+    /// Limits a download to so many bytes a second, or not at all.
+    ///
+    /// # Errors
+    /// There is no such job, or it is over.
+    pub fn set_limit(&self, job: JobId, limit: Option<u64>) -> Result<(), JobError> {
+        self.table().set_limit(job, limit)?;
+        self.changed(Vec::new());
+        Ok(())
+    }
+
+    /// Does once more what a job that is over was to do, as a new job. Of a
+    /// tree, only what is not here is fetched.
+    ///
+    /// # Errors
+    /// There is no such job, it is not over, or the new one does not start.
+    pub fn retry(&self, job: JobId) -> Result<JobId, JobError> {
+        let (wanted, how) = {
+            let table = self.table();
+            let found = table.jobs.get(&job).ok_or(JobError::NoSuchJob(job))?;
+            let info = found.info.borrow();
+            if !info.state.is_over() {
+                return Err(JobError::NotOver(job));
+            }
+            (found.wanted.clone(), (info.priority, info.limit))
+        };
+        Ok(self.begin(wanted, Vec::new(), how)?)
+    }
+
+    /// Most downloads that run at once.
+    pub fn max(&self) -> usize {
+        self.table().most()
+    }
+
+    /// From now on at most so many downloads run at once: 1 to
+    /// [`MAX_DOWNLOADS`].
+    pub fn set_max(&self, most: usize) {
+        let launches = self.table().set_most(most.clamp(1, MAX_DOWNLOADS));
+        self.changed(launches);
+    }
+
+    /// The limit on all downloads together.
+    pub fn throttle(&self) -> &Throttle {
+        &self.inner.environment.down
+    }
+
+    /// Bytes asked for in one request.
+    pub fn request_size(&self) -> u64 {
+        self.inner.request.load(Ordering::Relaxed)
+    }
+
+    /// From now on so many bytes are asked for in one request; within
+    /// [`REQUEST_SIZES`](shoal_common::limits::REQUEST_SIZES).
+    pub fn set_request_size(&self, bytes: u64) {
+        let (least, most) = shoal_common::limits::REQUEST_SIZES;
+        self.inner.request.store(bytes.clamp(least, most), Ordering::Relaxed);
     }
 
     /// Waits until a download is over, or this node leaves; how it stands
     /// then. `None` if there is no such job.
     pub async fn finished(&self, job: JobId) -> Option<JobInfo> {
         let mut info = self.watch(job)?;
-        // An error says that the task is gone: what it said last is the end.
-        info.wait_for(|info| info.state.is_over()).await.ok();
+        tokio::select! {
+            // It lives as long as the table has the job.
+            over = info.wait_for(|info| info.state.is_over()) => drop(over),
+            () = self.inner.left.cancelled() => {}
+        }
         let last = info.borrow().clone();
         Some(last)
     }
 
+    /// Waits until a download that was paused or cancelled rests, and until
+    /// what is known of all of them is on the disk; a few seconds at most.
+    pub async fn settled(&self, job: JobId) {
+        let gone = {
+            let table = self.table();
+            let attempt = table.jobs.get(&job).and_then(|job| job.attempt.clone());
+            attempt.filter(|attempt| attempt.stop.why().is_some()).map(|attempt| attempt.gone)
+        };
+        let rests = async {
+            if let Some(gone) = gone {
+                gone.cancelled().await;
+            }
+            self.inner.list.written().await;
+        };
+        timeout(SETTLING, rests).await.ok();
+    }
+
     /// Follows a download. `None` if there is no such job.
     pub fn watch(&self, job: JobId) -> Option<watch::Receiver<JobInfo>> {
-        self.jobs().jobs.get(&job).map(|job| job.info.clone())
+        self.table().jobs.get(&job).map(|job| job.info.subscribe())
     }
 
     /// Before this node leaves: starts nothing more, waits at most `patience`
     /// for the downloads into which bytes come, then stops all. What is not
     /// done goes on at the next start; it is returned.
     pub async fn drain(&self, patience: Duration) -> Vec<JobInfo> {
-        let watched: Vec<_> = {
-            let mut jobs = self.jobs();
-            jobs.leaving = true;
-            jobs.jobs.values().filter(|job| !job.is_over()).map(Job::watched).collect()
+        let attempts: Vec<(watch::Receiver<JobInfo>, Attempt)> = {
+            let mut table = self.table();
+            table.leaving = true;
+            let attempts = table.jobs.values();
+            attempts.filter_map(|job| Some((job.info.subscribe(), job.attempt.clone()?))).collect()
         };
         let until = Instant::now() + patience;
-        for (mut info, _) in watched.clone() {
-            let still = info.wait_for(|info| !is_moving(info.state));
+        for (info, _) in &attempts {
+            let mut info = info.clone();
+            let still = info.wait_for(|info| !info.state.is_moving());
             // Whether it ended or the time is over: it is told to leave now.
             drop(timeout_at(until, still).await);
         }
-        let mut left = Vec::new();
-        for (mut info, stops) in watched {
-            stops.leave.cancel();
-            // Until the task is gone, which takes as long as its last write; a
-            // disk that hangs does not keep the node from leaving.
-            let gone = async { while info.changed().await.is_ok() {} };
-            timeout(LAST_WRITE, gone).await.ok();
-            left.push(info.borrow().clone());
+        for (_, attempt) in attempts {
+            attempt.stop.stop(Why::Leave);
+            // As long as its last write takes; a disk that hangs does not keep
+            // the node from leaving.
+            timeout(LAST_WRITE, attempt.gone.cancelled()).await.ok();
         }
-        left.retain(|info| !info.state.is_over());
-        left
+        self.inner.left.cancel();
+        self.list().into_iter().filter(|info| !info.state.is_over()).collect()
     }
 
-    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+    /// The attempt at a job has ended.
+    fn ended(&self, job: JobId, outcome: Outcome) {
+        let launches = self.table().ended(job, outcome);
+        if outcome == Outcome::Dropped {
+            self.inner.left.cancel();
+        } else {
+            self.changed(launches);
+        }
+    }
+
+    /// After each change: begins what is to begin, and writes the list down.
+    fn changed(&self, launches: Vec<Launch>) {
+        for launch in launches {
+            self.launch(launch);
+        }
+        if self.table().has_changed() {
+            let downloads = self.clone();
+            self.inner.list.changed(&self.inner.environment.tasks, move || {
+                let list = downloads.table().kept();
+                if let Err(error) = list.write(&downloads.inner.environment.volume) {
+                    warn!("cannot write down what is being downloaded: {error}");
+                }
+            });
+        }
+    }
+
+    fn launch(&self, launch: Launch) {
+        let Launch { job, wanted, owners, info, throttle, attempt } = launch;
+        let span = info_span!("download", job, name = wanted.title());
+        let environment = Arc::clone(&self.inner.environment);
+        let settings = JobSettings { throttle, request: Arc::clone(&self.inner.request) };
+        let stop = attempt.stop.clone();
+        let request = self.request_size();
+        let ending = Ending { downloads: self.clone(), job, attempt, request, outcome: None };
+        let download = Download::new(environment, job, wanted, owners, info, stop, settings);
+        self.inner.environment.tasks.spawn(span, async move {
+            let end = download.run().await;
+            ending.with(end);
+        });
+    }
+
+    /// How long past downloads took.
+    pub fn stats(&self) -> Vec<StatRow> {
+        self.inner.past.rows()
+    }
+
+    /// A download is done: how long it took is worth knowing.
+    fn record(&self, job: JobId, begun: u64) {
+        if let Ok(info) = self.get(job) {
+            let tasks = &self.inner.environment.tasks;
+            self.inner.past.record(&info, begun, self.request_size(), tasks);
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
         // Whole after each of the few statements under its lock.
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn is_moving(state: JobState) -> bool {
-    matches!(state, JobState::Starting | JobState::Running)
+/// Tells of the end of an attempt, also when its task is dropped.
+struct Ending {
+    downloads: Downloads,
+    job: JobId,
+    attempt: Attempt,
+    /// The request size at its beginning.
+    request: u64,
+    outcome: Option<Outcome>,
 }
 
-impl Jobs {
-    fn admit(&self, file: FileId) -> Result<(), StartError> {
-        if self.leaving {
-            return Err(StartError::Leaving);
+impl Ending {
+    fn with(mut self, end: End) {
+        if end == End::Done {
+            self.downloads.record(self.job, self.request);
         }
-        let running = || self.jobs.iter().filter(|(_, job)| !job.is_over());
-        if let Some((&job, _)) = running().find(|(_, job)| job.info.borrow().id == file) {
-            return Err(StartError::Running(job));
-        }
-        if running().count() >= MAX_DOWNLOADS {
-            return Err(StartError::TooMany);
-        }
-        Ok(())
-    }
-
-    /// Forgets the oldest of those that are over, beyond the bound.
-    fn trim(&mut self) {
-        let over: Vec<_> =
-            self.jobs.iter().filter(|(_, job)| job.is_over()).map(|(&id, _)| id).collect();
-        for id in over.iter().take(over.len().saturating_sub(MAX_OVER)) {
-            self.jobs.remove(id);
-        }
+        self.outcome = Some(match end {
+            End::Done | End::Failed => Outcome::Over,
+            End::Stopped => Outcome::Stopped,
+        });
     }
 }
 
-impl Job {
-    fn now(&self) -> JobInfo {
-        self.info.borrow().clone()
-    }
-
-    fn is_over(&self) -> bool {
-        self.info.borrow().state.is_over()
-    }
-
-    fn watched(&self) -> (watch::Receiver<JobInfo>, Stops) {
-        (self.info.clone(), self.stops.clone())
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let lost = if std::thread::panicking() { Outcome::Panicked } else { Outcome::Dropped };
+        self.downloads.ended(self.job, self.outcome.take().unwrap_or(lost));
+        self.attempt.gone.cancel();
     }
 }

@@ -1,44 +1,72 @@
-//! Moving content: a manifest, then chunks, every one verified.
+//! Moving content: manifests, then chunks, every one verified.
 //!
-//! [`Uploads`] answers the requests of others from mapped files. [`Downloads`]
-//! is the handle on what comes in: one coordinator a download decides, with
-//! [`plan`] (which owner for which chunk) and [`roster`] (which owners at
-//! all), and one task an owner fetches.
+//! [`Uploads`] answers the requests of others. [`Downloads`] is the handle on
+//! what comes in: [`schedule`] decides which downloads run; each has one
+//! coordinator, and one task an owner fetches.
 //!
 //! ```text
-//! jobs → download → roster            which owner, and when again
-//!              ↘ fetch → plan         which chunk
-//!                     ↘ sink          verified chunks, to the disk
+//! jobs → schedule                     which downloads run
+//!     ↘ download → roster             which owner, and when again
+//!               ↘ checklist           which file
+//!               ↘ fetch → plan        which chunk
+//!                      ↘ item → sink | writer | stream    where verified chunks go
 //! serve → uploads                     who fetches, and how many may
-//!      ↘ window                       mapped file, to the socket
+//!      ↘ follow → fellows             who is told what is here, and of whom
+//!      ↘ source → outlet → window     file, to the socket
 //! ```
 
 // Words and decisions, without I/O.
+pub mod checklist;
+pub mod depth;
 pub mod job;
 pub mod pace;
 pub mod plan;
+pub mod rate;
 pub mod roster;
+mod schedule;
+pub mod stats;
 
 // Serving.
+mod link;
 mod window;
 
+mod outlet;
+
+mod fellows;
 mod uploads;
+
+mod source;
+
+mod follow;
 
 mod serve;
 
 // Fetching.
+mod attempt;
 mod environment;
 mod note;
+mod progress;
+
 mod sink;
+mod stream;
+mod writer;
+
+mod item;
+
+mod swarm;
 
 mod fetch;
-mod progress;
 
 mod download;
 
+mod reader;
+
 mod jobs;
 
-pub use environment::{Environment, Seek};
-pub use jobs::{CancelError, Downloads, StartError};
+pub use environment::{Answer, Environment, Network};
+pub use fellows::Fellows;
+pub use jobs::{Downloads, JobError, StartError};
+pub use rate::Throttle;
+pub use reader::Reader;
 pub use serve::serve_downloads;
 pub use uploads::Uploads;

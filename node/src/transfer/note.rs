@@ -1,52 +1,32 @@
-//! What is noted beside the data of a download, so that it can go on after a
-//! restart. It says what to fetch and under which name, never what is here
-//! already: that is found out by hashing.
+//! What is noted beside the data of a download: its manifest, so that what is
+//! here can be told apart from what is missing without asking anyone. It never
+//! says what is here already: that is found out by hashing.
 
 use std::io;
 
 use serde::{Deserialize, Serialize};
 use shoal_common::content::{FileId, Manifest, UncheckedManifest};
 
-use super::job::Wanted;
 use crate::volume::{PartialDir, Volume};
 
 /// Raised when an old program would misread a new note.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
-/// Whether a download goes on by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Course {
-    /// It goes on when the node is started again.
-    UnderWay,
-    /// It was cancelled, or failed: it goes on when it is asked for again.
-    Stopped,
-}
-
-/// A note about one download.
+/// A note about one content that is here in part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {
     version: u32,
-    /// What is wanted.
-    pub(super) wanted: Wanted,
-    /// Whether it goes on by itself.
-    pub(super) course: Course,
-    manifest: Option<UncheckedManifest>,
+    file: FileId,
+    manifest: UncheckedManifest,
 }
 
 impl Note {
-    /// A note about a download.
-    pub(super) fn new(wanted: Wanted, course: Course, manifest: Option<&Manifest>) -> Self {
-        Self { version: VERSION, wanted, course, manifest: manifest.map(UncheckedManifest::from) }
+    /// A note about the content of this manifest.
+    pub(super) fn new(manifest: &Manifest) -> Self {
+        Self { version: VERSION, file: manifest.file(), manifest: manifest.into() }
     }
 
-    /// The manifest, if there is one and it fits the content.
-    pub(super) fn manifest(&self) -> Option<Manifest> {
-        let manifest = Manifest::try_from(self.manifest.clone()?).ok()?;
-        (manifest.file() == self.wanted.file).then_some(manifest)
-    }
-
-    /// Writes the note, in place of an earlier one.
+    /// Writes the note, in place of an earlier one. Blocks.
     ///
     /// # Errors
     /// The disk fails.
@@ -55,54 +35,55 @@ impl Note {
         to.write_note(&encoded)
     }
 
-    /// The note about the download of this content; `None` if there is none
-    /// that can be understood. A damaged note costs the name, not the data.
-    pub(super) fn read(volume: &Volume, file: FileId) -> Option<Self> {
+    /// The manifest of this content, as it was noted; `None` if there is none
+    /// that can be understood and fits. A damaged note costs a question to an
+    /// owner, not the data. Blocks.
+    pub(super) fn read(volume: &Volume, file: FileId) -> Option<Manifest> {
         if !volume.partials().ok()?.contains(&file) {
             return None;
         }
         let bytes = volume.partial(&file).and_then(|partial| partial.note()).ok()?;
         let note: Self = rmp_serde::from_slice(&bytes).ok()?;
-        (note.version == VERSION && note.wanted.file == file).then_some(note)
-    }
-
-    /// Changes whether the download goes on by itself, if anything is noted.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub(super) fn set_course(volume: &Volume, file: FileId, course: Course) -> io::Result<()> {
-        match Self::read(volume, file) {
-            Some(note) => Self { course, ..note }.write(&volume.partial(&file)?),
-            None => Ok(()),
+        if note.version != VERSION || note.file != file {
+            return None;
         }
+        let manifest = Manifest::try_from(note.manifest).ok()?;
+        (manifest.file() == file).then_some(manifest)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::job::Sources;
+    use shoal_common::content::{Geometry, ManifestBuilder};
+
     use super::*;
+
+    fn manifest_of(content: &[u8]) -> Manifest {
+        let mut builder = ManifestBuilder::new(Geometry::of(content.len() as u64).unwrap());
+        builder.update(content);
+        builder.finish().unwrap()
+    }
 
     #[test]
     fn a_note_is_read_as_it_was_written_and_a_damaged_one_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let volume = Volume::open(dir.path()).unwrap();
-        let file = FileId::of(b"content");
-        let name = "a/b.txt".parse().unwrap();
-        let wanted = Wanted { name, file, size: 7, from: Sources::All };
+        let manifest = manifest_of(&[7; 1_000_000]);
+        let file = manifest.file();
         assert_eq!(Note::read(&volume, file), None);
         assert!(volume.partials().unwrap().is_empty(), "looking leaves nothing behind");
-        let note = Note::new(wanted, Course::UnderWay, None);
+        let note = Note::new(&manifest);
         note.write(&volume.partial(&file).unwrap()).unwrap();
-        assert_eq!(Note::read(&volume, file), Some(note.clone()));
-        Note::set_course(&volume, file, Course::Stopped).unwrap();
-        assert_eq!(Note::read(&volume, file).unwrap().course, Course::Stopped);
+        assert_eq!(Note::read(&volume, file), Some(manifest));
+        let other = Note::new(&manifest_of(b"other"));
+        let newer = Note { version: VERSION + 1, ..note };
+        for wrong in [other, newer] {
+            wrong.write(&volume.partial(&file).unwrap()).unwrap();
+            assert_eq!(Note::read(&volume, file), None);
+        }
         for damaged in [&b""[..], b"\xc1", b"\x81\xa7version\x01"] {
             volume.partial(&file).unwrap().write_note(damaged).unwrap();
             assert_eq!(Note::read(&volume, file), None);
         }
-        let newer = Note { version: VERSION + 1, ..note };
-        newer.write(&volume.partial(&file).unwrap()).unwrap();
-        assert_eq!(Note::read(&volume, file), None);
     }
 }

@@ -34,6 +34,12 @@ impl Pace {
         }
     }
 
+    /// For so long this side kept the stream waiting, at its own limit: that is
+    /// not the fault of the other.
+    pub fn held(&mut self, time: Duration) {
+        self.since += time;
+    }
+
     /// How long it may still take until the stream counts as too slow.
     pub fn patience(&self, now: Instant) -> Duration {
         STALL_DEADLINE.saturating_sub(now.saturating_duration_since(self.since))
@@ -64,5 +70,14 @@ mod tests {
         assert_eq!(seconds(usize::try_from(MIN_RATE).unwrap() / 2), Some(limit));
         assert_eq!(seconds(usize::try_from(MIN_RATE).unwrap() * 2), None);
         assert_eq!(seconds(1 << 30), None);
+    }
+
+    #[test]
+    fn time_at_our_own_limit_does_not_count() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        pace.held(STALL_DEADLINE * 7);
+        assert_eq!(pace.patience(start + STALL_DEADLINE * 7), STALL_DEADLINE);
+        assert_eq!(pace.patience(start + STALL_DEADLINE * 8), Duration::ZERO);
     }
 }

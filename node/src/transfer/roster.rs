@@ -2,6 +2,7 @@
 //! Decisions, without I/O and without a clock.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use shoal_common::ident::{NodeId, NodeName, Peer};
@@ -30,63 +31,90 @@ pub enum Remedy {
 #[derive(Debug)]
 pub struct Roster {
     only: Option<NodeId>,
+    seed: u64,
     known: BTreeMap<NodeId, Known>,
 }
 
 #[derive(Debug)]
 struct Known {
     peer: Peer,
-    /// It was among those who have the content at the last look.
+    /// It was among those who have something at the last look, or was met since.
     offered: bool,
+    /// It has all that is wanted, as far as it is known.
+    complete: bool,
     active: bool,
     not_before: Option<Instant>,
     failures: u32,
     never: bool,
     trouble: Option<String>,
+    /// When that was.
+    troubled: Option<Instant>,
 }
 
 impl Roster {
-    /// Of all owners, or of one alone.
-    pub fn new(only: Option<NodeId>) -> Self {
-        Self { only, known: BTreeMap::new() }
+    /// Of all owners, or of one alone. `seed` decides who comes first where
+    /// there are more than can be asked.
+    pub fn new(only: Option<NodeId>, seed: u64) -> Self {
+        Self { only, seed, known: BTreeMap::new() }
     }
 
-    /// These have the content now, and no others.
-    pub fn seen(&mut self, peers: Vec<Peer>) {
+    /// These have something of what is wanted now, and no others; those for
+    /// whom it is true have all of it.
+    pub fn seen(&mut self, peers: impl IntoIterator<Item = (Peer, bool)>) {
         for known in self.known.values_mut() {
             known.offered = false;
         }
-        for peer in peers {
-            if self.only.is_some_and(|only| only != peer.id) {
-                continue;
-            }
-            let known = self.known.entry(peer.id).or_insert_with(|| Known {
-                peer: peer.clone(),
-                offered: true,
-                active: false,
-                not_before: None,
-                failures: 0,
-                never: false,
-                trouble: None,
-            });
-            if known.peer.download != peer.download {
-                // It was started anew: what failed before says nothing.
-                known.not_before = None;
-            }
-            known.peer = peer;
-            known.offered = true;
+        for (peer, complete) in peers {
+            self.meet(peer, complete);
         }
     }
 
-    /// Who is to be asked from now on; each counts as active until
-    /// [`Roster::ended`].
-    pub fn due(&mut self, now: Instant) -> Vec<Peer> {
-        let room = MAX_OWNERS.saturating_sub(self.active());
-        let ready = self.known.values_mut().filter(|known| {
-            let rested = known.not_before.is_none_or(|not_before| not_before <= now);
-            known.offered && !known.active && !known.never && rested
+    /// This one has something of what is wanted, or will have.
+    pub fn meet(&mut self, peer: Peer, complete: bool) {
+        if self.only.is_some_and(|only| only != peer.id) {
+            return;
+        }
+        let known = self.known.entry(peer.id).or_insert_with(|| Known {
+            peer: peer.clone(),
+            offered: true,
+            complete,
+            active: false,
+            not_before: None,
+            failures: 0,
+            never: false,
+            trouble: None,
+            troubled: None,
         });
+        if known.peer.download != peer.download {
+            // It was started anew: what failed before says nothing.
+            known.not_before = None;
+            known.trouble = None;
+        }
+        known.peer = peer;
+        known.offered = true;
+        known.complete |= complete;
+    }
+
+    /// Who is to be asked from now on, so that at most `most` are (and never
+    /// more than [`MAX_OWNERS`]); each counts as active until [`Roster::ended`]. Where there are more than can be asked, those who have
+    /// all come first, and else chance decides: not all downloaders must ask
+    /// the same ones.
+    pub fn due(&mut self, now: Instant, most: usize) -> Vec<Peer> {
+        let room = most.min(MAX_OWNERS).saturating_sub(self.active());
+        let seed = self.seed;
+        let mut ready: Vec<_> = self
+            .known
+            .values_mut()
+            .filter(|known| {
+                let rested = known.not_before.is_none_or(|not_before| not_before <= now);
+                known.offered && !known.active && !known.never && rested
+            })
+            .collect();
+        if ready.len() > room {
+            ready.sort_by_cached_key(|known| (!known.complete, chance(seed, known.peer.id)));
+        }
         ready
+            .into_iter()
             .take(room)
             .map(|known| {
                 known.active = true;
@@ -109,7 +137,7 @@ impl Roster {
         let Some(known) = self.known.get_mut(&id) else { return };
         known.active = false;
         let Some((remedy, reason)) = trouble else { return };
-        known.trouble = Some(reason);
+        (known.trouble, known.troubled) = (Some(reason), Some(now));
         known.failures = if gave { 1 } else { known.failures.saturating_add(1) };
         let pause = match remedy {
             Remedy::Again => {
@@ -148,9 +176,27 @@ impl Roster {
         self.known.get(&id).map(|known| &known.peer.name)
     }
 
+    /// An owner gives: what went wrong with it is past, unless it lied.
+    pub fn gives(&mut self, id: NodeId) {
+        if let Some(known) = self.known.get_mut(&id).filter(|known| !known.never) {
+            known.trouble = None;
+        }
+    }
+
+    /// With which owner something went wrong last.
+    pub fn troubled(&self) -> Option<NodeId> {
+        let last = self.known.iter().filter(|(_, known)| known.trouble.is_some());
+        last.max_by_key(|(_, known)| known.troubled).map(|(&id, _)| id)
+    }
+
     /// What went wrong with an owner last.
     pub fn trouble(&self, id: NodeId) -> Option<&str> {
         self.known.get(&id)?.trouble.as_deref()
+    }
+
+    /// Who has something of what is wanted now.
+    pub fn owners(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.known.iter().filter(|(_, known)| known.offered).map(|(&id, _)| id)
     }
 
     /// Everyone who ever was an owner.
@@ -159,9 +205,20 @@ impl Roster {
     }
 }
 
+/// A number that depends on both, and on nothing else.
+fn chance(seed: u64, id: NodeId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (seed, id.as_bytes()).hash(&mut hasher);
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn all(peers: impl IntoIterator<Item = u8>) -> Vec<(Peer, bool)> {
+        peers.into_iter().map(|number| (peer(number), true)).collect()
+    }
 
     fn peer(number: u8) -> Peer {
         let at = "127.0.0.1:9".parse().unwrap();
@@ -180,37 +237,41 @@ mod tests {
     #[test]
     fn each_owner_is_used_once_at_a_time_and_again_after_a_growing_pause() {
         let mut now = Instant::now();
-        let mut roster = Roster::new(None);
-        roster.seen(vec![peer(1), peer(2)]);
-        assert_eq!(ids(&roster.due(now)), [1, 2]);
-        assert_eq!(ids(&roster.due(now)), [0_u8; 0]);
+        let mut roster = Roster::new(None, 7);
+        roster.seen(all([1, 2]));
+        assert_eq!(ids(&roster.due(now, MAX_OWNERS)), [1, 2]);
+        assert_eq!(ids(&roster.due(now, MAX_OWNERS)), [0_u8; 0]);
         let mut pauses = Vec::new();
         for _ in 0..8 {
             roster.ended(peer(1).id, again(), false, 1.0, now);
             let start = now;
-            while roster.due(now).is_empty() {
+            while roster.due(now, MAX_OWNERS).is_empty() {
                 now += Duration::from_millis(50);
             }
             pauses.push((now - start).as_millis());
         }
         assert_eq!(pauses, [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
         roster.ended(peer(1).id, again(), true, 1.0, now);
-        assert_eq!(ids(&roster.due(now + AGAIN.0)), [1], "it gave something: a fresh start");
+        assert_eq!(
+            ids(&roster.due(now + AGAIN.0, MAX_OWNERS)),
+            [1],
+            "it gave something: a fresh start"
+        );
     }
 
     #[test]
     fn a_liar_is_never_asked_again_and_one_that_went_not_before_it_is_back() {
         let now = Instant::now();
         let long = now + Duration::from_secs(1000);
-        let mut roster = Roster::new(None);
-        roster.seen(vec![peer(1), peer(2)]);
-        roster.due(now);
+        let mut roster = Roster::new(None, 7);
+        roster.seen(all([1, 2]));
+        roster.due(now, MAX_OWNERS);
         roster.ended(peer(1).id, Some((Remedy::Never, "lies".to_owned())), true, 0.5, now);
         roster.ended(peer(2).id, again(), true, 0.5, now);
-        roster.seen(vec![peer(1)]);
-        assert_eq!(ids(&roster.due(long)), [0_u8; 0]);
-        roster.seen(vec![peer(1), peer(2)]);
-        assert_eq!(ids(&roster.due(long)), [2]);
+        roster.seen(all([1]));
+        assert_eq!(ids(&roster.due(long, MAX_OWNERS)), [0_u8; 0]);
+        roster.seen(all([1, 2]));
+        assert_eq!(ids(&roster.due(long, MAX_OWNERS)), [2]);
         assert_eq!(roster.trouble(peer(1).id), Some("lies"));
         assert!(!roster.is_hopeless());
     }
@@ -218,9 +279,9 @@ mod tests {
     #[test]
     fn one_owner_alone_means_one_owner_alone() {
         let now = Instant::now();
-        let mut roster = Roster::new(Some(peer(2).id));
-        roster.seen((1..9).map(peer).collect());
-        assert_eq!(ids(&roster.due(now)), [2]);
+        let mut roster = Roster::new(Some(peer(2).id), 7);
+        roster.seen(all(1..9));
+        assert_eq!(ids(&roster.due(now, MAX_OWNERS)), [2]);
         roster.ended(peer(2).id, Some((Remedy::Never, "lies".to_owned())), true, 0.5, now);
         assert!(roster.is_hopeless());
     }
@@ -228,11 +289,16 @@ mod tests {
     #[test]
     fn no_more_owners_at_once_than_the_bound() {
         let now = Instant::now();
-        let mut roster = Roster::new(None);
-        roster.seen((0..100).map(peer).collect());
-        assert_eq!(roster.due(now).len(), MAX_OWNERS);
-        assert_eq!(roster.due(now).len(), 0);
-        roster.ended(peer(0).id, again(), false, 0.5, now);
-        assert_eq!(roster.due(now).len(), 1);
+        let mut roster = Roster::new(None, 7);
+        roster.seen((0..100).map(|number| (peer(number), number == 77)));
+        let due = roster.due(now, MAX_OWNERS);
+        assert_eq!(due.len(), MAX_OWNERS);
+        assert_eq!(due[0], peer(77), "who has all comes first");
+        let mut other = Roster::new(None, 8);
+        other.seen((0..100).map(|number| (peer(number), number == 77)));
+        assert_ne!(ids(&other.due(now, MAX_OWNERS)), ids(&due), "not everyone asks the same ones");
+        assert_eq!(roster.due(now, MAX_OWNERS).len(), 0);
+        roster.ended(peer(77).id, again(), false, 0.5, now);
+        assert_eq!(roster.due(now, MAX_OWNERS).len(), 1);
     }
 }

@@ -6,17 +6,20 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fixedbitset::FixedBitSet;
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+use rustix::fs::{
+    FallocateFlags, FlockOperation, FsWord, SeekFrom, fallocate, flock, fstatfs, seek,
+};
 use rustix::io::Errno;
 use shoal_common::content::{ChunkHasher, FileId, Geometry, Manifest};
 use shoal_common::name::SharedName;
 use tokio_util::sync::CancellationToken;
 
-use super::job::Wanted;
-use super::note::{Course, Note};
+use super::note::Note;
+use crate::catalog::holding::{Holding, Holdings};
 use crate::volume::{PartialDir, Stamp, Volume};
 
 /// Bytes read and hashed at once: they stay in the cache of one core.
@@ -39,17 +42,21 @@ pub(super) enum SinkError {
     /// A part of the name is a file, where a folder is needed.
     #[error("`{0}` is a file here, and would have to be a folder")]
     Blocked(String),
+    /// Another download of this node writes the same content.
+    #[error("another download fetches the same content")]
+    Taken,
     /// The download was stopped meanwhile.
     #[error("stopped")]
     Stopped,
 }
 
-/// An open partial download.
+/// An open partial download. Others can fetch what is here of it.
 #[derive(Debug)]
 pub(super) struct Sink {
     data: File,
     geometry: Geometry,
     written: AtomicU64,
+    holding: Holding,
 }
 
 impl Sink {
@@ -61,22 +68,28 @@ impl Sink {
     /// left behind.
     pub(super) fn open(
         volume: &Volume,
-        wanted: &Wanted,
-        manifest: &Manifest,
+        holdings: &Holdings,
+        name: &SharedName,
+        manifest: &Arc<Manifest>,
         stop: &CancellationToken,
     ) -> Result<(Self, FixedBitSet), SinkError> {
         if stop.is_cancelled() {
             return Err(SinkError::Stopped);
         }
-        if let Some(part) = volume.in_the_way(&wanted.name) {
+        if let Some(part) = volume.in_the_way(name) {
             return Err(SinkError::Blocked(part));
         }
-        let partial = volume.partial(&wanted.file)?;
+        let partial = volume.partial(&manifest.file())?;
         let data = partial.data()?;
+        match flock(&data, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(SinkError::Taken),
+            // A file system without locks: who starts downloads looks, too.
+            Err(_) => {}
+        }
         let fresh = data.metadata()?.len() == 0;
-        let noted = reserve(&partial, &data, manifest.geometry().size()).and_then(|()| {
-            Ok(Note::new(wanted.clone(), Course::UnderWay, Some(manifest)).write(&partial)?)
-        });
+        let noted = reserve(&partial, &data, manifest.geometry().size())
+            .and_then(|()| Ok(Note::new(manifest).write(&partial)?));
         if let Err(error) = noted {
             if fresh {
                 partial.discard()?;
@@ -90,27 +103,27 @@ impl Sink {
         }
         let here = verified.ones().map(|chunk| length(manifest.geometry(), chunk)).sum();
         let written = AtomicU64::new(here);
-        Ok((Self { data, geometry: manifest.geometry(), written }, verified))
+        let shown = data.try_clone()?;
+        let holding = holdings.begin(name.clone(), Arc::clone(manifest), shown, &verified);
+        Ok((Self { data, geometry: manifest.geometry(), written, holding }, verified))
     }
 
-    /// Writes a chunk that has been verified and was not written before.
+    /// Writes a chunk that has been verified and was not written before; from
+    /// then on others can have it. Whether it was the last one.
     ///
     /// # Errors
     /// The disk fails.
-    pub(super) fn write(&self, chunk: u32, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&self, chunk: u32, bytes: &[u8]) -> io::Result<bool> {
         self.data.write_all_at(bytes, self.geometry.range(chunk).start)?;
-        self.written.fetch_add(bytes.len() as u64, Ordering::Release);
-        Ok(())
+        self.holding.add(chunk);
+        let length = bytes.len() as u64;
+        let before = self.written.fetch_add(length, Ordering::AcqRel);
+        Ok(before + length == self.geometry.size())
     }
 
     /// Verified bytes that are here.
     pub(super) fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
-    }
-
-    /// Whether all of the file is here.
-    pub(super) fn is_complete(&self) -> bool {
-        self.written() == self.geometry.size()
     }
 
     /// Gives the complete file its name; returns the name it got and its stamp.
@@ -121,11 +134,25 @@ impl Sink {
     pub(super) fn publish(
         &self,
         volume: &Volume,
-        wanted: &Wanted,
+        file: &FileId,
+        name: &SharedName,
+        executable: bool,
     ) -> io::Result<(SharedName, Stamp)> {
         self.data.sync_data()?;
-        let name = volume.partial(&wanted.file)?.publish(&wanted.name)?;
+        let partial = volume.partial(file)?;
+        if executable {
+            partial.set_executable(true)?;
+        }
+        let name = partial.publish(name)?;
         Ok((name, Stamp::of(&self.data)?))
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // Who is served from it has the same open file, and may keep it for a
+        // while: the next attempt need not wait for that.
+        flock(&self.data, FlockOperation::Unlock).ok();
     }
 }
 
@@ -145,6 +172,11 @@ fn reserve(partial: &PartialDir, data: &File, size: u64) -> Result<(), SinkError
     if size == 0 {
         return Ok(());
     }
+    if is_in_memory(data) {
+        // To reserve memory is to clear all of it, page by page, before the
+        // first byte. The comparison above has to do.
+        return Ok(data.set_len(size)?);
+    }
     match fallocate(data, FallocateFlags::empty(), 0, size) {
         Ok(()) => Ok(()),
         Err(Errno::NOSPC | Errno::DQUOT) => {
@@ -154,6 +186,13 @@ fn reserve(partial: &PartialDir, data: &File, size: u64) -> Result<(), SinkError
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(data.set_len(size)?),
         Err(error) => Err(io::Error::from(error).into()),
     }
+}
+
+/// Whether a file lies on a file system in memory, which has no blocks to find.
+fn is_in_memory(data: &File) -> bool {
+    /// `TMPFS_MAGIC`, statfs(2).
+    const TMPFS: FsWord = 0x0102_1994;
+    fstatfs(data).is_ok_and(|stat| stat.f_type == TMPFS)
 }
 
 /// Hashes what is in `data` and marks the chunks that are right.

@@ -15,43 +15,20 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::time::Instant;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
-use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use shoal_common::limits::MIB;
-use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
-
-use super::pace::Pace;
-use crate::volume::Stamp;
 
 /// Size and alignment of a window, in bytes. Large enough that the owners of a
 /// file, who each send every n-th chunk, stay in one window for several of
 /// them; small beside the memory of any machine.
 const WINDOW: u64 = 16 * MIB;
 
-/// Why bytes were not sent.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SendError {
-    /// The file has become shorter, or its disk can't be read.
-    #[error("the file shrank or can't be read any more")]
-    Vanished,
-    /// The other side takes the bytes too slowly, or not at all.
-    #[error("the other side takes its bytes too slowly")]
-    TooSlow,
-    /// The connection broke.
-    #[error(transparent)]
-    Broken(io::Error),
-}
-
-/// A shared file of which ranges are sent.
-#[derive(Debug)]
-pub(super) struct MappedFile {
-    file: File,
-    stamp: Stamp,
+/// The part of a file that is mapped now.
+#[derive(Debug, Default)]
+pub(super) struct Mapped {
     window: Option<Window>,
 }
 
@@ -61,64 +38,27 @@ struct Window {
     map: MmapRaw,
 }
 
-impl MappedFile {
-    /// A file that is shared as it is now.
+impl Mapped {
+    /// Gives the kernel as much of `range` as a window has and the socket takes;
+    /// the number of bytes that it took. The range lies within `size`; the file
+    /// is the same in every call.
     ///
     /// # Errors
-    /// The system can't tell its size.
-    pub(super) fn new(file: File) -> io::Result<Self> {
-        let stamp = Stamp::of(&file)?;
-        Ok(Self { file, stamp, window: None })
-    }
-
-    /// The stamp that the file had when it was opened.
-    pub(super) fn stamp(&self) -> Stamp {
-        self.stamp
-    }
-
-    /// Whether the file still is what it was when it was opened.
-    pub(super) fn is_unchanged(&self) -> bool {
-        Stamp::of(&self.file).is_ok_and(|now| now == self.stamp)
-    }
-
-    /// Sends the bytes of `range`, which must lie within the size in
-    /// [`MappedFile::stamp`], without reading them.
-    ///
-    /// # Errors
-    /// See [`SendError`]; some of the bytes may have been sent.
-    pub(super) async fn send(
+    /// Those of the socket; `EFAULT` if the file has become shorter, or its disk
+    /// can't be read.
+    pub(super) fn send(
         &mut self,
+        file: &File,
+        size: u64,
         to: &TcpStream,
         range: Range<u64>,
-    ) -> Result<(), SendError> {
-        let mut pace = Pace::new(Instant::now());
-        let mut position = range.start;
-        while position < range.end {
-            let window = self.window(position).map_err(|_| SendError::Vanished)?;
-            let send = to.async_io(Interest::WRITABLE, || window.send(to, position..range.end));
-            let sent = match timeout(pace.patience(Instant::now()), send).await {
-                Ok(Ok(0)) => return Err(SendError::Vanished),
-                Ok(Ok(sent)) => sent,
-                Ok(Err(error)) if error.raw_os_error() == Some(Errno::FAULT.raw_os_error()) => {
-                    return Err(SendError::Vanished);
-                }
-                Ok(Err(error)) => return Err(SendError::Broken(error)),
-                Err(_) => return Err(SendError::TooSlow),
-            };
-            pace.moved(sent, Instant::now());
-            position += sent as u64;
-        }
-        Ok(())
-    }
-
-    /// The window that has this position.
-    fn window(&mut self, position: u64) -> io::Result<&Window> {
-        let start = position - position % WINDOW;
+    ) -> io::Result<usize> {
+        let start = range.start - range.start % WINDOW;
         let window = match self.window.take().filter(|window| window.start == start) {
             Some(window) => window,
-            None => Window::map(&self.file, start..(start + WINDOW).min(self.stamp.size))?,
+            None => Window::map(file, start..(start + WINDOW).min(size))?,
         };
-        Ok(self.window.insert(window))
+        self.window.insert(window).send(to, range)
     }
 }
 

@@ -11,19 +11,28 @@
 //! <files>/.shoal/index   what has been hashed
 //! <files>/.shoal/control the socket of the running node
 //! <files>/.shoal/history what was typed at its terminal
+//! <files>/.shoal/jobs    downloads that are not over
+//! <files>/.shoal/stats   how long past downloads took
 //! <files>/.shoal/partial/<file id>/   a download in progress
+//! <files>/.shoal/staging/             small files on their way to their names
 //! ```
 
-mod partial;
+mod place;
 mod walk;
+
+mod partial;
+mod staging;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{
+    Dir, DirBuilder, DirBuilderExt, Metadata, MetadataExt, OpenOptions, OpenOptionsExt,
+};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 use shoal_common::ident::NodeId;
@@ -31,6 +40,7 @@ use shoal_common::limits::MIB;
 use shoal_common::name::SharedName;
 
 pub use partial::PartialDir;
+pub use staging::{Staged, Staging};
 pub use walk::{Listed, Listing};
 
 /// Folder of the node's own state, within its volume.
@@ -72,13 +82,18 @@ impl Stamp {
     /// # Errors
     /// The system can't tell.
     pub fn of(file: &File) -> io::Result<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let meta = file.metadata()?;
-        Ok(Self::new(meta.len(), (meta.mtime(), meta.mtime_nsec()), meta.ino()))
+        Ok(Self::from(&file.metadata()?))
     }
 
     fn new(size: u64, (seconds, nanos): (i64, i64), inode: u64) -> Self {
         Self { size, mtime_ns: seconds.saturating_mul(1_000_000_000).saturating_add(nanos), inode }
+    }
+}
+
+impl From<&std::fs::Metadata> for Stamp {
+    fn from(meta: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self::new(meta.len(), (meta.mtime(), meta.mtime_nsec()), meta.ino())
     }
 }
 
@@ -89,6 +104,8 @@ pub struct Volume {
     path: Arc<Path>,
     root: Arc<Dir>,
     state: Arc<Dir>,
+    /// How many folders for small files there have been.
+    stagings: Arc<AtomicU64>,
     _lock: Arc<File>,
 }
 
@@ -117,10 +134,13 @@ impl Volume {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
+        // Nobody else uses it: the lock is ours.
+        staging::clear(&state)?;
         Ok(Some(Self {
             path: path.into(),
             root: Arc::new(root),
             state: Arc::new(state),
+            stagings: Arc::default(),
             _lock: Arc::new(lock),
         }))
     }
@@ -128,6 +148,11 @@ impl Volume {
     /// Where the folder is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether there is a folder at this path, the parent of a shared name.
+    pub fn has_folder(&self, path: &str) -> bool {
+        self.root.symlink_metadata(path).is_ok_and(|there| there.is_dir())
     }
 
     /// Whether the folder is still where it was: not removed, moved, or replaced
@@ -170,11 +195,54 @@ impl Volume {
     /// It is not there, not a regular file, or behind a link that leaves the
     /// folder.
     pub fn open_shared(&self, name: &SharedName) -> io::Result<File> {
+        Ok(self.open_stamped(name)?.0)
+    }
+
+    /// Opens a shared file for reading, with its stamp.
+    ///
+    /// # Errors
+    /// As for [`Volume::open_shared`].
+    pub fn open_stamped(&self, name: &SharedName) -> io::Result<(File, Stamp)> {
         let file = self.root.open_with(name.as_str(), &reading())?.into_std();
-        if !file.metadata()?.is_file() {
+        let meta = file.metadata()?;
+        if !meta.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
-        Ok(file)
+        Ok((file, Stamp::from(&meta)))
+    }
+
+    /// The stamp of the file with this name; `None` if there is none, or
+    /// something else has the name.
+    pub fn has(&self, name: &SharedName) -> Option<Stamp> {
+        let meta = self.root.symlink_metadata(name.as_str()).ok().filter(Metadata::is_file)?;
+        Some(Stamp::new(meta.len(), (meta.mtime(), meta.mtime_nsec()), meta.ino()))
+    }
+
+    /// Makes a folder, durably, with those above it that are not there.
+    ///
+    /// # Errors
+    /// A part of the name is a file or a link here, or the disk fails.
+    pub fn make_folder(&self, name: &SharedName) -> io::Result<()> {
+        place::folder(&self.root, Some(name.as_str())).map(drop)
+    }
+
+    /// Space in the folder that is free for this user, in bytes.
+    ///
+    /// # Errors
+    /// The file system can't tell.
+    pub fn available(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(&self.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Opens a file that was shared when it was hashed. Whether it is the same, and
+    /// a regular file, is told by its [`Stamp`], which is to be looked at before
+    /// anything of it is shown to anybody.
+    ///
+    /// # Errors
+    /// It is not there, or behind a link that leaves the folder.
+    pub fn open_known(&self, name: &SharedName) -> io::Result<File> {
+        Ok(self.root.open_with(name.as_str(), &reading())?.into_std())
     }
 
     /// The part of a name that is no folder here although it would have to be
@@ -274,12 +342,27 @@ fn reading() -> OpenOptions {
 /// Writes beside the old file and renames over it, so that a reader, or a
 /// crash at any moment, finds the old content or the new one.
 fn write_whole(dir: &Dir, name: &str, content: &[u8]) -> io::Result<()> {
+    write_beside(dir, name, content, File::sync_data)
+}
+
+/// As [`write_whole`], but nothing waits for the disk: after a loss of power
+/// there may be nothing.
+fn write_soon(dir: &Dir, name: &str, content: &[u8]) -> io::Result<()> {
+    write_beside(dir, name, content, |_| Ok(()))
+}
+
+fn write_beside(
+    dir: &Dir,
+    name: &str,
+    content: &[u8],
+    sync: impl Fn(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let beside = format!("{name}.new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = dir.open_with(&beside, &options)?;
+    let mut file = dir.open_with(&beside, &options)?.into_std();
     file.write_all(content)?;
-    file.sync_data()?;
+    sync(&file)?;
     dir.rename(&beside, dir, name)
 }
 
@@ -381,6 +464,27 @@ mod tests {
         assert!(!volume.is_in_place());
         std::fs::create_dir(&files).unwrap();
         assert!(!volume.is_in_place());
+    }
+
+    #[test]
+    fn a_folder_is_made_with_those_above_it_unless_a_file_is_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(dir.path()).unwrap();
+        std::fs::write(dir.path().join("file"), "file").unwrap();
+        symlink("a", dir.path().join("link")).unwrap();
+        for folder in ["a/b/c", "a/b", "a/b/c", "a/d"] {
+            volume.make_folder(&name(folder)).unwrap();
+            assert!(dir.path().join(folder).is_dir());
+        }
+        for folder in ["file", "file/x", "link", "link/x"] {
+            let error = volume.make_folder(&name(folder)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotADirectory, "{folder}: {error}");
+        }
+        let stamp = volume.has(&name("file")).unwrap();
+        assert_eq!(stamp, Stamp::of(&volume.open_shared(&name("file")).unwrap()).unwrap());
+        for other in ["a", "link", "nothing", "file/x"] {
+            assert_eq!(volume.has(&name(other)), None, "{other}");
+        }
     }
 
     #[test]

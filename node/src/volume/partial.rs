@@ -3,26 +3,24 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use rustix::fs::{AtFlags, OFlags, RenameFlags, linkat, renameat_with, unlinkat};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use shoal_common::content::FileId;
 use shoal_common::name::SharedName;
 
-use super::{Volume, make_private_dir, read, write_whole};
+use super::{Volume, make_private_dir, place, read, write_soon};
 
 const PARTIAL: &str = "partial";
 const DATA: &str = "data";
 const NOTE: &str = "note";
 
-/// Most numbers that are tried for a name that is taken.
-const MAX_NUMBER: u32 = 10_000;
-
 /// The folder of one download in progress.
 #[derive(Debug)]
 pub struct PartialDir {
-    root: Dir,
+    root: Arc<Dir>,
     parent: Dir,
     name: String,
     dir: Dir,
@@ -39,7 +37,7 @@ impl Volume {
         let name = file.to_string();
         make_private_dir(&parent, &name)?;
         let dir = parent.open_dir(&name)?;
-        Ok(PartialDir { root: self.root.try_clone()?, parent, name, dir })
+        Ok(PartialDir { root: Arc::clone(&self.root), parent, name, dir })
     }
 
     /// The contents that have been downloaded in part.
@@ -79,12 +77,13 @@ impl PartialDir {
         read(&self.dir, NOTE)
     }
 
-    /// Notes something about the download, whole or not at all.
+    /// Notes something about the download, whole or not at all. Nothing waits for
+    /// the disk: a note that is lost with the power costs a question to an owner.
     ///
     /// # Errors
     /// It can't be written.
     pub fn write_note(&self, note: &[u8]) -> io::Result<()> {
-        write_whole(&self.dir, NOTE, note)
+        write_soon(&self.dir, NOTE, note)
     }
 
     /// Space that is free for this user, in bytes.
@@ -105,16 +104,15 @@ impl PartialDir {
     /// The name can't be made: a part of it is a file or a link that leaves
     /// the folder, or the disk fails.
     pub fn publish(self, wanted: &SharedName) -> io::Result<SharedName> {
-        let folder = self.folder(wanted)?;
-        let numbered = (2..MAX_NUMBER).map_while(|number| wanted.with_number(number));
-        for name in std::iter::once(wanted.clone()).chain(numbered) {
-            match self.rename_to(&folder, name.file_name()) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+        let folder = place::folder(&self.root, wanted.parent())?;
+        for name in place::names(wanted) {
+            match place::rename(&self.dir, DATA, &folder, name.file_name()) {
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
                 Ok(()) => {
                     // The file is there, whole: whatever fails now is not worth
                     // saying that it is not.
-                    if let Err(error) = sync(&folder).and_then(|()| self.discard()) {
+                    if let Err(error) = folder.sync_all().and_then(|()| self.leave()) {
                         tracing::warn!("`{name}` is here, but its folder is not in order: {error}");
                     }
                     return Ok(name);
@@ -124,31 +122,38 @@ impl PartialDir {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// The folder that a name lies in; made, and made durable, if it is not
-    /// there.
-    fn folder(&self, name: &SharedName) -> io::Result<Dir> {
-        let mut folder = self.root.try_clone()?;
-        for part in name.parent().into_iter().flat_map(|parent| parent.split('/')) {
-            match folder.create_dir(part) {
-                Ok(()) => sync(&folder)?,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-            folder = folder.open_dir(part)?;
+    /// Lets everyone who may read the data execute it, or nobody.
+    ///
+    /// # Errors
+    /// There is no data, or the disk fails.
+    pub fn set_executable(&self, executable: bool) -> io::Result<()> {
+        let data = self.data()?;
+        let mode = rustix::fs::fstat(&data)?.st_mode & 0o7777;
+        let wanted = if executable { mode | (mode & 0o444) >> 2 } else { mode & !0o111 };
+        if wanted != mode {
+            rustix::fs::fchmod(&data, Mode::from_raw_mode(wanted))?;
         }
-        Ok(folder)
+        Ok(())
     }
 
-    fn rename_to(&self, folder: &Dir, name: &str) -> io::Result<()> {
-        match renameat_with(&self.dir, DATA, folder, name, RenameFlags::NOREPLACE) {
-            // A file system that can't: a link is refused in the same way if
-            // the name is taken.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                linkat(&self.dir, DATA, folder, name, AtFlags::empty())?;
-                Ok(unlinkat(&self.dir, DATA, AtFlags::empty())?)
-            }
-            renamed => Ok(renamed?),
+    /// Removes what is left when the data has its name. Another download of the
+    /// same content may have begun here since: its data stays.
+    fn leave(self) -> io::Result<()> {
+        match self.dir.remove_file(NOTE) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        match self.parent.remove_dir(&self.name) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// Space that the data takes now, in bytes; none if there is no data.
+    pub fn allocated(&self) -> u64 {
+        // The system counts blocks of 512 bytes here, whatever the disk's are.
+        let meta = self.dir.symlink_metadata(DATA);
+        meta.map_or(0, |meta| cap_std::fs::MetadataExt::blocks(&meta).saturating_mul(512))
     }
 
     /// Removes the folder and what is in it.
@@ -158,12 +163,6 @@ impl PartialDir {
     pub fn discard(self) -> io::Result<()> {
         self.parent.remove_dir_all(Path::new(&self.name))
     }
-}
-
-/// Makes a rename durable. The handle itself is good for paths only (`O_PATH`),
-/// so the folder is opened once more.
-fn sync(dir: &Dir) -> io::Result<()> {
-    dir.open(".")?.sync_all()
 }
 
 #[cfg(test)]
@@ -210,6 +209,21 @@ mod tests {
         assert!(again.available().unwrap() > 0);
         again.discard().unwrap();
         assert_eq!(volume.partials().unwrap(), []);
+    }
+
+    #[test]
+    fn what_may_be_executed_by_whom() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(dir.path()).unwrap();
+        let partial = finished(&volume, "tool");
+        let data = partial.data().unwrap();
+        data.set_permissions(fs::Permissions::from_mode(0o640)).unwrap();
+        let mode = || data.metadata().unwrap().permissions().mode() & 0o777;
+        for (executable, expected) in [(true, 0o750), (true, 0o750), (false, 0o640)] {
+            partial.set_executable(executable).unwrap();
+            assert_eq!(mode(), expected);
+        }
     }
 
     #[test]

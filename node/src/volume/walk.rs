@@ -15,6 +15,8 @@ pub struct Listed {
     pub name: SharedName,
     /// By which a change is seen.
     pub stamp: Stamp,
+    /// Whether its owner may execute it.
+    pub executable: bool,
 }
 
 /// What a volume contains.
@@ -22,8 +24,12 @@ pub struct Listed {
 pub struct Listing {
     /// Files that can be shared, in order of their names.
     pub files: Vec<Listed>,
-    /// Folders below the root that are not hidden, as relative paths.
-    pub folders: Vec<String>,
+    /// Folders below the root that are not hidden: relative path, and number in
+    /// their file system.
+    pub folders: Vec<(String, u64)>,
+    /// Those of them with nothing in them that can be shared, in order of their
+    /// names.
+    pub empty: Vec<SharedName>,
     /// Path, safe to print, and reason of what can't be. The reason is empty
     /// for what went while we looked.
     pub unshared: Vec<(String, String)>,
@@ -33,7 +39,8 @@ pub struct Listing {
 pub(super) fn list(root: &Dir) -> io::Result<Listing> {
     let mut listing = Listing::default();
     listing.enter(root, "", 1)?;
-    listing.files.sort_by(|a, b| a.name.cmp(&b.name));
+    listing.files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    listing.empty.sort_unstable();
     Ok(listing)
 }
 
@@ -75,8 +82,13 @@ impl Listing {
                 return Err("it is too deep".to_owned());
             }
             let dir = entry.open_dir().map_err(readable)?;
-            self.folders.push(path.to_owned());
-            return self.enter(&dir, &format!("{path}/"), depth + 1).map_err(readable);
+            self.folders.push((path.to_owned(), meta.ino()));
+            let before = (self.files.len(), self.empty.len());
+            self.enter(&dir, &format!("{path}/"), depth + 1).map_err(readable)?;
+            if before == (self.files.len(), self.empty.len()) {
+                self.empty.push(name);
+            }
+            return Ok(());
         }
         if meta.is_symlink() {
             return Err("it is a link".to_owned());
@@ -85,9 +97,15 @@ impl Listing {
             return Err("it is not a regular file".to_owned());
         }
         let stamp = Stamp::new(meta.len(), (meta.mtime(), meta.mtime_nsec()), meta.ino());
-        self.files.push(Listed { name, stamp });
+        let executable = is_executable(meta.mode());
+        self.files.push(Listed { name, stamp, executable });
         Ok(())
     }
+}
+
+/// Whether the owner of a file of this mode may execute it.
+pub(super) fn is_executable(mode: u32) -> bool {
+    mode & 0o100 != 0
 }
 
 #[cfg(test)]
@@ -114,7 +132,29 @@ mod tests {
         let mut unshared: Vec<_> = listing.unshared.iter().map(|(path, _)| path.as_str()).collect();
         unshared.sort_unstable();
         assert_eq!(unshared, ["bad\\nname", "latin\u{fffd}"]);
+        assert!(listing.empty.is_empty());
         let opened = volume.open_shared(&listing.files[0].name).unwrap();
         assert_eq!(Stamp::of(&opened).unwrap(), listing.files[0].stamp);
+    }
+
+    #[test]
+    fn empty_folders_and_executable_files_are_seen() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let volume = Volume::open(dir.path()).unwrap();
+        for folder in ["leaf/deep", "full/hollow", "hidden"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        for file in ["full/plain", "full/tool", "hidden/.file"] {
+            fs::write(dir.path().join(file), "").unwrap();
+        }
+        let tool = dir.path().join("full/tool");
+        fs::set_permissions(tool, fs::Permissions::from_mode(0o700)).unwrap();
+        let listing = volume.list().unwrap();
+        let files: Vec<_> =
+            listing.files.iter().map(|file| (file.name.as_str(), file.executable)).collect();
+        assert_eq!(files, [("full/plain", false), ("full/tool", true)]);
+        let empty: Vec<_> = listing.empty.iter().map(|name| name.as_str()).collect();
+        assert_eq!(empty, ["full/hollow", "hidden", "leaf/deep"]);
     }
 }

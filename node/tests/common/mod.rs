@@ -1,7 +1,7 @@
 //! A small network for tests: honest owners, owners that misbehave, and a node
 //! that fetches. Real sockets on loopback, ports chosen by the system.
 
-#![allow(dead_code, unreachable_pub)] // each test program uses some of it
+#![allow(dead_code, unreachable_pub, clippy::print_stdout)] // each test program uses some of it
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -10,17 +10,24 @@ use std::time::{Duration, Instant};
 use shoal_common::content::{FileId, Geometry, Manifest, ManifestBuilder};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::protocol::greeting::Hello;
+use shoal_common::protocol::search::Tree;
 use shoal_common::task::Tasks;
 use shoal_node::catalog::Catalog;
+use shoal_node::catalog::found::{Listing, Source};
+use shoal_node::config::Io;
 use shoal_node::notice::Notices;
-use shoal_node::transfer::job::{JobId, JobInfo, JobState, Sources, Wanted};
-use shoal_node::transfer::{Downloads, Environment, Uploads, serve_downloads};
+use shoal_node::transfer::job::{JobId, JobInfo, JobState, Wanted};
+use shoal_node::transfer::{
+    Answer, Downloads, Environment, Fellows, Network, Throttle, Uploads, serve_downloads,
+};
 use shoal_node::volume::{Stamp, Volume};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 
+pub mod guest;
+pub mod link;
 pub mod rogue;
 
 /// Longest wait for something that should happen.
@@ -57,6 +64,18 @@ pub async fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T
     }
 }
 
+/// Says that this test did not run: on standard output, and to whoever counts
+/// the tests, in the file that `SHOAL_SKIPS` names.
+pub fn skipped(reason: &str) {
+    use std::io::Write;
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    println!("SKIPPED: {test}: {reason}");
+    if let Some(path) = std::env::var_os("SHOAL_SKIPS") {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        writeln!(file, "{test}: {reason}").unwrap();
+    }
+}
+
 /// An honest owner.
 pub struct Owner {
     pub dir: TempDir,
@@ -71,7 +90,16 @@ impl Owner {
         Self::start_at(name, files, "127.0.0.1:0", NodeId::random()).await
     }
 
+    /// One whose bytes leave in a way of one's choice.
+    pub async fn start_by(io: Io, name: &str, files: &[(&str, &[u8])]) -> Self {
+        Self::start_with(io, name, files, "127.0.0.1:0", NodeId::random()).await
+    }
+
     pub async fn start_at(name: &str, files: &[(&str, &[u8])], at: &str, id: NodeId) -> Self {
+        Self::start_with(Io::default(), name, files, at, id).await
+    }
+
+    async fn start_with(io: Io, name: &str, files: &[(&str, &[u8])], at: &str, id: NodeId) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let volume = Volume::open(dir.path()).unwrap();
         let catalog = Catalog::new(volume.clone());
@@ -81,7 +109,7 @@ impl Owner {
             let stamp = Stamp::of(&opened).unwrap();
             catalog.add(file.parse().unwrap(), stamp, Arc::new(manifest_of(content)));
         }
-        let uploads = Uploads::new(volume, catalog.clone());
+        let uploads = Uploads::by(io, volume, catalog.clone());
         let tasks = Tasks::new(Handle::current());
         let listener = TcpListener::bind(at).await.unwrap();
         let peer = peer(name, id, &listener);
@@ -103,6 +131,32 @@ impl Owner {
 pub fn peer(name: &str, id: NodeId, listener: &TcpListener) -> Peer {
     let at = listener.local_addr().unwrap();
     Peer { id, name: name.parse().unwrap(), search: at, download: at }
+}
+
+/// A network that says of everyone that they have everything.
+struct Told {
+    peers: Arc<Mutex<Vec<Peer>>>,
+    changes: tokio::sync::watch::Sender<u64>,
+}
+
+impl Network for Told {
+    fn seek(&self, _: FileId, _: u64) -> Answer<Vec<Source>> {
+        let peers = self.peers.lock().unwrap().clone();
+        let sources = peers.into_iter().map(|peer| Source { peer, chunks: None }).collect();
+        Box::pin(async move { sources })
+    }
+
+    fn list(&self, _: Tree) -> Answer<Listing> {
+        Box::pin(async { Listing::default() })
+    }
+
+    fn peer(&self, id: NodeId) -> Option<Peer> {
+        self.peers.lock().unwrap().iter().find(|peer| peer.id == id).cloned()
+    }
+
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
 }
 
 /// A node that fetches, and the owners that the network tells it of.
@@ -130,11 +184,9 @@ impl Node {
             catalog: catalog.clone(),
             notices,
             us: hello(NodeId::random()),
-            seek: Box::new(move |_| {
-                let peers = asked.lock().unwrap().clone();
-                Box::pin(async move { peers })
-            }),
-            network: tokio::sync::watch::channel(0).1,
+            network: Box::new(Told { peers: asked, changes: tokio::sync::watch::channel(0).0 }),
+            fellows: Fellows::default(),
+            down: Throttle::unlimited(),
             tasks: tasks.clone(),
         });
         Self { downloads, catalog, network, notices: listening, heard: Vec::new(), tasks }
@@ -191,10 +243,5 @@ impl Node {
 }
 
 pub fn wanted(name: &str, content: &[u8]) -> Wanted {
-    Wanted {
-        name: name.parse().unwrap(),
-        file: FileId::of(content),
-        size: content.len() as u64,
-        from: Sources::All,
-    }
+    Wanted::file(name.parse().unwrap(), FileId::of(content), content.len() as u64)
 }

@@ -118,6 +118,11 @@ impl Script {
                         self.chunk(wire, range, nth).await?;
                     }
                 }
+                // As one that is older does.
+                TransferRequest::Have { .. } => {
+                    let refusal = Refusal::Unsupported;
+                    wire.send(&TransferReply::Refused { refusal }, MAX_TRANSFER_FRAME).await?;
+                }
                 other => panic!("not expected: {other:?}"),
             }
         }

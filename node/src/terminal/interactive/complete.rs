@@ -1,7 +1,7 @@
 //! What the Tab key offers. Pure.
 
-use crate::terminal::command::{Argument, VERBS, Verb};
 use crate::terminal::text::escape;
+use crate::terminal::words::{Argument, LIMITED, VERBS, Verb};
 
 /// What can be named at this moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -10,8 +10,10 @@ pub struct Words {
     pub names: Vec<String>,
     /// Nodes.
     pub nodes: Vec<String>,
-    /// Downloads under way.
+    /// Downloads that are not over.
     pub jobs: Vec<String>,
+    /// Those that are.
+    pub over: Vec<String>,
 }
 
 /// A word that is being typed.
@@ -42,7 +44,7 @@ pub fn wants_search(line: &str) -> Option<String> {
     let verb = VERBS.iter().find(|known| known.name == verb.to_lowercase())?;
     let for_others = verb.argument == Argument::File && verb.name != "show";
     let is_name = !partial.text.is_empty() && !partial.text.starts_with('-');
-    let is_value = matches!(rest.last().map(String::as_str), Some("--from" | "--id"));
+    let is_value = matches!(rest.last().map(String::as_str), Some("--from" | "--id" | "--order"));
     (for_others && is_name && !is_value && !has_argument(verb, rest)).then_some(partial.text)
 }
 
@@ -111,6 +113,9 @@ fn offered(before: &[String], text: &str, words: &Words) -> Vec<String> {
         Some("--from") if verb.options.contains(&"--from") => {
             return std::iter::once("all".to_owned()).chain(words.nodes.iter().cloned()).collect();
         }
+        Some("--order") if verb.options.contains(&"--order") => {
+            return owned(&["any", "sequential"]);
+        }
         Some("--id") if verb.options.contains(&"--id") => return Vec::new(),
         _ => {}
     }
@@ -119,14 +124,22 @@ fn offered(before: &[String], text: &str, words: &Words) -> Vec<String> {
         return verb.options.iter().filter(unused).map(|option| (*option).to_owned()).collect();
     }
     if has_argument(verb, rest) {
-        return Vec::new();
+        let is_second = rest.len() == 1;
+        return if is_second { owned(verb.second) } else { Vec::new() };
     }
     match verb.argument {
         Argument::Nothing => Vec::new(),
         Argument::File => words.names.clone(),
         Argument::Job => words.jobs.clone(),
+        Argument::PastJob => words.over.clone(),
+        Argument::AnyJob => [words.jobs.as_slice(), &words.over].concat(),
+        Argument::Limited => [owned(LIMITED), words.jobs.clone()].concat(),
         Argument::Verb => verbs(),
     }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// Whether the argument of the command is there already.
@@ -166,6 +179,7 @@ mod tests {
             names: list(&["file.deb", "old photo.png", "old notes.txt", "it's.txt", "x\u{1b}[2J"]),
             nodes: list(&["node1", "node2"]),
             jobs: list(&["1", "12"]),
+            over: list(&["7"]),
         }
     }
 
@@ -213,8 +227,16 @@ mod tests {
         assert_eq!(tab("download a --from ").len(), 3);
         assert_eq!(tab("download a --from a"), ["download a --from all "]);
         assert_eq!(tab("download --from node1 f"), ["download --from node1 file.deb "]);
-        assert_eq!(tab("download a --from all --").len(), 2);
+        assert_eq!(tab("download a --from all --").len(), 3);
+        assert_eq!(tab("download a --order s"), ["download a --order sequential "]);
         assert_eq!(tab("cancel 12"), ["cancel 12 "]);
+        assert_eq!(tab("retry "), ["retry 7 "]);
+        assert_eq!(tab("retry 7 --"), ["retry 7 --detach "]);
+        assert_eq!(tab("jobs ").len(), 3);
+        assert_eq!(tab("priority 1 h"), ["priority 1 high "]);
+        assert_eq!(tab("priority 1 high h"), [""; 0]);
+        assert_eq!(tab("limit u"), ["limit up", "limit uploads"]);
+        assert_eq!(tab("limit 12 o"), ["limit 12 off "]);
     }
 
     proptest! {

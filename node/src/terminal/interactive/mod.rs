@@ -17,13 +17,14 @@ use tokio::time::{sleep, timeout};
 use crate::control::client::Door;
 use crate::terminal::answer::Answer;
 use crate::terminal::command::{Command, DownloadArgs, From, parse_line};
+use crate::terminal::jobs;
 use crate::terminal::news::{News, follow};
 use crate::terminal::plain::complain;
 use crate::terminal::printer::Printer;
 use crate::terminal::render;
-use crate::terminal::verbs::{Offered, Trouble, execute};
+use crate::terminal::verbs::{Trouble, Wish, execute, wish};
 use crate::terminal::{Ending, Leaving, Place};
-use crate::transfer::job::JobState;
+use crate::transfer::job::{JobInfo, JobState, Wanted};
 use complete::{Words, wants_search};
 use editor::{Editor, Options, Prompt, Typed};
 pub(crate) use screen::Screen;
@@ -82,10 +83,13 @@ impl Session {
             async move {
                 match news {
                     News::Notice(line) => said(&above, line).await,
-                    News::Over(job) if job.state == JobState::Done => {
-                        said(&above, look.good(&render::over(&job))).await;
+                    News::Over(job) => {
+                        let well = job.state == JobState::Done && job.failures.is_empty();
+                        for line in jobs::end(&job) {
+                            let line = if well { look.good(&line) } else { look.bad(&line) };
+                            said(&above, line).await;
+                        }
                     }
-                    News::Over(job) => said(&above, look.bad(&render::over(&job))).await,
                     News::Progress(jobs) => screen.show(jobs),
                 }
             }
@@ -162,7 +166,12 @@ impl Session {
 
     /// Lists the owners and asks for one until the choice can be met.
     async fn download(&mut self, args: DownloadArgs) -> Result<Answer, Trouble> {
-        let offered = Offered::of(&self.door, &args.name).await?;
+        let offered = match wish(&self.door, &args).await? {
+            Wish::Tree(wanted) => {
+                return Ok(Answer::Started(self.door.download(wanted).await?));
+            }
+            Wish::File(offered) => offered,
+        };
         self.printer.lines(render::offers(&offered.findings)).await;
         loop {
             self.printer.flush(FLUSH_PATIENCE).await;
@@ -185,7 +194,10 @@ impl Session {
                     })
                 });
             match chosen {
-                Ok(wanted) => return Ok(Answer::Started(self.door.download(wanted).await?)),
+                Ok(wanted) => {
+                    let wanted = Wanted { order: args.order, ..wanted };
+                    return Ok(Answer::Started(self.door.download(wanted).await?));
+                }
                 Err(trouble) if trouble.exit == Exit::Interrupted => return Err(trouble),
                 Err(trouble) => complain(&self.printer, &trouble).await,
             }
@@ -207,11 +219,14 @@ fn words_of(door: Door) -> editor::WordSource {
                 timeout(TAB_PATIENCE, door.search(&beginning)).await.ok();
             }
             let (names, peers, jobs) = tokio::join!(door.names(), door.peers(), door.jobs());
-            let running = jobs.unwrap_or_default().into_iter().filter(|job| !job.state.is_over());
+            let (over, under_way): (Vec<_>, Vec<_>) =
+                jobs.unwrap_or_default().into_iter().partition(|job| job.state.is_over());
+            let numbers = |jobs: Vec<JobInfo>| jobs.iter().map(|job| job.job.to_string()).collect();
             Words {
                 names: names.unwrap_or_default(),
                 nodes: peers.unwrap_or_default().iter().map(|peer| peer.name.to_string()).collect(),
-                jobs: running.map(|job| job.job.to_string()).collect(),
+                jobs: numbers(under_way),
+                over: numbers(over),
             }
         };
         runtime.block_on(async { timeout(2 * TAB_PATIENCE, words).await }).unwrap_or_default()

@@ -1,5 +1,7 @@
 //! Asks the others what they have, all at once.
 
+mod list;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,18 +17,62 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::found::{Findings, Found};
+use super::found::{Findings, Found, Source};
 use super::pattern::Matcher;
+
+pub use list::list;
 
 /// Most peers that are asked at the same moment: each takes a descriptor.
 const AT_ONCE: usize = 1024;
 
+const LATE: &str = "it did not answer in time";
+
 /// Asks all `peers` and groups their answers by name and content. Each has
 /// [`SEARCH_DEADLINE`]; who has not answered by then is named as silent. Up to
 /// [`AT_ONCE`] are asked at once, so no more of them take no longer than one.
+/// Who has only some of a content is no owner here; see [`owners`].
 ///
 /// What an answer holds that was not asked for is not believed.
 pub async fn ask(peers: Vec<Peer>, us: &Hello, pattern: &Pattern) -> Findings {
+    let mut findings = Grouping::default();
+    ask_all(peers, us, pattern, |peer, answer| findings.add(peer, answer)).await;
+    findings.finish()
+}
+
+/// Asks all `peers` who has a content of this size, all of it or some. As for
+/// [`ask`]. Who says another size lies about it, or the others do; either way
+/// they can't complete each other.
+pub async fn owners(peers: Vec<Peer>, us: &Hello, file: FileId, size: u64) -> Vec<Source> {
+    let mut sources = Vec::new();
+    ask_all(peers, us, &Pattern::Content(file), |peer, answer| match answer {
+        Ok((mut matches, _)) => {
+            matches.retain(|found| found.size == size);
+            sources.extend(source(peer, matches));
+        }
+        Err(reason) => debug!("no answer from `{}`: {reason}", peer.name),
+    })
+    .await;
+    sources
+}
+
+/// What a peer has of the one content that it was asked for, under whatever
+/// names.
+fn source(peer: Peer, matches: Vec<Match>) -> Option<Source> {
+    let mut chunks: Vec<_> = matches.into_iter().map(|found| found.chunks).collect();
+    match chunks.iter().position(Option::is_none) {
+        Some(_) => Some(Source { peer, chunks: None }),
+        None => chunks.pop().map(|chunks| Source { peer, chunks }),
+    }
+}
+
+type Answer = Result<(Vec<Match>, bool), String>;
+
+async fn ask_all(
+    peers: Vec<Peer>,
+    us: &Hello,
+    pattern: &Pattern,
+    mut take: impl FnMut(Peer, Answer),
+) {
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     // A set, not `Tasks`: when the caller is cancelled, so are the questions.
     let mut questions = JoinSet::new();
@@ -35,24 +81,26 @@ pub async fn ask(peers: Vec<Peer>, us: &Hello, pattern: &Pattern) -> Findings {
         questions.spawn(async move {
             let _slot = slots.acquire().await;
             let answer = timeout(SEARCH_DEADLINE, ask_one(&peer, &us, pattern)).await;
-            (peer, answer.unwrap_or_else(|_| Err("it did not answer in time".to_owned())))
+            (peer, answer.unwrap_or_else(|_| Err(LATE.to_owned())))
         });
     }
-    let mut findings = Grouping::default();
     while let Some(answered) = questions.join_next().await {
         if let Ok((peer, answer)) = answered {
-            findings.add(peer, answer);
+            take(peer, answer);
         }
     }
-    findings.finish()
 }
 
-async fn ask_one(peer: &Peer, us: &Hello, pattern: Pattern) -> Result<(Vec<Match>, bool), String> {
+async fn ask_one(peer: &Peer, us: &Hello, pattern: Pattern) -> Answer {
     let (mut connection, _) = call(peer.search, us).await.map_err(|error| error.to_string())?;
     let matcher = Matcher::new(&pattern).map_err(|error| error.to_string())?;
     match connection.ask(&SearchRequest::Search { pattern }, MAX_SEARCH_FRAME).await {
         Ok(SearchReply::Matches { matches, more }) => {
-            let asked = |found: &Match| matcher.matches(&found.name, found.file);
+            let asked = |found: &Match| {
+                let may_be_partial = matches!(matcher, Matcher::Content(_));
+                matcher.matches(&found.name, found.file)
+                    && (may_be_partial || found.chunks.is_none())
+            };
             if matches.len() > MAX_MATCHES || !matches.iter().all(asked) {
                 return Err("it answered what was not asked".to_owned());
             }
@@ -68,12 +116,13 @@ async fn ask_one(peer: &Peer, us: &Hello, pattern: Pattern) -> Result<(Vec<Match
 
 #[derive(Default)]
 struct Grouping {
-    groups: BTreeMap<(SharedName, FileId), Found>,
+    /// Size is part of what tells contents apart: who lies about it stays alone.
+    groups: BTreeMap<(SharedName, FileId, u64), Found>,
     findings: Findings,
 }
 
 impl Grouping {
-    fn add(&mut self, peer: Peer, answer: Result<(Vec<Match>, bool), String>) {
+    fn add(&mut self, peer: Peer, answer: Answer) {
         let (matches, more) = match answer {
             Ok(answer) => answer,
             Err(reason) => {
@@ -83,9 +132,10 @@ impl Grouping {
             }
         };
         self.findings.more |= more;
-        for Match { name, size, file, .. } in matches {
+        let whole = matches.into_iter().filter(|found| found.chunks.is_none());
+        for Match { name, size, file, .. } in whole {
             let empty = || Found { name: name.clone(), size, id: file, owners: Vec::new() };
-            let found = self.groups.entry((name.clone(), file)).or_insert_with(empty);
+            let found = self.groups.entry((name.clone(), file, size)).or_insert_with(empty);
             if !found.owners.contains(&peer) {
                 found.owners.push(peer.clone());
             }
@@ -110,6 +160,7 @@ impl Grouping {
 
 #[cfg(test)]
 mod tests {
+    use shoal_common::content::ChunkSet;
     use shoal_common::ident::NodeId;
 
     use super::*;
@@ -156,5 +207,18 @@ mod tests {
         assert_eq!(shape, expected);
         assert_eq!(findings.silent, ["dead".parse().unwrap()]);
         assert!(findings.more);
+    }
+
+    #[test]
+    fn who_has_some_of_a_content_is_a_source_and_no_owner() {
+        let some: ChunkSet = [1, 3].into_iter().collect();
+        let partial = Match { chunks: Some(some.clone()), ..found("a", b"content") };
+        let chunks = |matches: Vec<Match>| source(peer("x"), matches).map(|source| source.chunks);
+        assert_eq!(chunks(vec![partial.clone()]), Some(Some(some)));
+        assert_eq!(chunks(vec![partial.clone(), found("b", b"content")]), Some(None));
+        assert_eq!(chunks(vec![]), None);
+        let mut grouping = Grouping::default();
+        grouping.add(peer("x"), Ok((vec![partial], false)));
+        assert_eq!(grouping.finish().found, []);
     }
 }

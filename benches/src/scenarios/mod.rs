@@ -1,0 +1,10 @@
+//! What is measured, a scenario a module; each can be run alone.
+
+pub mod faults;
+pub mod index;
+pub mod limits;
+pub mod memory;
+pub mod single;
+pub mod small;
+pub mod spread;
+pub mod start;

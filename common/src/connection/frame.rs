@@ -1,0 +1,73 @@
+//! One message as bytes, and back.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::ConnectionError;
+use crate::limits::MAX_NESTING;
+
+/// Bytes of a frame's length.
+pub(super) const PREFIX: usize = 4;
+
+/// Puts the frame of a message behind `frames`: maps with named fields, so that
+/// fields can be added. After an error `frames` is as before.
+pub(super) fn encode<M: Serialize>(
+    message: &M,
+    bound: usize,
+    frames: &mut Vec<u8>,
+) -> Result<(), ConnectionError> {
+    let start = frames.len();
+    let encoded = try_encode(message, bound, frames);
+    if encoded.is_err() {
+        frames.truncate(start);
+    }
+    encoded
+}
+
+fn try_encode<M: Serialize>(
+    message: &M,
+    bound: usize,
+    frames: &mut Vec<u8>,
+) -> Result<(), ConnectionError> {
+    let start = frames.len();
+    frames.extend([0; PREFIX]);
+    rmp_serde::encode::write_named(frames, message)
+        .map_err(|error| ConnectionError::Malformed(error.to_string()))?;
+    let length = frames.len() - start - PREFIX;
+    let too_long = ConnectionError::TooLong { length, bound };
+    if length > bound {
+        return Err(too_long);
+    }
+    let prefix = u32::try_from(length).map_err(|_| too_long)?.to_be_bytes();
+    for (to, from) in frames.iter_mut().skip(start).zip(prefix) {
+        *to = from;
+    }
+    Ok(())
+}
+
+/// The length of the message at the front of `bytes`, once that is known.
+///
+/// # Errors
+/// It is over `bound`.
+pub(super) fn length(bytes: &[u8], bound: usize) -> Result<Option<usize>, ConnectionError> {
+    let Some(prefix) = bytes.first_chunk() else { return Ok(None) };
+    let length = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
+    if length > bound {
+        return Err(ConnectionError::TooLong { length, bound });
+    }
+    Ok(Some(length))
+}
+
+/// The message of a frame. Fields it does not know are passed over, but no
+/// deeper than [`MAX_NESTING`]; so are bytes after the message.
+pub(super) fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, ConnectionError> {
+    let mut from = rmp_serde::Deserializer::from_read_ref(body);
+    from.set_max_depth(MAX_NESTING);
+    M::deserialize(&mut from).map_err(|error| ConnectionError::Malformed(quoted(&error)))
+}
+
+/// What is wrong with a message, on one short line. The text may quote a
+/// stranger's words, which must not look like lines of the log.
+fn quoted(error: &rmp_serde::decode::Error) -> String {
+    error.to_string().escape_debug().take(200).collect()
+}

@@ -1,0 +1,334 @@
+use std::collections::VecDeque;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use proptest::prelude::*;
+use tokio::io::{ReadBuf, duplex};
+
+use super::frame::decode;
+use super::*;
+use crate::ident::NodeId;
+use crate::limits::MAX_NESTING;
+use crate::protocol::greeting::{Greeting, Hello};
+use crate::protocol::search::SearchRequest;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn encode<M: Serialize>(message: &M, bound: usize) -> Result<Vec<u8>, ConnectionError> {
+    let mut frame = Vec::new();
+    super::frame::encode(message, bound, &mut frame).map(|()| frame)
+}
+
+async fn received(bytes: &[u8], bound: usize) -> Result<String, ConnectionError> {
+    let (mut far, near) = duplex(1 << 20);
+    far.write_all(bytes).await.unwrap();
+    drop(far);
+    Connection::new(near).receive(bound, SECOND).await
+}
+
+#[tokio::test]
+async fn a_frame_is_a_length_and_messagepack() {
+    let frame = encode(&"shoal", 100).unwrap();
+    assert_eq!(frame, b"\0\0\0\x06\xa5shoal");
+    assert_eq!(received(&frame, 100).await.unwrap(), "shoal");
+}
+
+#[tokio::test]
+async fn frames_follow_each_other_and_raw_bytes_follow_frames() {
+    let (far, near) = duplex(1 << 10);
+    let (mut far, mut near) = (Connection::new(far), Connection::new(near));
+    far.send(&"one", 100).await.unwrap();
+    far.send(&"two", 100).await.unwrap();
+    far.queue_raw(b"raw");
+    far.flush().await.unwrap();
+    far.send(&"three", 100).await.unwrap();
+    assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "one");
+    assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "two");
+    let mut raw = [0; 3];
+    assert_eq!(near.read_raw(&mut raw).await.unwrap(), 3);
+    assert_eq!(&raw, b"raw");
+    assert!(near.has_message(100), "all came at once");
+    assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "three");
+    assert!(!near.has_message(100));
+    drop(far);
+    assert_eq!(near.read_raw(&mut raw).await.unwrap(), 0, "the end");
+}
+
+#[tokio::test]
+async fn a_frame_of_four_gigabytes_is_refused_before_it_is_allocated() {
+    let error = received(&[0xff; 8], 100).await.unwrap_err();
+    assert!(matches!(error, ConnectionError::TooLong { bound: 100, .. }), "{error}");
+    assert!(encode(&"x".repeat(101), 100).is_err());
+}
+
+#[tokio::test]
+async fn half_a_frame_is_broken_and_none_is_closed() {
+    assert!(matches!(received(b"", 100).await, Err(ConnectionError::Closed)));
+    for half in [&b"\0\0"[..], b"\0\0\0\x06", b"\0\0\0\x06\xa5sho"] {
+        assert!(matches!(received(half, 100).await, Err(ConnectionError::Broken(_))));
+    }
+    assert!(matches!(received(b"\0\0\0\x01\xc1", 100).await, Err(ConnectionError::Malformed(_))));
+}
+
+/// A greeting with one field more: so many lists within each other.
+fn nested(depth: usize) -> Vec<u8> {
+    let hello = Greeting::Hello(Hello::new("shoal", NodeId::from_bytes([7; 32])));
+    let greeting = rmp_serde::to_vec_named(&hello).unwrap();
+    // Before the type, so that it has to be kept until that is known.
+    [b"\x85\xa1x", &vec![0x91; depth][..], b"\xc0", &greeting[1..]].concat()
+}
+
+#[test]
+fn fields_of_a_newer_program_may_be_nested_but_not_without_end() {
+    assert!(decode::<Greeting>(&nested(MAX_NESTING / 2)).is_ok());
+    for depth in [MAX_NESTING + 1, 100, 1000, 16_000] {
+        let error = decode::<Greeting>(&nested(depth)).unwrap_err();
+        assert!(matches!(error, ConnectionError::Malformed(_)), "{depth}: {error}");
+    }
+}
+
+#[test]
+fn bytes_after_a_message_are_passed_over() {
+    assert_eq!(decode::<String>(b"\xa5shoal\xc1").unwrap(), "shoal");
+}
+
+#[derive(Serialize)]
+struct Forged {
+    r#type: &'static str,
+    pattern: std::collections::BTreeMap<String, u8>,
+}
+
+#[test]
+fn a_stranger_writes_no_lines_of_the_log() {
+    let forged = "x`\n2026-01-01T00:00:00Z  INFO all is well\u{1b}[2J\u{202e}";
+    for forged in [forged.to_owned(), forged.repeat(100)] {
+        let pattern = [(forged, 1)].into();
+        let body = rmp_serde::to_vec_named(&Forged { r#type: "search", pattern }).unwrap();
+        let error = decode::<SearchRequest>(&body).unwrap_err().to_string();
+        assert!(error.contains("unknown variant"), "{error}");
+        assert!(!error.contains(['\n', '\u{1b}', '\u{202e}']), "{error}");
+        assert!(error.len() < 300, "{} bytes", error.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_a_second_does_not_hold_a_connection() {
+    let (mut far, near) = duplex(1 << 10);
+    let start = Instant::now();
+    let drip = async {
+        for byte in encode(&"x".repeat(50), 100).unwrap() {
+            far.write_all(&[byte]).await.unwrap();
+            tokio::time::sleep(SECOND).await;
+        }
+    };
+    let mut near = Connection::new(near);
+    let error = tokio::select! {
+        message = near.receive::<String>(100, SECOND) => message.unwrap_err(),
+        () = drip => panic!("the connection was held for 50 s"),
+    };
+    assert!(matches!(error, ConnectionError::Slow), "{error}");
+    assert_eq!(start.elapsed().as_secs(), FRAME_DEADLINE.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_has_an_end_and_a_cancelled_receive_loses_nothing() {
+    let (mut far, near) = duplex(1 << 10);
+    let mut near = Connection::new(near);
+    let error = near.receive::<String>(100, SECOND).await.unwrap_err();
+    assert!(matches!(error, ConnectionError::Silent(SECOND)), "{error}");
+
+    let frame = encode(&"shoal", 100).unwrap();
+    for byte in frame {
+        let cut = timeout(Duration::from_millis(1), near.receive::<String>(100, SECOND)).await;
+        assert!(cut.is_err());
+        far.write_all(&[byte]).await.unwrap();
+    }
+    assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "shoal");
+}
+
+#[tokio::test]
+async fn what_can_not_be_filled_is_not_announced() {
+    let (far, near) = duplex(1 << 10);
+    let (mut far, mut near) = (Connection::new(far), Connection::new(near));
+    far.queue(&"one", 100).unwrap();
+    assert!(far.queue(&"x".repeat(101), 100).is_err());
+    assert_eq!(far.queue_with(&"lost", 100, 9, |_| Err("gone")).unwrap(), Err("gone"));
+    let fill = |raw: &mut [u8]| {
+        raw.copy_from_slice(b"raw");
+        Ok::<_, ()>(())
+    };
+    assert!(far.queue_with(&"x".repeat(101), 100, 3, fill).is_err());
+    assert_eq!(far.queue_with(&"two", 100, 3, fill).unwrap(), Ok(()));
+    assert!(far.queued() > 0);
+    far.flush().await.unwrap();
+    assert_eq!(far.queued(), 0);
+    drop(far);
+    assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "one");
+    assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "two");
+    let mut raw = Vec::new();
+    while let Ok(read @ 1..) = near.read_raw(&mut [0; 2][..]).await {
+        raw.push(read);
+    }
+    assert_eq!(raw, [2, 1]);
+}
+
+#[tokio::test]
+async fn a_cancelled_flush_goes_on_where_it_was() {
+    let (far, near) = duplex(100);
+    let (mut far, mut near) = (Connection::new(far), Connection::new(near));
+    let text = "shoal".repeat(1000);
+    far.queue(&text, 10_000).unwrap();
+    let mut whole = pin!(near.receive::<String>(10_000, SECOND));
+    let received = loop {
+        assert!(step(far.flush()).is_none() || far.queued() == 0);
+        if let Some(received) = step(whole.as_mut()) {
+            break received;
+        }
+    };
+    assert_eq!(received.unwrap(), text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_is_not_waited_for() {
+    let (far, _near) = duplex(100);
+    let mut far = Connection::new(far);
+    let start = Instant::now();
+    let error = far.send(&"x".repeat(200), 1000).await.unwrap_err();
+    assert!(matches!(error, ConnectionError::Slow), "{error}");
+    assert_eq!(start.elapsed().as_secs(), FRAME_DEADLINE.as_secs());
+}
+
+#[tokio::test]
+async fn who_waits_holds_no_memory() {
+    let (far, near) = duplex(1 << 20);
+    let (mut far, mut near) = (Connection::new(far), Connection::new(near));
+    let text = "x".repeat(300_000);
+    for _ in 0..2 {
+        far.send(&text, 1 << 20).await.unwrap();
+        assert_eq!(near.receive::<String>(1 << 20, SECOND).await.unwrap(), text);
+        assert!(step(near.receive::<String>(100, SECOND)).is_none());
+        assert_eq!(near.incoming.capacity(), 0);
+        assert!(step(far.receive::<String>(100, SECOND)).is_none());
+        assert_eq!(far.outgoing.capacity(), 0);
+    }
+}
+
+/// Polls a future once.
+fn step<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+/// Bytes that come in pieces, each after it was waited for in vain.
+struct Pieces {
+    pieces: VecDeque<Vec<u8>>,
+    waited: bool,
+}
+
+impl AsyncRead for Pieces {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.waited = !self.waited;
+        if self.waited {
+            return Poll::Pending;
+        }
+        if let Some(mut piece) = self.pieces.pop_front() {
+            let rest = piece.split_off(into.remaining().min(piece.len()));
+            into.put_slice(&piece);
+            if !rest.is_empty() {
+                self.pieces.push_front(rest);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Pieces {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Messages with raw bytes behind each.
+fn conversation() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
+    let raw = proptest::collection::vec(any::<u8>(), 0..300);
+    proptest::collection::vec(("[a-z]{0,80}", raw), 1..12)
+}
+
+proptest! {
+    /// However the bytes are cut, however far is read ahead, and although every
+    /// wait is given up once: all comes, in order, and nothing else.
+    #[test]
+    fn any_split_of_the_stream_brings_the_same(
+        said in conversation(),
+        lengths in proptest::collection::vec(1..200_usize, 1..50),
+        ahead in 1..300_usize,
+        space in 1..200_usize,
+    ) {
+        let mut whole = Vec::new();
+        for (text, raw) in &said {
+            whole.extend(encode(text, 100).unwrap());
+            whole.extend(raw);
+        }
+        let mut pieces = VecDeque::new();
+        for length in lengths.into_iter().cycle() {
+            if whole.is_empty() {
+                break;
+            }
+            let rest = whole.split_off(length.min(whole.len()));
+            pieces.push_back(std::mem::replace(&mut whole, rest));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _entered = runtime.enter();
+        let mut near = Connection::new(Pieces { pieces, waited: false });
+        near.read_ahead(ahead);
+        let mut space = vec![0; space];
+        for (text, raw) in &said {
+            let received = loop {
+                if let Some(received) = step(near.receive::<String>(100, SECOND)) {
+                    break received.unwrap();
+                }
+            };
+            prop_assert_eq!(&received, text);
+            let mut left = &raw[..];
+            while !left.is_empty() {
+                let wanted = left.len().min(space.len());
+                if let Some(read) = step(near.read_raw(&mut space[..wanted])) {
+                    let read = read.unwrap();
+                    prop_assert!(read > 0);
+                    prop_assert_eq!(&space[..read], &left[..read]);
+                    left = &left[read..];
+                }
+            }
+        }
+        let end = loop {
+            if let Some(end) = step(near.receive::<String>(100, SECOND)) {
+                break end;
+            }
+        };
+        prop_assert!(matches!(end, Err(ConnectionError::Closed)));
+    }
+
+    #[test]
+    fn hostile_bytes_end_in_an_error_or_a_message(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _ = runtime.block_on(received(&bytes, 64));
+    }
+}
