@@ -262,10 +262,6 @@ pub const MAX_DOWNLOADS: usize = 64;
 /// 1.4 MB. Who wants thousands of files names their folder.
 pub const MAX_JOBS: usize = 1000;
 
-/// Chunks requested ahead on one connection, so that the owner never waits for
-/// the next request.
-pub const PIPELINE: usize = 4;
-
 /// Size of one log file, in bytes, and number of files kept, the current one
 /// included.
 pub const LOG_FILES: (u64, usize) = (8 * MIB, 5);
