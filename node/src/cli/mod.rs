@@ -7,6 +7,7 @@ mod cat;
 mod ctl;
 mod get;
 mod guest;
+mod neighbors;
 mod node;
 
 use std::ffi::OsString;

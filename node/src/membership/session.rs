@@ -20,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use tracing::{Instrument, debug, info_span};
 
 use super::handle::{Link, Membership};
+use super::news::tell;
 use super::roster::Event;
 use crate::notice::Notices;
 
@@ -270,17 +271,9 @@ impl Session {
         if events.is_empty() {
             return;
         }
+        let news = self.membership.follow(events);
         self.membership.roster_changed();
-        let lines: Vec<_> = events.iter().map(Event::to_string).collect();
-        match (aloud, lines.len()) {
-            (false, _) => debug!("{}", lines.join("; ")),
-            (true, ..=MAX_TOLD) => lines.iter().for_each(|line| self.notices.say(line)),
-            (true, _) => self.notices.say(format_args!(
-                "{} nodes came or left; {} others are here",
-                lines.len(),
-                self.membership.peers().len()
-            )),
-        }
+        tell(&self.notices, &self.membership, &news, aloud);
     }
 
     fn tell(&mut self, end: &End) {
@@ -312,9 +305,6 @@ impl Session {
         }
     }
 }
-
-/// Comings and goings of one moment that are told one by one.
-const MAX_TOLD: usize = 8;
 
 /// Pause after another node has taken this node's id.
 const SUPERSEDED_PAUSE: Duration = Duration::from_secs(60);
