@@ -160,8 +160,7 @@ pub const EXCHANGE: Duration = Duration::from_secs(5);
 /// Shortest and longest interval of exchange that a node may be told. Shorter,
 /// and the delays of a busy machine pass for absence; longer, and nobody waits
 /// for the news.
-pub const EXCHANGES: (Duration, Duration) =
-    (Duration::from_millis(100), Duration::from_secs(3600));
+pub const EXCHANGES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
 
 /// How long a node that is gone is looked for. Who comes back later says so
 /// itself.

@@ -193,8 +193,11 @@ mod tests {
             guest: true,
         };
         let peers = vec![worst; MAX_PEERS];
-        let page =
-            PeersReply::PeerList { peers: peers.clone(), more: true, differ: vec![u16::MAX; MAX_DIGESTS] };
+        let page = PeersReply::PeerList {
+            peers: peers.clone(),
+            more: true,
+            differ: vec![u16::MAX; MAX_DIGESTS],
+        };
         assert!(rmp_serde::to_vec_named(&page).unwrap().len() <= MAX_PEERS_FRAME);
         let told = PeersRequest::PeerList { peers };
         assert!(rmp_serde::to_vec_named(&told).unwrap().len() <= MAX_PEERS_FRAME);

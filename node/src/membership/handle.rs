@@ -175,16 +175,21 @@ impl Membership {
     /// [`Found`], of this node.
     pub(super) fn found(&self, born: u64, found: Vec<(NodeId, Option<Found>)>) -> Vec<Event> {
         let ids: Vec<NodeId> = found.iter().map(|(id, _)| *id).collect();
+        let mut changed = false;
         let events = {
             let roster = self.roster();
             let mut union = self.union();
             for (id, found) in found {
-                union.find(id, found);
+                changed |= union.find(id, found);
             }
             union.news(&ids, &roster, self.tracker_speaks())
         };
-        self.inner.us.send_if_modified(|us| std::mem::replace(&mut us.born, born) != born);
-        self.roster_changed();
+        changed |=
+            self.inner.us.send_if_modified(|us| std::mem::replace(&mut us.born, born) != born);
+        // Those who wait for others to come are not woken by a mere contact.
+        if changed || !events.is_empty() {
+            self.roster_changed();
+        }
         events
     }
 

@@ -65,7 +65,8 @@ impl Goodbye {
 /// Keeps this node registered until the tasks are cancelled or it has said
 /// goodbye.
 pub fn start(wish: Wish, notices: Notices, tasks: &Tasks) -> (Membership, FirstAnswer, Goodbye) {
-    let membership = Membership::new(wish.us.node, wish.name.0.clone());
+    let membership = Membership::new(wish.us.node, wish.name.0.clone(), wish.us.clock.clone());
+    membership.set_link(Link::Searching);
     let (first, answer) = oneshot::channel();
     let (goodbye, goodbyes) = mpsc::channel(1);
     let session = Session {
@@ -194,8 +195,7 @@ impl Session {
             search: registration.search,
             download: registration.download,
         };
-        let known = self.membership.us();
-        if known.is_none() || self.trouble.take().is_some() {
+        if !self.membership.is_named() || self.trouble.take().is_some() {
             self.notices.say(format_args!(
                 "in the network as `{}`, with {} others; tracker at `{}`",
                 us.name,

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use shoal_common::ident::{NodeId, NodeName, Peer};
 
-use super::exchange::names::{age, distinct};
+use super::names::{age, distinct};
 use super::roster::{Event, Roster};
 
 /// A node that exchange knows.
@@ -62,16 +62,18 @@ impl View {
 
 impl Union {
     /// What exchange knows of a node from now on; nothing, once it is forgotten.
-    pub(super) fn find(&mut self, id: NodeId, found: Option<Found>) {
-        match found {
-            Some(found) => {
-                self.found.insert(id, found);
-            }
+    /// Whether that is more than a new proof of what was known.
+    pub(super) fn find(&mut self, id: NodeId, found: Option<Found>) -> bool {
+        let shown = |found: &Found| (found.peer.clone(), found.online, found.born);
+        let now = found.as_ref().map(shown);
+        let before = match found {
+            Some(found) => self.found.insert(id, found),
             None => {
-                self.found.remove(&id);
                 self.left.remove(&id);
+                self.found.remove(&id)
             }
-        }
+        };
+        before.as_ref().map(shown) != now
     }
 
     /// What the tracker tells. `time` is the Lamport time of that. Returns what the

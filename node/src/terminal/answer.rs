@@ -1,8 +1,8 @@
 //! What a command brought, before it is text.
 
-use shoal_common::ident::Peer;
+use shoal_common::clock::Stamp;
 
-use crate::app::Identity;
+use crate::app::{Identity, PeerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::config::Limits;
 use crate::terminal::words::Verb;
@@ -19,7 +19,11 @@ pub enum Answer {
     /// Its files.
     Files(Vec<FileInfo>),
     /// The other nodes.
-    Peers(Vec<Peer>),
+    Peers(Vec<PeerInfo>),
+    /// A node that answered a hello.
+    Greeted(PeerInfo),
+    /// Lamport time.
+    Clock(Stamp),
     /// What others have.
     Found(Findings),
     /// Downloads, and uploads beside them.

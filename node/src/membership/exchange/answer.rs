@@ -10,7 +10,7 @@ use shoal_common::serve::Guest;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::run::Exchange;
+use super::handle::Exchange;
 
 /// Most requests on one connection: all pages of the largest list each way, and
 /// a hello. Whoever wants more is hung up.

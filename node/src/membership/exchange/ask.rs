@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::digests::Difference;
-use super::run::Exchange;
+use super::handle::Exchange;
 
 /// Why a conversation came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,9 @@ impl Conversation<'_> {
                 let met = self.us.change(|machine| machine.met(them, heard, Instant::now()));
                 if met { Ok(()) } else { Err(AskError::Nonsense("an address where nobody can be")) }
             }
-            PeersReply::Welcome { .. } => Err(AskError::Nonsense("another id than it greeted with")),
+            PeersReply::Welcome { .. } => {
+                Err(AskError::Nonsense("another id than it greeted with"))
+            }
             _ => Err(AskError::Nonsense("to a hello")),
         }
     }
@@ -131,7 +133,11 @@ impl Conversation<'_> {
         Ok(lacking.len())
     }
 
-    async fn request(&mut self, request: &PeersRequest, bound: usize) -> Result<PeersReply, AskError> {
+    async fn request(
+        &mut self,
+        request: &PeersRequest,
+        bound: usize,
+    ) -> Result<PeersReply, AskError> {
         self.connection.send(request, bound).await?;
         match self.connection.receive(MAX_PEERS_FRAME, REPLY_DEADLINE).await? {
             PeersReply::Refused { refusal } => Err(AskError::Refused(refusal)),
@@ -142,7 +148,12 @@ impl Conversation<'_> {
 
 /// Whether a page can follow what came before: one that comes in no order, or in
 /// small pieces, might go on for ever.
-fn check(peers: &[Known], more: bool, after: Option<NodeId>, before: usize) -> Result<(), AskError> {
+fn check(
+    peers: &[Known],
+    more: bool,
+    after: Option<NodeId>,
+    before: usize,
+) -> Result<(), AskError> {
     let ids = || peers.iter().map(|known| known.peer.id);
     if !after.into_iter().chain(ids()).is_sorted_by(|a, b| a < b) {
         return Err(AskError::Nonsense("nodes in no order"));

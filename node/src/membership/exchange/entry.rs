@@ -72,9 +72,7 @@ impl Entry {
 
     /// Whether it has been gone for too long to be looked for.
     pub(super) fn is_forgotten(&self, now: Instant) -> bool {
-        self.gone.is_some_and(|since| {
-            now.saturating_duration_since(since) >= patience(self.guest)
-        })
+        self.gone.is_some_and(|since| now.saturating_duration_since(since) >= patience(self.guest))
     }
 
     /// Whether `known` holds and not this: it is newer. At the same time, which

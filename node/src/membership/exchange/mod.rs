@@ -6,7 +6,6 @@
 
 mod digests;
 mod entry;
-pub(super) mod names;
 pub mod neighbors;
 mod table;
 
@@ -14,14 +13,17 @@ mod pace;
 
 mod machine;
 
+mod handle;
+
 mod answer;
 mod ask;
+
 mod run;
 
 pub use answer::answer;
 pub use ask::AskError;
-pub use neighbors::BadLine;
-pub use run::{Acquaintance, Exchange, Standing, start};
+pub use handle::{Acquaintance, Exchange, Standing};
+pub use run::start;
 
 #[cfg(test)]
 mod sim;

@@ -45,7 +45,9 @@ pub fn parse(text: &str) -> (Vec<String>, Vec<BadLine>) {
             }
             Ok(address) if addresses.contains(&address) => {}
             Ok(_) if addresses.len() >= MAX_NEIGHBORS => {
-                bad.push(wrong(format!("this and what follows is too much: at most {MAX_NEIGHBORS} are read")));
+                bad.push(wrong(format!(
+                    "this and what follows is too much: at most {MAX_NEIGHBORS} are read"
+                )));
                 break;
             }
             Ok(address) => addresses.push(address),

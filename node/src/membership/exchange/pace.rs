@@ -105,11 +105,23 @@ pub(super) struct Pace {
 impl Pace {
     /// Calls nobody but the entries at first. `seed` decides what is left to
     /// chance.
-    pub(super) fn new(us: NodeId, entries: &[String], interval: Duration, seed: u64, now: Instant) -> Self {
+    pub(super) fn new(
+        us: NodeId,
+        entries: &[String],
+        interval: Duration,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         // Nodes that start together do not probe together.
-        let (probe, due) = (now + interval.mul_f64(rng.random_range(0.5..1.0)), rng.random_range(0.0..1.0));
-        let entry = |address: &String| Entry { address: address.clone(), node: None, pause: ENTRY_PAUSE, due: now };
+        let (probe, due) =
+            (now + interval.mul_f64(rng.random_range(0.5..1.0)), rng.random_range(0.0..1.0));
+        let entry = |address: &String| Entry {
+            address: address.clone(),
+            node: None,
+            pause: ENTRY_PAUSE,
+            due: now,
+        };
         Self {
             us,
             interval,
@@ -160,7 +172,8 @@ impl Pace {
     pub(super) fn due(&self) -> Instant {
         let entries = self.entries.iter().enumerate();
         let entries = entries.filter(|(number, _)| !self.is_called(&Target::Entry(*number)));
-        let times = entries.map(|(_, entry)| entry.due).chain(self.retries.iter().map(|retry| retry.0));
+        let times =
+            entries.map(|(_, entry)| entry.due).chain(self.retries.iter().map(|retry| retry.0));
         times.chain([self.ask, self.probe]).min().unwrap_or(self.ask)
     }
 
@@ -240,7 +253,8 @@ impl Pace {
             if entry.due > now {
                 continue;
             }
-            let is_there = |id: NodeId| id == self.us || table.get(id).is_some_and(|entry| entry.is_online());
+            let is_there =
+                |id: NodeId| id == self.us || table.get(id).is_some_and(|entry| entry.is_online());
             if entry.node.is_some_and(is_there) {
                 entry.due = now + self.interval;
                 continue;

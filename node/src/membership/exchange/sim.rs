@@ -96,7 +96,8 @@ impl Network {
             let failing: Vec<Target>;
             let waiting = std::mem::take(&mut node.failing);
             (failing, node.failing) = {
-                let (due, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|call| call.0 <= now);
+                let (due, later): (Vec<_>, Vec<_>) =
+                    waiting.into_iter().partition(|call| call.0 <= now);
                 (due.into_iter().map(|call| call.1).collect(), later)
             };
             for target in failing {

@@ -231,7 +231,8 @@ impl Table {
         if self.entries.len() < MAX_NODES {
             return true;
         }
-        let longest = self.others().filter(|entry| entry.gone.is_some()).min_by_key(|entry| entry.gone);
+        let longest =
+            self.others().filter(|entry| entry.gone.is_some()).min_by_key(|entry| entry.gone);
         let hearsay = || self.others().find(|entry| entry.contact.is_none());
         let victim = longest.or_else(|| if met { hearsay() } else { None });
         let victim = victim.map(|entry| entry.peer.id);
@@ -274,7 +275,9 @@ impl Table {
             told.is_none_or(|told| told.yields_to(&entry.known(now)))
         };
         let ours = self.entries.values().filter(|entry| differ.holds(entry.peer.id));
-        ours.filter(|entry| !entry.is_forgotten(now) && lacks(entry)).map(|entry| entry.known(now)).collect()
+        ours.filter(|entry| !entry.is_forgotten(now) && lacks(entry))
+            .map(|entry| entry.known(now))
+            .collect()
     }
 
     /// What is known where it differs, of nodes behind `after`, and whether there

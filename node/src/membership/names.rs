@@ -10,12 +10,12 @@ use shoal_common::ident::{NodeId, NodeName};
 
 /// Who comes first: by the Lamport time of its first contact, and of those that
 /// came at the same time by its id. Who has met nobody yet comes last.
-pub(in super::super) fn age(born: u64, id: NodeId) -> (u64, NodeId) {
+pub(super) fn age(born: u64, id: NodeId) -> (u64, NodeId) {
     (if born == 0 { u64::MAX } else { born }, id)
 }
 
 /// A name like this one that nobody has; it is taken from now on.
-pub(in super::super) fn distinct(name: &NodeName, taken: &mut HashSet<NodeName>) -> NodeName {
+pub(super) fn distinct(name: &NodeName, taken: &mut HashSet<NodeName>) -> NodeName {
     let numbered = (2..=u32::MAX).map(|number| name.with_suffix(number));
     let free = std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
     let free = free.unwrap_or_else(|| name.clone());
