@@ -29,6 +29,9 @@ pub enum AskError {
     /// The other won't.
     #[error("refused: {0}")]
     Refused(Refusal),
+    /// Nobody else is there.
+    #[error("it is this node itself")]
+    Ourselves,
     /// What it said can't be.
     #[error("it answers what makes no sense: {0}")]
     Nonsense(&'static str),

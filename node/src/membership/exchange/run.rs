@@ -165,7 +165,7 @@ impl Exchange {
     pub async fn hello(&self, address: &str) -> Result<NodeId, AskError> {
         let Outcome { by, .. } = self.converse(address).await?;
         if by == self.party().node {
-            return Err(AskError::Nonsense("it is this node itself"));
+            return Err(AskError::Ourselves);
         }
         self.arrive();
         Ok(by)

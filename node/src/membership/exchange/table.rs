@@ -73,8 +73,9 @@ impl Table {
     /// This node met somebody for the first time, so it is in a network now.
     pub(super) fn be_born(&mut self) {
         let at = self.clock.tick();
-        if let Some(us) = self.entries.get(&self.us).filter(|us| us.born == 0) {
-            self.put(Entry { born: at, at, ..us.clone() });
+        let us = self.entries.get(&self.us).filter(|us| us.born == 0).cloned();
+        if let Some(us) = us {
+            self.put(Entry { born: at, at, ..us });
         }
     }
 
