@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use shoal_common::clock::{Clock, Stamp};
 use shoal_common::ident::{NodeId, NodeName, Peer, address};
 use shoal_common::name::{NameError, SharedName};
 use shoal_common::party::Party;
@@ -55,8 +56,6 @@ pub struct Identity {
     pub tracker: Option<String>,
     /// How it stands with the tracker.
     pub link: Link,
-    /// Its Lamport time.
-    pub clock: u64,
 }
 
 /// A name that can't be that of a shared file.
@@ -95,6 +94,16 @@ struct Inner {
 }
 
 impl App {
+    /// Its Lamport clock.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.us.clock
+    }
+
+    /// The stamp of its last event.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { time: self.clock().now(), node: self.inner.us.node }
+    }
+
     /// Who and where this node is.
     pub fn identity(&self) -> Identity {
         let inner = &self.inner;
@@ -108,7 +117,6 @@ impl App {
             download,
             tracker: inner.tracker.clone(),
             link: inner.membership.link(),
-            clock: inner.us.clock.now(),
         }
     }
 

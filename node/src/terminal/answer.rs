@@ -16,14 +16,14 @@ pub enum Answer {
     Help(Option<&'static Verb>),
     /// Who the node is.
     Identity(Identity),
+    /// What its clock shows.
+    Clock(Stamp),
     /// Its files.
     Files(Vec<FileInfo>),
     /// The other nodes.
     Peers(Vec<PeerInfo>),
     /// A node that answered a hello.
     Greeted(PeerInfo),
-    /// Lamport time.
-    Clock(Stamp),
     /// What others have.
     Found(Findings),
     /// Downloads, and uploads beside them.

@@ -17,6 +17,8 @@ pub enum Command {
     Help(Option<&'static Verb>),
     /// Who this node is.
     GetIp,
+    /// What its clock shows.
+    Clock,
     /// Its own files.
     Show {
         /// Only names that contain this.
@@ -32,8 +34,6 @@ pub enum Command {
         /// Its name, or its search address.
         whom: String,
     },
-    /// Lamport time.
-    Clock,
     /// What the others have.
     Search {
         /// Part of a name, or a glob.
@@ -192,10 +192,10 @@ pub fn parse_words(words: Vec<String>) -> Result<Command, CommandError> {
             None => None,
         }),
         "getip" => Command::GetIp,
+        "clock" => Command::Clock,
         "show" => Command::Show { part: args.optional() },
         "peers" => Command::Peers { refresh: args.refresh()? },
         "hello" => Command::Hello { whom: args.required("a NAME or an ADDRESS")? },
-        "clock" => Command::Clock,
         "search" => Command::Search { pattern: args.required("a PATTERN")? },
         "download" => Command::Download(args.download()?),
         "jobs" => match args.optional() {

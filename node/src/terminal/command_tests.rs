@@ -25,6 +25,7 @@ fn what_is_understood() {
     for (line, command) in [
         ("help", Command::Help(None)),
         ("getip", Command::GetIp),
+        ("clock", Command::Clock),
         ("  GETIP  ", Command::GetIp),
         ("show", Command::Show { part: None }),
         ("show 'a b'", Command::Show { part: Some("a b".into()) }),
@@ -32,7 +33,6 @@ fn what_is_understood() {
         ("peers Refresh", Command::Peers { refresh: true }),
         ("hello node1", Command::Hello { whom: "node1".into() }),
         ("hello [::1]:5", Command::Hello { whom: "[::1]:5".into() }),
-        ("clock", Command::Clock),
         ("search *.txt", Command::Search { pattern: "*.txt".into() }),
         ("download a", download("a", None, None, false)),
         ("download \"été à.txt\"", download("été à.txt", None, None, false)),

@@ -1,6 +1,7 @@
 //! Answers for programs: one JSON value each. Pure.
 
 use serde_json::{Value, json};
+use shoal_common::clock::Stamp;
 
 use crate::catalog::found::Findings;
 use crate::terminal::answer::Answer;
@@ -12,10 +13,10 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Help(Some(verb)) => help(verb),
         Answer::Help(None) => VERBS.iter().map(help).collect(),
         Answer::Identity(identity) => json!(identity),
+        Answer::Clock(Stamp { time, node }) => json!({ "time": time, "node": node }),
         Answer::Files(files) => json!(files),
         Answer::Peers(peers) => json!(peers),
         Answer::Greeted(peer) => json!(peer),
-        Answer::Clock(stamp) => json!({ "clock": stamp.time, "id": stamp.node }),
         Answer::Found(findings) => found(findings),
         Answer::Jobs(jobs, _) => json!(jobs),
         Answer::Started(job)
@@ -28,6 +29,23 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Leaving => json!({ "left": false }),
         Answer::Left => json!({ "left": true }),
     }
+}
+
+/// The same value with the Lamport time at which the node answered, in each object
+/// of the outermost kind.
+pub fn stamped(mut value: Value, time: u64) -> Value {
+    match &mut value {
+        Value::Object(fields) => {
+            fields.insert("lamport".to_owned(), time.into());
+        }
+        Value::Array(rows) => {
+            for fields in rows.iter_mut().filter_map(Value::as_object_mut) {
+                fields.insert("lamport".to_owned(), time.into());
+            }
+        }
+        _ => {}
+    }
+    value
 }
 
 /// The JSON value of what went wrong.
@@ -60,7 +78,6 @@ mod tests {
     use crate::membership::Link;
     use crate::transfer::job::{JobInfo, JobState, OwnerInfo, Wanted};
     use crate::transfer::stats::StatRow;
-    use shoal_common::clock::Stamp;
     use shoal_common::content::FileId;
     use shoal_common::ident::{NodeId, Peer};
     use shoal_common::protocol::peers::State;
@@ -92,8 +109,6 @@ mod tests {
         });
         assert_eq!(value(&Answer::Peers(vec![info.clone()])), json!([expected]));
         assert_eq!(value(&Answer::Greeted(info)), expected);
-        let stamp = Stamp { time: 7, node };
-        assert_eq!(value(&Answer::Clock(stamp)), json!({ "clock": 7, "id": "ab".repeat(32) }));
         let info = FileInfo { name: "a b".parse().unwrap(), size: 7, id: file };
         assert_eq!(
             value(&Answer::Files(vec![info.clone()])),
@@ -135,6 +150,21 @@ mod tests {
         assert_eq!(error("why"), json!({ "error": "why" }));
         let Value::Array(help) = value(&Answer::Help(None)) else { panic!("no list") };
         assert_eq!(help.len(), VERBS.len());
+    }
+
+    #[test]
+    fn each_object_carries_the_time() {
+        assert_eq!(stamped(json!({ "left": true }), 7), json!({ "left": true, "lamport": 7 }));
+        let rows = json!([{ "name": "a" }, { "name": "b" }]);
+        assert_eq!(
+            stamped(rows, 7),
+            json!([{ "name": "a", "lamport": 7 }, { "name": "b", "lamport": 7 }])
+        );
+        let stamp = Stamp { time: 5, node: peer().id };
+        assert_eq!(
+            stamped(value(&Answer::Clock(stamp)), 9),
+            json!({ "time": 5, "node": "ab".repeat(32), "lamport": 9 })
+        );
     }
 
     #[test]
@@ -184,7 +214,6 @@ mod tests {
             download,
             tracker: Some("172.20.0.2:12345".into()),
             link: Link::Registered,
-            clock: 41,
         };
         let alone = Identity { tracker: None, link: Link::None, ..identity.clone() };
         let alone = value(&Answer::Identity(alone));
@@ -195,7 +224,6 @@ mod tests {
                 "id": "ab".repeat(32), "name": "node1", "network": "shoal",
                 "search": "172.20.0.3:40001", "download": "172.20.0.3:40002",
                 "tracker": "172.20.0.2:12345", "link": "registered",
-                "clock": 41,
             })
         );
     }

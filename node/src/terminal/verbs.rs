@@ -1,10 +1,8 @@
 //! What a command does: requests to the node.
 
-use shoal_common::clock::Stamp;
 use shoal_common::ident::NodeName;
 use shoal_common::process::Exit;
 
-use crate::app::Identity;
 use crate::catalog::found::{FileInfo, Findings};
 use crate::control::client::{ControlError, Door};
 use crate::terminal::answer::Answer;
@@ -60,13 +58,10 @@ pub async fn execute(door: &Door, command: Command) -> Result<Answer, Trouble> {
     Ok(match command {
         Command::Help(verb) => Answer::Help(verb),
         Command::GetIp => Answer::Identity(door.identity().await?),
+        Command::Clock => Answer::Clock(door.clock().await?),
         Command::Show { part } => Answer::Files(door.show(part).await?),
         Command::Peers { refresh } => Answer::Peers(door.standings(refresh).await?),
         Command::Hello { whom } => Answer::Greeted(door.hello(whom).await?),
-        Command::Clock => {
-            let Identity { id, clock, .. } = door.identity().await?;
-            Answer::Clock(Stamp { time: clock, node: id })
-        }
         Command::Search { pattern } => Answer::Found(door.search(&pattern).await?),
         Command::Download(args) => download(door, args).await?,
         Command::Jobs => Answer::Jobs(door.jobs().await?, door.uploads().await?),

@@ -75,6 +75,14 @@ pub const VERBS: &[Verb] = &[
         ..PLAIN
     },
     Verb {
+        name: "clock",
+        usage: "clock",
+        summary: "the Lamport time of this node",
+        details: "Every message carries it: what was caused by something has a later time. The\n\
+                  log and `--json` show it too. At equal times the node id decides the order.",
+        ..PLAIN
+    },
+    Verb {
         name: "show",
         usage: "show [PART]",
         summary: "the files this node shares: name, size, file id",
@@ -100,14 +108,6 @@ pub const VERBS: &[Verb] = &[
         details: "By its name, or at its search address, HOST:PORT. So a node is told of a\n\
                   network that it did not find.",
         argument: Argument::Node,
-        ..PLAIN
-    },
-    Verb {
-        name: "clock",
-        usage: "clock",
-        summary: "the Lamport time of this node",
-        details: "A number that each message carries: whatever may have been the cause of\n\
-                  something has a smaller one.",
         ..PLAIN
     },
     Verb {
