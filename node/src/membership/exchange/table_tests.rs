@@ -152,6 +152,18 @@ fn contact_proves_that_a_node_lives_and_is_no_news_otherwise() {
 }
 
 #[test]
+fn who_was_spoken_with_since_is_not_offline_by_hearsay() {
+    let mut tried = tried();
+    tried.meet(known(2, 10));
+    let spoken = tried.table.clock.now();
+    assert_eq!(tried.hear(offline(2, 500, 9)), Some(Change::Doubtful(id(2))));
+    assert_eq!(tried.state(2), Some((State::Online, spoken)), "and others hear of it");
+    let later = tried.table.clock.tick();
+    assert_eq!(tried.hear(offline(2, later, 9)), Some(Change::Doubtful(id(2))));
+    assert_eq!(tried.state(2), Some((State::Offline, later)));
+}
+
+#[test]
 fn one_failed_call_proves_nothing() {
     let mut tried = tried();
     tried.meet(known(2, 10));
