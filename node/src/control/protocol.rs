@@ -5,8 +5,8 @@ use shoal_common::clock::Stamp;
 use shoal_common::ident::Peer;
 
 use crate::amount::Limit;
-use crate::app::Identity;
 use crate::app::limits::Setting;
+use crate::app::{Identity, PeerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::config::Limits;
 use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted};
@@ -32,6 +32,17 @@ pub enum Request {
     },
     /// Who else is here? Answered with [`Reply::Peers`].
     Peers,
+    /// How does it stand with each other node? Answered with
+    /// [`Reply::Standings`].
+    Standings {
+        /// Whether to ask everyone before.
+        refresh: bool,
+    },
+    /// Say hello to another node. Answered with [`Reply::Standings`] of that one.
+    Hello {
+        /// Its name, or its search address.
+        whom: String,
+    },
     /// What do the others have? Answered with [`Reply::Found`].
     Search {
         /// Part of a name, or a glob.
@@ -132,6 +143,11 @@ pub enum Reply {
     Peers {
         /// By name.
         peers: Vec<Peer>,
+    },
+    /// How it stands with other nodes.
+    Standings {
+        /// By name, those that are offline last.
+        peers: Vec<PeerInfo>,
     },
     /// What the others have.
     Found(Findings),

@@ -241,6 +241,12 @@ async fn answer(app: &App, request: Request) -> Reply {
         Request::Clock => Reply::Clock(app.stamp()),
         Request::Show { part } => Reply::Files { files: shown(app, part.as_deref()) },
         Request::Peers => Reply::Peers { peers: app.peers() },
+        Request::Standings { refresh: false } => Reply::Standings { peers: app.standings() },
+        Request::Standings { refresh: true } => Reply::Standings { peers: app.refresh().await },
+        Request::Hello { whom } => match app.hello(&whom).await {
+            Ok(info) => Reply::Standings { peers: vec![info] },
+            Err(error) => refused(error),
+        },
         Request::Search { pattern } => match app.search(&pattern).await {
             Ok(findings) => Reply::Found(findings),
             Err(error) => refused(error),

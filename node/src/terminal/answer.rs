@@ -1,9 +1,8 @@
 //! What a command brought, before it is text.
 
 use shoal_common::clock::Stamp;
-use shoal_common::ident::Peer;
 
-use crate::app::Identity;
+use crate::app::{Identity, PeerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::config::Limits;
 use crate::terminal::words::Verb;
@@ -22,7 +21,9 @@ pub enum Answer {
     /// Its files.
     Files(Vec<FileInfo>),
     /// The other nodes.
-    Peers(Vec<Peer>),
+    Peers(Vec<PeerInfo>),
+    /// A node that answered a hello.
+    Greeted(PeerInfo),
     /// What others have.
     Found(Findings),
     /// Downloads, and uploads beside them.
