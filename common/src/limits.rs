@@ -126,6 +126,11 @@ pub const MIN_ENTRIES: usize = MAX_SEARCH_FRAME / (MAX_NAME + 128) - 1;
 /// folder.
 pub const MAX_TREE: usize = 1_000_000;
 
+/// Most bytes that the entries of one listing take in memory: [`MAX_TREE`] of
+/// them with names of some 100 bytes. Peers that list names of the greatest
+/// length, or each another content under every name, reach it sooner.
+pub const MAX_TREE_MEMORY: usize = 256 << 20;
+
 /// Most nodes that a tracker keeps.
 pub const MAX_NODES: usize = 10_000;
 

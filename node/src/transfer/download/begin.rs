@@ -57,8 +57,8 @@ impl Download {
             if listing.more {
                 // What only begins is not all of it, and would pass for it.
                 return Err(Ends::Failed(format!(
-                    "there is more of it than the {MAX_TREE} entries that can be listed: fetch it \
-                     in parts"
+                    "there is more of it than can be listed at once, which is {MAX_TREE} entries, \
+                     or fewer with long names: fetch it in parts"
                 )));
             }
             if self.is_worth_while(&listing) {
