@@ -29,7 +29,7 @@ use super::environment::{Answer, Environment};
 use super::fetch::FetchError;
 use super::job::{JobId, JobInfo, JobState, Order, Sources, Wanted, What};
 use super::plan::{ItemId, Plan};
-use super::progress::Progress;
+use super::progress::{Before, Progress};
 use super::roster::Roster;
 use super::swarm::{Event, Swarm};
 use super::writer::Arrived;
@@ -150,7 +150,11 @@ impl Download {
         let traffic = environment.catalog.traffic().clone();
         let (swarm, events) =
             Swarm::new(environment.us.clone(), single, plan, throttles, settings.request, traffic);
-        let progress = Progress::new(job, &wanted, info.borrow().seconds, Instant::now());
+        let before = {
+            let info = info.borrow();
+            Before { seconds: info.seconds, done: info.done }
+        };
+        let progress = Progress::new(job, &wanted, before, Instant::now());
         Self {
             tasks: environment.tasks.child(),
             environment,
