@@ -269,6 +269,10 @@ impl Owner {
         match (asked, reply) {
             (asked, TransferReply::Refused { refusal }) => self.refused(&asked, refusal).await,
             (Asked::Manifest(item), TransferReply::Manifest(unchecked)) => {
+                // At once, not when there is a place for the file: so the owner
+                // sees how far we are, and tells others of us.
+                self.ask(Asked::Have(Arc::clone(&item)))?;
+                self.connection.flush().await?;
                 self.check(item, unchecked).await
             }
             (Asked::Proof(item, manifest), TransferReply::Bytes(range)) => {
