@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn one_that_was_changed_proves_nothing() {
-        let content = content(MIN_CHUNK + 5000);
+        let content = content(MIN_CHUNK + 100_000);
         let (manifest, tail) = (manifest_of(&content), tail_of(&content).unwrap());
         let change = |change: &dyn Fn(&mut Tail)| {
             let mut changed = tail.clone();
