@@ -43,11 +43,11 @@ const MEMORY: Duration = Duration::from_millis(100);
 const UNPROVEN: (u64, Duration) = (MIB, Duration::from_millis(50));
 
 /// Rate that is assumed to be possible of an owner of which none was measured, in
-/// bytes a second: that of a room with a quarter of a gigabit. Over 50 ms it is
-/// asked for 1.8 MB at once, and for a tenth of that where the round trip is short;
-/// to start with less costs a round trip, with more it keeps a slow owner busy for
-/// longer than it takes to find out.
-const POSSIBLE: u64 = 32 * MIB;
+/// bytes a second: that of a network of half a gigabit. Over 50 ms it is asked for
+/// 3.7 MB at once, and for a tenth of that where the round trip is short; with less
+/// it would take one round trip more until the depth is right, with more a slow
+/// owner would be busy for longer than it takes to find out.
+const POSSIBLE: u64 = 64 * MIB;
 
 /// What was measured of one owner.
 #[derive(Debug, Default)]
