@@ -233,7 +233,9 @@ fn numbered(number: u32, at: u64) -> Known {
 fn a_crowd_fills_the_table_to_its_bound_and_keeps_nobody_out_who_was_met() {
     let mut tried = tried();
     let pages: Vec<Vec<Known>> = (0..60)
-        .map(|page| (0..MAX_PEERS as u32).map(|n| numbered(page * 1000 + n, 10)).collect())
+        .map(|page| {
+            (0..u32::try_from(MAX_PEERS).unwrap()).map(|n| numbered(page * 1000 + n, 10)).collect()
+        })
         .collect();
     for page in &pages {
         tried.table.hear(page.clone(), tried.now);
