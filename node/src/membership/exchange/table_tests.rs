@@ -55,6 +55,17 @@ impl Tried {
 }
 
 #[test]
+fn whoever_was_called_before_it_knew_its_address_is_as_old() {
+    let mut table = Table::new(id(1), Clock::at(TODAY));
+    table.be_born();
+    table.clock.witness(TODAY + 50);
+    table.be_born();
+    let known = table.announce(known(1, 0).peer, false, Instant::now());
+    assert_eq!(known.born, TODAY + 1);
+    assert!(known.at > known.born);
+}
+
+#[test]
 fn newer_knowledge_holds_and_older_is_no_news() {
     let mut tried = tried();
     assert_eq!(tried.hear(known(2, 10)), Some(Change::New(id(2))));
