@@ -94,7 +94,7 @@ impl Exchange {
             let result = change(&mut machine);
             let changed = machine.take_changed();
             let found: Vec<_> = changed.into_iter().map(|id| (id, found(&machine, id))).collect();
-            let born = machine.table().us(Instant::now()).map_or(0, |us| us.born);
+            let born = machine.table().born();
             // While nobody else changes it: the last word must be the last.
             let events = (!found.is_empty()).then(|| self.0.membership.found(born, found));
             (result, events)

@@ -83,6 +83,11 @@ impl Table {
         }
     }
 
+    /// When that was, in Lamport time; 0 before.
+    pub(super) fn born(&self) -> u64 {
+        self.born
+    }
+
     /// This node as others are told.
     pub(super) fn us(&self, now: Instant) -> Option<Known> {
         self.entries.get(&self.us).map(|entry| entry.known(now))
