@@ -127,7 +127,7 @@ fn nobody_decides_what_this_node_is() {
         Known { peer: Peer { id: id(1), ..known(7, 0).peer }, ..known(1, TODAY) },
         Known { guest: true, ..known(1, TODAY) },
     ] {
-        let told = Known { at: tried.table.clock.now(), ..wrong };
+        let told = Known { at: tried.table.clock.tick(), ..wrong };
         assert_eq!(tried.hear(told.clone()), Some(Change::New(id(1))), "{told:?}");
         let us = tried.table.us(tried.now).unwrap();
         assert!(us.at > told.at && us.peer == before.peer && us.state == State::Online);
