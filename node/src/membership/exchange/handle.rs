@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::super::handle::Membership;
 use super::super::news::tell;
+use super::super::roster::Event;
 use super::super::union::Found;
 use super::machine::Machine;
 use super::pace::Pace;
@@ -102,8 +103,11 @@ impl Exchange {
         if let Some(events) = changed {
             let Inner { membership, notices, wake, .. } = &*self.0;
             // Before the first list is complete it is no news who is here.
-            let aloud = membership.has_met() || membership.is_named();
-            tell(notices, membership, &events, aloud);
+            let is_in = membership.has_met() || membership.is_named();
+            let (here, gone): (Vec<_>, Vec<_>) =
+                events.into_iter().partition(|event| matches!(event, Event::Here(_)));
+            tell(notices, membership, &here, is_in);
+            tell(notices, membership, &gone, true);
             wake.notify_one();
         }
         result
