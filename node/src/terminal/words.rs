@@ -104,7 +104,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "hello",
         usage: "hello NAME|ADDRESS",
-        summary: "say hello to a node, so that each knows whom the other knows",
+        summary: "say hello to a node; each tells the other whom it knows",
         details: "By its name, or at its search address, HOST:PORT. So a node is told of a\n\
                   network that it did not find.",
         argument: Argument::Node,

@@ -18,6 +18,9 @@ use super::pace::{Call, Pace, Target};
 /// How long a call into nowhere takes.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// How often it is looked whether all is as it should be.
+const LOOK: Duration = Duration::from_millis(100);
+
 struct Node {
     machine: Machine,
     clock: Clock,
@@ -72,7 +75,7 @@ impl Network {
         let begin = self.now;
         while !holds(self) {
             assert!(self.now - begin <= most, "seed {}: not in {most:?}: {what}", self.seed);
-            self.step();
+            self.run(LOOK);
         }
         self.now - begin
     }

@@ -54,13 +54,15 @@ pub(super) struct Table {
     /// When this node met somebody for the first time; 0 before.
     born: u64,
     entries: BTreeMap<NodeId, Entry>,
+    /// How many of them are offline.
+    gone: usize,
     digests: Digests,
 }
 
 impl Table {
     /// Knows nobody, not even where this node can be reached.
     pub(super) fn new(us: NodeId, clock: Clock) -> Self {
-        Self { us, clock, born: 0, entries: BTreeMap::new(), digests: Digests::default() }
+        Self { us, clock, born: 0, entries: BTreeMap::new(), gone: 0, digests: Digests::default() }
     }
 
     /// From now on this node is known so.
@@ -248,8 +250,9 @@ impl Table {
         if self.entries.len() < MAX_NODES {
             return true;
         }
-        let longest =
-            self.others().filter(|entry| entry.gone.is_some()).min_by_key(|entry| entry.gone);
+        // Nobody can make this node look through all of them for nothing.
+        let gone = self.others().filter(|entry| entry.gone.is_some());
+        let longest = if self.gone > 0 { gone.min_by_key(|entry| entry.gone) } else { None };
         let hearsay = || self.others().find(|entry| entry.contact.is_none());
         let victim = longest.or_else(|| if met { hearsay() } else { None });
         let victim = victim.map(|entry| entry.peer.id);
@@ -259,15 +262,21 @@ impl Table {
     fn put(&mut self, entry: Entry) {
         let id = entry.peer.id;
         self.digests.toggle(id, entry.digest());
+        self.gone += usize::from(entry.gone.is_some());
         if let Some(before) = self.entries.insert(id, entry) {
-            self.digests.toggle(id, before.digest());
+            self.taken_out(&before);
         }
     }
 
     fn remove(&mut self, id: NodeId) {
         if let Some(before) = self.entries.remove(&id) {
-            self.digests.toggle(id, before.digest());
+            self.taken_out(&before);
         }
+    }
+
+    fn taken_out(&mut self, entry: &Entry) {
+        self.digests.toggle(entry.peer.id, entry.digest());
+        self.gone -= usize::from(entry.gone.is_some());
     }
 
     /// What is known, in numbers.
