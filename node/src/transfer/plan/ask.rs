@@ -87,7 +87,8 @@ impl Plan {
         let (rates, ahead) = here.fold((0_u64, 0_u64), |(rates, ahead), owner| {
             (rates + owner.depth.rate().unwrap_or(0), ahead + owner.ahead)
         });
-        let rate = owner.depth.rate().unwrap_or(0);
+        let rate = owner.depth.possible();
+        let rates = rates.saturating_sub(owner.depth.rate().unwrap_or(0)).saturating_add(rate);
         let part = u128::from(self.free + ahead) * u128::from(rate) / u128::from(rates.max(1));
         u128::from(after) <= part
     }
