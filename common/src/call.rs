@@ -57,6 +57,23 @@ pub async fn call<A>(address: A, us: &Hello) -> Result<(Connection<TcpStream>, H
 where
     A: ToSocketAddrs + fmt::Display,
 {
+    call_with(address, us, |_| Ok(())).await
+}
+
+/// As [`call`], with what `ahead` queues right behind the greeting: a round trip
+/// less. It is sent to whoever listens there, so it is nothing that only the one
+/// who is meant may know; and what comes is to be read only after this returned.
+///
+/// # Errors
+/// As for [`call`]; an error of `ahead` counts as one of the greeting.
+pub async fn call_with<A>(
+    address: A,
+    us: &Hello,
+    ahead: impl FnOnce(&mut Connection<TcpStream>) -> Result<(), ConnectionError>,
+) -> Result<(Connection<TcpStream>, Hello), CallError>
+where
+    A: ToSocketAddrs + fmt::Display,
+{
     let called = || address.to_string();
     let stream = match timeout(CONNECT_DEADLINE, TcpStream::connect(&address)).await {
         Ok(Ok(stream)) => stream,
@@ -69,7 +86,7 @@ where
     // refuses, they are merely slower.
     stream.set_nodelay(true).ok();
     let mut connection = Connection::new(stream);
-    match greet(&mut connection, us).await {
+    match greet(&mut connection, us, ahead).await {
         Ok(Greeting::Hello(hello)) => match us.check(&hello) {
             Ok(()) => Ok((connection, hello)),
             Err(refusal) => Err(CallError::Refused { address: called(), refusal }),
@@ -82,7 +99,10 @@ where
 async fn greet(
     connection: &mut Connection<TcpStream>,
     us: &Hello,
+    ahead: impl FnOnce(&mut Connection<TcpStream>) -> Result<(), ConnectionError>,
 ) -> Result<Greeting, ConnectionError> {
-    connection.send(&Greeting::Hello(us.clone()), MAX_REQUEST_FRAME).await?;
+    connection.queue(&Greeting::Hello(us.clone()), MAX_REQUEST_FRAME)?;
+    ahead(connection)?;
+    connection.flush().await?;
     connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE).await
 }

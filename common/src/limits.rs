@@ -81,9 +81,10 @@ pub const MAX_REQUEST_FRAME: usize = 16 * 1024;
 pub const MAX_SEARCH_FRAME: usize = MAX_MATCHES * (MAX_NAME + 128) + 128;
 
 /// Largest frame of a reply about content: a manifest, a hash of 32 bytes for
-/// each chunk and the rest in no more than 256 bytes. The raw bytes that may
-/// follow a reply are in no frame.
-pub const MAX_TRANSFER_FRAME: usize = MAX_CHUNKS as usize * 32 + 256;
+/// each chunk, the proof of its size (a block of 1 KiB and at most 16 hashes), and
+/// the rest in no more than 256 bytes. The raw bytes that may follow a reply are
+/// in no frame.
+pub const MAX_TRANSFER_FRAME: usize = (MAX_CHUNKS as usize + 16) * 32 + 1024 + 256;
 
 /// Largest frame of a tracker: a list of [`MAX_NODES`] nodes at no more than
 /// 256 bytes each (the longest name, two IPv6 addresses), and the rest of the

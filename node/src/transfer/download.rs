@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use shoal_common::content::ChunkSet;
+use shoal_common::content::{ChunkSet, Manifest};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::MAX_OWNERS;
 use shoal_common::name::SharedName;
@@ -105,6 +105,9 @@ pub(super) struct Download {
     work: Work,
     /// To who writes small files.
     small: Option<mpsc::Sender<Arrived>>,
+    /// The manifest that was noted of a single file, if there is one, once it was
+    /// looked for.
+    note: Option<Option<Manifest>>,
     /// Last chunks that came with manifests, and from whom.
     proofs: HashMap<ItemId, (NodeId, Vec<u8>)>,
     /// Files of a tree that got another name, since theirs was taken.
@@ -180,6 +183,7 @@ impl Download {
             look_pause: owners::LOOK_WAITING.0,
             work: Work::default(),
             small: None,
+            note: None,
             proofs: HashMap::new(),
             renamed: 0,
             lacking: None,
