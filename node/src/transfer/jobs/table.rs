@@ -278,6 +278,12 @@ impl Table {
         launches
     }
 
+    /// The attempt at a job waits for an owner, or goes on.
+    pub(super) fn waits(&mut self, job: JobId, waits: bool) -> Vec<Launch> {
+        let changes = self.schedule.waits(job, waits);
+        self.apply(changes)
+    }
+
     fn over(&mut self, job: JobId) -> Vec<Launch> {
         self.changed = true;
         let changes = self.schedule.over(job);
