@@ -94,7 +94,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "peers",
         usage: "peers [refresh]",
-        summary: "the other nodes of the network; with `refresh` everyone is asked now",
+        summary: "the other nodes; `refresh` asks everyone before",
         details: "STATE is `online` or `offline`, CONTACT how long ago this node spoke with that\n\
                   one about other nodes, CLOCK the Lamport time at which this was known of it.\n\
                   Whoever is offline is shown where no tracker keeps the list, for a day.",

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::super::handle::Membership;
 use super::super::news::tell;
+use super::super::roster::Event;
 use super::super::union::Found;
 use super::machine::Machine;
 use super::pace::Pace;
@@ -94,7 +95,7 @@ impl Exchange {
             let result = change(&mut machine);
             let changed = machine.take_changed();
             let found: Vec<_> = changed.into_iter().map(|id| (id, found(&machine, id))).collect();
-            let born = machine.table().us(Instant::now()).map_or(0, |us| us.born);
+            let born = machine.table().born();
             // While nobody else changes it: the last word must be the last.
             let events = (!found.is_empty()).then(|| self.0.membership.found(born, found));
             (result, events)
@@ -102,8 +103,11 @@ impl Exchange {
         if let Some(events) = changed {
             let Inner { membership, notices, wake, .. } = &*self.0;
             // Before the first list is complete it is no news who is here.
-            let aloud = membership.has_met() || membership.is_named();
-            tell(notices, membership, &events, aloud);
+            let is_in = membership.has_met() || membership.is_named();
+            let (here, gone): (Vec<_>, Vec<_>) =
+                events.into_iter().partition(|event| matches!(event, Event::Here(_)));
+            tell(notices, membership, &here, is_in);
+            tell(notices, membership, &gone, true);
             wake.notify_one();
         }
         result

@@ -51,6 +51,8 @@ impl Change {
 pub(super) struct Table {
     us: NodeId,
     clock: Clock,
+    /// When this node met somebody for the first time; 0 before.
+    born: u64,
     entries: BTreeMap<NodeId, Entry>,
     digests: Digests,
 }
@@ -58,13 +60,12 @@ pub(super) struct Table {
 impl Table {
     /// Knows nobody, not even where this node can be reached.
     pub(super) fn new(us: NodeId, clock: Clock) -> Self {
-        Self { us, clock, entries: BTreeMap::new(), digests: Digests::default() }
+        Self { us, clock, born: 0, entries: BTreeMap::new(), digests: Digests::default() }
     }
 
     /// From now on this node is known so.
     pub(super) fn announce(&mut self, peer: Peer, guest: bool, now: Instant) -> Known {
-        let born = self.entries.get(&self.us).map_or(0, |entry| entry.born);
-        let at = self.clock.tick();
+        let (at, born) = (self.clock.tick(), self.born);
         let known = Known { peer, state: State::Online, at, born, gone: 0, guest };
         self.put(Entry::told(known.clone(), now));
         known
@@ -72,11 +73,19 @@ impl Table {
 
     /// This node met somebody for the first time, so it is in a network now.
     pub(super) fn be_born(&mut self) {
-        let at = self.clock.tick();
-        let us = self.entries.get(&self.us).filter(|us| us.born == 0).cloned();
-        if let Some(us) = us {
-            self.put(Entry { born: at, at, ..us });
+        if self.born > 0 {
+            return;
         }
+        self.born = self.clock.tick();
+        // It may be before anybody was told of this node.
+        if let Some(us) = self.entries.get(&self.us).cloned() {
+            self.put(Entry { born: self.born, at: self.born, ..us });
+        }
+    }
+
+    /// When that was, in Lamport time; 0 before.
+    pub(super) fn born(&self) -> u64 {
+        self.born
     }
 
     /// This node as others are told.

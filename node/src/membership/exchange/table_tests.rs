@@ -55,6 +55,17 @@ impl Tried {
 }
 
 #[test]
+fn whoever_was_called_before_it_knew_its_address_is_as_old() {
+    let mut table = Table::new(id(1), Clock::at(TODAY));
+    table.be_born();
+    table.clock.witness(TODAY + 50);
+    table.be_born();
+    let known = table.announce(known(1, 0).peer, false, Instant::now());
+    assert_eq!(known.born, TODAY + 1);
+    assert!(known.at > known.born);
+}
+
+#[test]
 fn newer_knowledge_holds_and_older_is_no_news() {
     let mut tried = tried();
     assert_eq!(tried.hear(known(2, 10)), Some(Change::New(id(2))));
@@ -116,7 +127,7 @@ fn nobody_decides_what_this_node_is() {
         Known { peer: Peer { id: id(1), ..known(7, 0).peer }, ..known(1, TODAY) },
         Known { guest: true, ..known(1, TODAY) },
     ] {
-        let told = Known { at: tried.table.clock.now(), ..wrong };
+        let told = Known { at: tried.table.clock.tick(), ..wrong };
         assert_eq!(tried.hear(told.clone()), Some(Change::New(id(1))), "{told:?}");
         let us = tried.table.us(tried.now).unwrap();
         assert!(us.at > told.at && us.peer == before.peer && us.state == State::Online);
