@@ -243,10 +243,6 @@ pub const MAX_EVENT_RATE: u64 = 1_000_000;
 /// saving, a time zone, a clock that was set by hand.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
 
-/// A Lamport time that is ahead of the own by less than this is followed without
-/// looking at the wall clock: a few seconds of the busiest network.
-pub const SMALL_JUMP: u64 = 4 * MAX_EVENT_RATE;
-
 // Counts -------------------------------------------------------------------
 
 /// Most connections that one port of a node serves at once. Further ones wait

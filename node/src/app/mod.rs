@@ -9,6 +9,7 @@ pub mod node;
 mod known;
 mod network;
 mod standing;
+mod time;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

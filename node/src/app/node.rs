@@ -23,6 +23,7 @@ use tracing::{info, info_span, warn};
 use super::known::Known;
 use super::limits::InForce;
 use super::network::Everyone;
+use super::time::Timekeeper;
 use super::{App, Inner};
 use crate::catalog::serve::answer;
 use crate::catalog::{Catalog, keep_up};
@@ -99,6 +100,11 @@ impl Node {
         let bulk_tasks = tasks.child_on(bulk.handle());
         let doors = tasks.child();
         let notices = Notices::default();
+        // Who is a guest has another id the next time.
+        if sharing == Sharing::Folder {
+            let time = Timekeeper::resume(&volume, us.clock.clone());
+            tasks.spawn(info_span!("clock"), time.keep());
+        }
 
         let search = listen(&Handle::current(), config.listen, config.search_port)?;
         let download = listen(&bulk.handle(), config.listen, config.download_port)?;

@@ -13,6 +13,7 @@
 //! <files>/.shoal/history what was typed at its terminal
 //! <files>/.shoal/jobs    downloads that are not over
 //! <files>/.shoal/stats   how long past downloads took
+//! <files>/.shoal/clock   a Lamport time that no event of this node has passed
 //! <files>/.shoal/partial/<file id>/   a download in progress
 //! <files>/.shoal/staging/             small files on their way to their names
 //! ```

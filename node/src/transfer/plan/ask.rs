@@ -21,6 +21,11 @@ const MANIFEST_PATIENCE: Duration = Duration::from_millis(200);
 /// See [`MANIFEST_PATIENCE`].
 const LATE: u32 = 2;
 
+/// An owner of which nothing was measured is asked for no more than one in so many
+/// bytes of all that is free: nodes that begin together do not know of each other
+/// yet, and what each asks for at once, another may ask for too.
+const UNMEASURED: u64 = 64;
+
 /// What an item has for an owner.
 enum Pick {
     Ask(Ask),
@@ -96,7 +101,10 @@ impl Plan {
         if after <= AT_LEAST * request {
             return true;
         }
-        let deep = owner.depth.ahead();
+        let mut deep = owner.depth.ahead();
+        if owner.depth.rate().is_none() {
+            deep = deep.min(self.free / UNMEASURED);
+        }
         if after > deep {
             return false;
         }
