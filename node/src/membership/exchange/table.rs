@@ -250,12 +250,15 @@ impl Table {
         if self.entries.len() < MAX_NODES {
             return true;
         }
-        // Nobody can make this node look through all of them for nothing.
-        let gone = self.others().filter(|entry| entry.gone.is_some());
-        let longest = if self.gone > 0 { gone.min_by_key(|entry| entry.gone) } else { None };
-        let hearsay = || self.others().find(|entry| entry.contact.is_none());
-        let victim = longest.or_else(|| if met { hearsay() } else { None });
-        let victim = victim.map(|entry| entry.peer.id);
+        let victim = if self.gone > 0 {
+            let gone = self.others().filter(|entry| entry.gone.is_some());
+            gone.min_by_key(|entry| entry.gone).map(|entry| entry.peer.id)
+        } else if met {
+            self.others().find(|entry| entry.contact.is_none()).map(|entry| entry.peer.id)
+        } else {
+            // Nobody can make this node look through all of them for nothing.
+            None
+        };
         victim.inspect(|id| self.remove(*id)).is_some()
     }
 
