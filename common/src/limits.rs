@@ -129,6 +129,11 @@ pub const MAX_TREE: usize = 1_000_000;
 /// Most nodes that a tracker keeps.
 pub const MAX_NODES: usize = 10_000;
 
+/// Members of the council, which decides on the tracker: those longest in the
+/// network. So few that a network of thousands decides as fast as a small one; so
+/// many that three may fail at once.
+pub const COUNCIL: usize = 7;
+
 // Time ---------------------------------------------------------------------
 
 /// Interval of heartbeats unless the tracker is told another.

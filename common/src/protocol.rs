@@ -17,6 +17,7 @@ pub mod refusal;
 
 pub mod greeting;
 pub mod search;
+pub mod succession;
 pub mod tracking;
 pub mod transfer;
 

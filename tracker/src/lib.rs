@@ -7,6 +7,7 @@
 
 // Decisions: no I/O, no clock, no tasks.
 mod registry;
+pub mod succession;
 mod visit;
 
 // The one door to the terminal.
