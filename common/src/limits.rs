@@ -207,6 +207,19 @@ pub const GRACE: Duration = Duration::from_secs(30);
 pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(4));
 
+/// Most events a second, one caused by the other, that a network could ever have
+/// had: a message over the fastest link takes microseconds. Lamport times that
+/// would need more are not believed.
+pub const MAX_EVENT_RATE: u64 = 1_000_000;
+
+/// How far the wall clocks of honest machines may be apart: an hour of daylight
+/// saving, a time zone, a clock that was set by hand.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
+
+/// A Lamport time that is ahead of the own by less than this is followed without
+/// looking at the wall clock: a few seconds of the busiest network.
+pub const SMALL_JUMP: u64 = 4 * MAX_EVENT_RATE;
+
 // Counts -------------------------------------------------------------------
 
 /// Most connections that one port of a node serves at once. Further ones wait

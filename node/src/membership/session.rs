@@ -10,7 +10,8 @@ use shoal_common::ident::{NodeName, Peer};
 use shoal_common::limits::{
     HEARTBEAT, HEARTBEATS, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME, RECONNECT_PAUSE, REPLY_DEADLINE,
 };
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{FromTracker, Registered, Registration, ToTracker};
 use shoal_common::task::Tasks;
@@ -28,8 +29,8 @@ use crate::notice::Notices;
 pub struct Wish {
     /// The tracker, `"host:port"`.
     pub tracker: String,
-    /// The greeting of this node.
-    pub hello: Hello,
+    /// This node.
+    pub us: Party,
     /// The name it asks for, and whether only that one will do.
     pub name: (NodeName, bool),
     /// The address to tell the others; else the local one of the connection to
@@ -63,7 +64,7 @@ impl Goodbye {
 /// Keeps this node registered until the tasks are cancelled or it has said
 /// goodbye.
 pub fn start(wish: Wish, notices: Notices, tasks: &Tasks) -> (Membership, FirstAnswer, Goodbye) {
-    let membership = Membership::new(wish.hello.node, wish.name.0.clone());
+    let membership = Membership::new(wish.us.node, wish.name.0.clone());
     let (first, answer) = oneshot::channel();
     let (goodbye, goodbyes) = mpsc::channel(1);
     let session = Session {
@@ -160,7 +161,8 @@ impl Session {
 
     /// Connects and registers.
     async fn register(&mut self) -> Result<(Connection<TcpStream>, Registered), End> {
-        let (mut connection, _) = call(self.wish.tracker.as_str(), &self.wish.hello).await?;
+        let (mut connection, _) =
+            call(self.wish.tracker.as_str(), &self.wish.us, Talk::Tracking).await?;
         let local = connection.stream().local_addr().map_err(ConnectionError::from)?.ip();
         let ip = self.wish.advertise.unwrap_or(local);
         let registration = Registration {
@@ -186,7 +188,7 @@ impl Session {
 
     fn registered(&mut self, registered: &Registered, registration: &Registration) {
         let us = Peer {
-            id: self.wish.hello.node,
+            id: self.wish.us.node,
             name: registered.name.clone(),
             search: registration.search,
             download: registration.download,
