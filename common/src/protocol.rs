@@ -7,6 +7,8 @@
 //! |---|---|
 //! | tracker | [`tracking`]: register, then heartbeats and pushed changes |
 //! | node, search | [`search`]: patterns in, matches out |
+//! | tracker, and node, search | [`succession`]: who is tracker? |
+//! | node, search | [`tracking`], while it is tracker |
 //! | node, download | [`transfer`]: sizes, manifests, ranges of bytes |
 //!
 //! Messages are MessagePack maps whose `type` says which they are. Unknown

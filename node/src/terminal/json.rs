@@ -66,6 +66,7 @@ mod tests {
             name: "node1".parse().unwrap(),
             search: "172.20.0.3:40001".parse().unwrap(),
             download: "172.20.0.3:40002".parse().unwrap(),
+            joined: 0,
         }
     }
 
@@ -165,7 +166,7 @@ mod tests {
 
     #[test]
     fn an_identity() {
-        let Peer { id, name, search, download } = peer();
+        let Peer { id, name, search, download, .. } = peer();
         let identity = Identity {
             id,
             name,

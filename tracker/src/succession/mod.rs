@@ -33,13 +33,14 @@ mod claim;
 mod follow;
 mod inquire;
 mod line;
-pub mod reign;
+mod reign;
 #[cfg(test)]
 mod sim;
 
 use chance::Chance;
 use claim::{Round, Vote};
 use follow::Attempt;
+pub use reign::Welcome;
 
 /// A broken connection to the tracker may be back within this time before
 /// anyone thinks of succeeding it: a restart of the tracker, or of the network
@@ -324,6 +325,11 @@ impl Succession {
         self.round.as_ref().map_or(due, |round| due.min(round.deadline()))
     }
 
+    /// Whether there is something to do.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
     /// What there is to do since the last call.
     pub fn take_effects(&mut self) -> Vec<Effect> {
         mem::take(&mut self.effects)
@@ -355,6 +361,11 @@ impl Succession {
     /// Where this node is reached by others, once that is known.
     pub fn set_address(&mut self, address: SocketAddr) {
         self.address = Some(address);
+    }
+
+    /// Time between two heartbeats, as the tracker wants it.
+    pub fn set_heartbeat(&mut self, heartbeat: Duration) {
+        self.heartbeat = heartbeat;
     }
 
     /// The others in line, by join number; as many as are known.

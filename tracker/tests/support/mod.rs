@@ -189,5 +189,7 @@ pub(crate) fn registration(name: &str, exact: bool) -> Registration {
         exact,
         search: "127.0.0.1:4000".parse().unwrap(),
         download: "127.0.0.1:4001".parse().unwrap(),
+        reign: None,
+        joined: 0,
     }
 }

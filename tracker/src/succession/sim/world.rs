@@ -7,8 +7,7 @@ use std::time::Duration;
 use shoal_common::protocol::succession::{Member, Reign};
 
 use super::super::chance::Chance;
-use super::super::reign::Welcome;
-use super::super::{ANSWER_DEADLINE, Effect, Way};
+use super::super::{ANSWER_DEADLINE, Effect, Way, Welcome};
 use super::entity::{BEAT, Entity, Guest, Message, Session};
 
 pub(super) const HOME: usize = 0;
