@@ -90,6 +90,11 @@ pub const MAX_TRANSFER_FRAME: usize = MAX_CHUNKS as usize * 32 + 256;
 /// message in no more than one of them takes.
 pub const MAX_TRACKER_FRAME: usize = (MAX_NODES + 1) * 256;
 
+/// Largest frame about peers: [`MAX_PEERS`] nodes at no more than 384 bytes each,
+/// as in [`MAX_TRACKER_FRAME`] with times and names of fields, [`MAX_DIGESTS`]
+/// numbers at 4, and the rest in no more than one of them takes.
+pub const MAX_PEERS_FRAME: usize = (MAX_PEERS + 1) * 384 + MAX_DIGESTS * 4;
+
 /// Bytes read at once from a connection while it is not known how many are
 /// wanted: a hundred small requests. A stranger's connection holds no more of
 /// what was not asked for than this.
@@ -134,6 +139,14 @@ pub const MAX_NODES: usize = 10_000;
 /// many that three may fail at once.
 pub const COUNCIL: usize = 7;
 
+/// Most nodes in one page that a node tells another. Whoever asks reads no more
+/// than a page at once, and a network of hundreds is told in one round trip.
+pub const MAX_PEERS: usize = 256;
+
+/// Most digests of what a node knows: so many that of [`MAX_NODES`] each stands
+/// for ten, and as few as fit into a request.
+pub const MAX_DIGESTS: usize = 1024;
+
 // Time ---------------------------------------------------------------------
 
 /// Interval of heartbeats unless the tracker is told another.
@@ -144,6 +157,19 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// nobody waits for the news.
 pub const HEARTBEATS: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(3600));
+
+/// How often a node asks another one, drawn by lot, for the peers that it knows,
+/// unless told another interval.
+pub const EXCHANGE: Duration = Duration::from_secs(5);
+
+/// Shortest and longest interval of exchange that a node may be told. Shorter,
+/// and the delays of a busy machine pass for absence; longer, and nobody waits
+/// for the news.
+pub const EXCHANGES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
+
+/// How long a node that is gone is looked for. Who comes back later says so
+/// itself.
+pub const FORGET: Duration = Duration::from_secs(24 * 3600);
 
 /// Least time between two pushes of a tracker to one node, so that a crowd
 /// that joins at once costs each node a few messages instead of one a head.

@@ -9,6 +9,7 @@
 //! | node, search | [`search`]: patterns in, matches out |
 //! | tracker, and node, search | [`succession`]: who is tracker? |
 //! | node, search | [`tracking`], while it is tracker |
+//! | node, search | [`peers`]: who else is here |
 //! | node, download | [`transfer`]: sizes, manifests, ranges of bytes |
 //!
 //! Messages are MessagePack maps whose `type` says which they are. Unknown
@@ -18,6 +19,7 @@
 pub mod refusal;
 
 pub mod greeting;
+pub mod peers;
 pub mod search;
 pub mod succession;
 pub mod tracking;

@@ -41,6 +41,8 @@ pub enum Talk {
     Transfer,
     /// Who is tracker: [`succession`](super::succession).
     Succession,
+    /// About who else is here: [`peers`](super::peers).
+    Peers,
     /// One that this program does not know, or none was named.
     #[default]
     #[serde(other)]
