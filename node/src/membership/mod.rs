@@ -13,6 +13,8 @@ mod handle;
 mod news;
 
 mod exchange;
+
+mod around;
 mod session;
 
 pub use exchange::{Acquaintance, AskError, Exchange, Standing, answer, neighbors, start as meet};

@@ -161,6 +161,8 @@ mod tests {
             instance,
             revision: 1,
             peers: names.iter().map(|name| peer(name)).collect(),
+            joined: 0,
+            charter: None,
         }
     }
 

@@ -14,6 +14,7 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Help(None) => VERBS.iter().map(help).collect(),
         Answer::Identity(identity) => json!(identity),
         Answer::Clock(Stamp { time, node }) => json!({ "time": time, "node": node }),
+        Answer::Tracker(tracker) => json!(tracker),
         Answer::Files(files) => json!(files),
         Answer::Peers(peers) => json!(peers),
         Answer::Greeted(peer) => json!(peer),
