@@ -122,7 +122,7 @@ async fn say(
 }
 
 /// A tracker that listens on all addresses is where this node has reached it.
-fn located(connection: &Connection<TcpStream>, mut message: FromTracker) -> FromTracker {
+fn located(connection: &mut Connection<TcpStream>, mut message: FromTracker) -> FromTracker {
     let charter = match &mut message {
         FromTracker::Registered(registered) => registered.charter.as_mut(),
         FromTracker::Reigns(charter) => Some(charter),

@@ -435,6 +435,10 @@ async fn newer(orders: &mut watch::Receiver<Option<Order>>, done: u64) -> Order 
 /// is taken for the home tracker in its first epoch.
 fn charter(registered: &Registered, tracker: NodeId, at: SocketAddr) -> Charter {
     match registered.charter.clone() {
+        // The home tracker is where it was found: it may have no idea of that.
+        Some(Charter { reign, council }) if reign.home => {
+            Charter { reign: Reign { address: at, ..reign }, council }
+        }
         Some(charter) => Charter { reign: charter.reign.seen_at(at.ip()), ..charter },
         None => {
             let (home, elected) = (true, true);

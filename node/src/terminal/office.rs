@@ -9,7 +9,6 @@ pub fn lines(tracker: Option<&TrackerInfo>, look: Look) -> Vec<String> {
         return vec!["this node has met no tracker yet".to_owned()];
     };
     let mut lines = vec![who(tracker)];
-    #[allow(clippy::cast_precision_loss)] // so many seconds are ages
     let age = text::took(tracker.seconds as f64);
     let contact = match tracker.contact {
         Contact::Own => "that is this node",

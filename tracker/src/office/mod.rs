@@ -11,9 +11,9 @@ mod work;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant as Clock, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use shoal_common::ident::{NodeId, Peer};
+use shoal_common::ident::Peer;
 use shoal_common::party::Party;
 use shoal_common::protocol::succession::{Member, Reign, Sight};
 use shoal_common::protocol::tracking::Charter;
@@ -23,7 +23,7 @@ pub(crate) use serve::Gate;
 
 use crate::hub::Hub;
 use crate::screen::Screen;
-use crate::succession::{Succession, Us, Way};
+use crate::succession::{Succession, Us};
 
 /// Most inquiries of this process that are under way at once: a few rounds. More
 /// count as not answered.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::pin::pin;
+use std::time::Duration;
 
 use shoal_common::call::call;
 use shoal_common::ident::NodeId;
@@ -12,12 +13,11 @@ use shoal_common::protocol::succession::{
 };
 use shoal_common::protocol::tracking::Charter;
 use shoal_common::task::Tasks;
-use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info_span};
 
 use super::{Office, Order, Post};
-use crate::succession::{ANSWER_DEADLINE, Asked, Effect, Succession, Way};
+use crate::succession::{ANSWER_DEADLINE, Asked, Effect, Way};
 
 /// Least time between two looks at the clock: a timer that is due anew all the
 /// time must not occupy a core.
@@ -83,13 +83,13 @@ impl Office {
 
     fn ask(&self, asked: Asked, inquiry: Inquiry, tasks: &Tasks) {
         let calls = self.inner.calls.clone();
-        let (Some(at), Ok(call)) = (self.place(asked.to), calls.try_acquire_owned()) else {
+        let (Some(at), Ok(permit)) = (self.place(asked.to), calls.try_acquire_owned()) else {
             self.event(|machine, now| machine.answered(asked, None, now));
             return;
         };
         let office = self.clone();
-        tasks.spawn(info_span!("inquiry", at), async move {
-            let _call = call;
+        tasks.spawn(info_span!("inquiry", %at), async move {
+            let _permit = permit;
             let answer = timeout(ANSWER_DEADLINE, office.inquire(&at, inquiry)).await;
             let answer = answer.ok().flatten();
             debug!("{:?}: {}", asked.why, if answer.is_some() { "answered" } else { "no answer" });
@@ -121,13 +121,10 @@ impl Office {
         if is_new {
             let around = self.inner.surroundings.as_ref();
             let peers = around.map(|around| around.peers()).unwrap_or_default();
-            self.inner.hub.tell(|registry, now| registry.begin(peers, now));
+            let heartbeat = self.machine().heartbeat();
+            self.inner.hub.tell(|registry, now| registry.begin(peers, heartbeat, now));
         }
         self.publish(reign);
-        if self.inner.surroundings.is_some() && is_new {
-            // A node is a guest of its own.
-            self.order(reign.address.to_string());
-        }
         self.say(&in_office(&reign, is_new));
         self.present();
     }

@@ -71,8 +71,9 @@ impl Registry {
 
     /// In office from now on: these were here, as far as is known. They have the
     /// usual time to come.
-    pub(crate) fn begin(&mut self, peers: Vec<Peer>, now: Duration) {
+    pub(crate) fn begin(&mut self, peers: Vec<Peer>, heartbeat: Duration, now: Duration) {
         self.end();
+        self.heartbeat = heartbeat;
         for peer in peers {
             let is_new = !self.nodes.contains_key(&peer.id) && !self.names.contains_key(&peer.name);
             let joined = self.joins.number(peer.id, peer.joined, None);
@@ -138,7 +139,7 @@ mod tests {
     fn a_successor_knows_who_was_here_and_gives_them_time() {
         let mut registry = Registry::new(BEAT);
         let deaf = Peer { search: "0.0.0.0:9".parse().unwrap(), ..peer(4, 4) };
-        registry.begin(vec![peer(2, 7), peer(1, 3), peer(3, 7), deaf], BEAT);
+        registry.begin(vec![peer(2, 7), peer(1, 3), peer(3, 7), deaf], BEAT, BEAT);
         let line: Vec<(NodeId, u64)> =
             registry.line().iter().map(|member| (member.id, member.joined)).collect();
         assert_eq!(line, [(id(1), 3), (id(2), 7), (id(3), 8)]);

@@ -21,11 +21,13 @@ pub(super) struct Attempt {
     hops: usize,
     /// Whose turn it is.
     turn: usize,
+    /// Of a tracker: whether it is its own guest.
+    settled: bool,
 }
 
 impl Attempt {
     pub(super) fn due(&self) -> Duration {
-        if self.target.is_some() { Duration::MAX } else { self.at }
+        if self.target.is_some() || self.settled { Duration::MAX } else { self.at }
     }
 }
 
@@ -51,13 +53,15 @@ impl Succession {
         }
         self.joined = joined;
         if self.role == Role::Reigning {
-            // Its own guest.
-            return reign.tracker == self.us.id;
+            self.attempt.target = None;
+            self.attempt.settled = reign.tracker == self.us.id;
+            return self.attempt.settled;
         }
         self.role = Role::Following { heard: now };
         self.since = now;
         self.round = None;
-        self.attempt = Attempt { pause: RECONNECT_PAUSE.0, ..Attempt::default() };
+        // Whether it is a tracker that keeps its nodes is not known yet.
+        self.attempt = Attempt { pause: self.attempt.pause, ..Attempt::default() };
         self.timers.look = now + self.chance.about(MEET * SELDOM);
         self.told(Some(reign), Some(council), now)
     }
@@ -95,24 +99,36 @@ impl Succession {
     /// The connection to the tracker is broken, or it was silent for two
     /// heartbeat intervals.
     pub fn lost(&mut self, silent: bool, now: Duration) {
-        if matches!(self.role, Role::Following { .. }) {
-            self.seek(if silent { Duration::ZERO } else { GRACE_LOST }, now);
+        match self.role {
+            Role::Following { .. } => {
+                let lasted = now > self.since + 2 * self.heartbeat;
+                let pause = self.attempt.pause;
+                self.seek(if silent { Duration::ZERO } else { GRACE_LOST }, now);
+                if !lasted {
+                    self.attempt.pause = pause;
+                    self.failed(now);
+                }
+            }
+            Role::Reigning => self.failed(now),
+            Role::Outside | Role::Seeking => {}
         }
     }
 
     /// A try to register has failed.
     pub fn failed(&mut self, now: Duration) {
-        let attempt = &mut self.attempt;
-        (attempt.target, attempt.hops) = (None, 0);
-        attempt.at = now + self.chance.about(attempt.pause);
-        attempt.pause = (attempt.pause * 2).clamp(RECONNECT_PAUSE.0, RECONNECT_PAUSE.1);
+        // A tracker that was restarted has everyone again within a heartbeat.
+        let longest = RECONNECT_PAUSE.1.min(self.heartbeat / 2).max(RECONNECT_PAUSE.0);
+        let pause = self.attempt.pause.clamp(RECONNECT_PAUSE.0, longest);
+        let at = now + self.chance.at_most(pause.min(self.heartbeat / 2));
+        let turn = self.attempt.turn;
+        self.attempt = Attempt { at, pause: pause * 2, turn, ..Attempt::default() };
     }
 
     /// Who was asked to take this node in is no tracker, or no more, and knows of
     /// that one.
     pub fn elsewhere(&mut self, reign: Option<&Reign>, now: Duration) {
         if self.role == Role::Reigning {
-            return;
+            return self.failed(now);
         }
         let hops = self.attempt.hops + 1;
         self.lost(false, now);
@@ -133,8 +149,9 @@ impl Succession {
         self.timers.claim = now + grace + turn;
         self.timers.probe = now + PROBE.0;
         self.timers.pause = PROBE.0;
-        let pause = self.chance.about(RECONNECT_PAUSE.0);
-        self.attempt = Attempt { at: now + pause, pause, ..Attempt::default() };
+        let (pause, turn) = (RECONNECT_PAUSE.0, 0);
+        let at = now + self.chance.at_most(pause);
+        self.attempt = Attempt { at, pause, turn, ..Attempt::default() };
     }
 
     /// There is that tracker, alive.
@@ -162,6 +179,14 @@ impl Succession {
         }
     }
 
+    /// A tracker is among its own guests, so that it is in its own list.
+    pub(super) fn be_own_guest(&mut self, now: Duration) {
+        let address = self.address.filter(|_| !self.us.home && now >= self.attempt.due());
+        if let Some(address) = address {
+            self.follow(Way::At(address));
+        }
+    }
+
     pub(super) fn try_to_register(&mut self, now: Duration) {
         if now < self.attempt.due() {
             return;
@@ -169,8 +194,9 @@ impl Succession {
         let known = self.known.filter(|reign| reign.tracker != self.us.id);
         let known = known.map(|reign| Way::At(reign.address));
         let ways: Vec<Way> = known.into_iter().chain(self.ways_in()).collect();
-        self.attempt.turn = self.attempt.turn.wrapping_add(1);
-        match ways.get((self.attempt.turn - 1) % ways.len().max(1)) {
+        let turn = self.attempt.turn;
+        self.attempt.turn = turn.wrapping_add(1);
+        match ways.get(turn % ways.len().max(1)) {
             Some(way) => self.follow(*way),
             None => self.failed(now),
         }

@@ -36,6 +36,8 @@ mod line;
 mod reign;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod tests;
 
 use chance::Chance;
 use claim::{Round, Vote};
@@ -251,7 +253,8 @@ impl Succession {
             rounds: 0,
             attempt: Attempt::default(),
             checked: Vec::new(),
-            turn: 0,
+            // Not everyone asks the same ones at the same time.
+            turn: usize::try_from(Chance::new(seed).next() >> 32).unwrap_or_default(),
             timers: Timers { probe: now, pause: PROBE.0, ..Timers::default() },
             since: now,
             awake: now,
@@ -303,6 +306,11 @@ impl Succession {
         &self.council
     }
 
+    /// Time between two heartbeats.
+    pub fn heartbeat(&self) -> Duration {
+        self.heartbeat
+    }
+
     /// Its join number, 0 without one.
     pub fn joined(&self) -> u64 {
         self.joined
@@ -319,7 +327,8 @@ impl Succession {
             // So often that standing still is noticed.
             Role::Reigning => {
                 let renew = if self.wants_election() { timers.renew } else { Duration::MAX };
-                timers.look.min(renew).min(self.awake + self.heartbeat / 2)
+                let own = if self.us.home { Duration::MAX } else { self.attempt.due() };
+                timers.look.min(renew).min(own).min(self.awake + self.heartbeat / 2)
             }
         };
         self.round.as_ref().map_or(due, |round| due.min(round.deadline()))

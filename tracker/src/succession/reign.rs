@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shoal_common::protocol::succession::{Member, Reign, Sight};
 
+use super::follow::Attempt;
 use super::{Effect, FRESH, GRACE_LOST, MEET, RENEW, Role, Succession, Way, Why};
 
 /// What a node that wants to register is told.
@@ -60,6 +61,7 @@ impl Succession {
         self.role = Role::Reigning;
         if !was_tracker {
             self.since = now;
+            self.attempt = Attempt::default();
             self.before = self.known.filter(|before| before.tracker != self.us.id);
         }
         self.base = self.base.max(reign.epoch);
@@ -111,6 +113,7 @@ impl Succession {
 
     /// Time passes in office.
     pub(super) fn keep_office(&mut self, now: Duration) {
+        self.be_own_guest(now);
         if self.is_fresh_home() && now > self.since + FRESH {
             self.council_epoch = self.base;
         }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
+use shoal_common::ident::NodeId;
 use shoal_common::protocol::succession::{Member, Reign};
 
 use super::super::chance::Chance;
@@ -34,7 +35,7 @@ pub(super) struct World {
     pub(super) chance: Chance,
     pub(super) aloud: bool,
     /// Who was elected, by epoch and council.
-    elected: BTreeMap<(u64, Vec<Member>), Reign>,
+    elected: BTreeMap<(u64, Vec<(NodeId, u64)>), Reign>,
     queue: BinaryHeap<Reverse<(Duration, u64)>>,
     mails: BTreeMap<u64, Mail>,
     numbers: u64,
@@ -407,11 +408,6 @@ impl World {
                 }
             }
         }
-        let entity = &self.entities[index];
-        let reigns = entity.machine.known().is_some_and(|reign| reign.tracker == entity.id);
-        if index != HOME && reigns && entity.session == Session::None {
-            self.try_at(index, index);
-        }
     }
 
     fn reign(&mut self, index: usize, reign: Reign) {
@@ -419,7 +415,8 @@ impl World {
         let now = self.now;
         let entity = &mut self.entities[index];
         if reign.elected {
-            let key = (reign.epoch, entity.machine.council().to_vec());
+            let council = entity.machine.council().iter();
+            let key = (reign.epoch, council.map(|member| (member.id, member.joined)).collect());
             let before = *self.elected.entry(key).or_insert(reign);
             assert!(before.is(&reign), "elected by one council: {before:?} and {reign:?}");
         }
@@ -433,9 +430,6 @@ impl World {
         }
         self.present(index);
         self.tell_all(index);
-        if index != HOME {
-            self.try_at(index, index);
-        }
     }
 
     fn try_at(&mut self, index: usize, with: usize) {
