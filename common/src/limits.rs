@@ -81,9 +81,10 @@ pub const MAX_REQUEST_FRAME: usize = 16 * 1024;
 pub const MAX_SEARCH_FRAME: usize = MAX_MATCHES * (MAX_NAME + 128) + 128;
 
 /// Largest frame of a reply about content: a manifest, a hash of 32 bytes for
-/// each chunk and the rest in no more than 256 bytes. The raw bytes that may
-/// follow a reply are in no frame.
-pub const MAX_TRANSFER_FRAME: usize = MAX_CHUNKS as usize * 32 + 256;
+/// each chunk, the proof of its size (a block of 1 KiB and at most 16 hashes), and
+/// the rest in no more than 256 bytes. The raw bytes that may follow a reply are
+/// in no frame.
+pub const MAX_TRANSFER_FRAME: usize = (MAX_CHUNKS as usize + 16) * 32 + 1024 + 256;
 
 /// Largest frame of a tracker: a list of [`MAX_NODES`] nodes at no more than
 /// 256 bytes each (the longest name, two IPv6 addresses), and the rest of the
@@ -130,6 +131,11 @@ pub const MIN_ENTRIES: usize = MAX_SEARCH_FRAME / (MAX_NAME + 128) - 1;
 /// may list: some 200 bytes each in memory, and more than people keep below one
 /// folder.
 pub const MAX_TREE: usize = 1_000_000;
+
+/// Most bytes that the entries of one listing take in memory: [`MAX_TREE`] of
+/// them with names of some 100 bytes. Peers that list names of the greatest
+/// length, or each another content under every name, reach it sooner.
+pub const MAX_TREE_MEMORY: usize = 256 << 20;
 
 /// Most nodes that a tracker keeps.
 pub const MAX_NODES: usize = 10_000;

@@ -66,7 +66,7 @@ async fn meet(node: &Node, config: &Config) -> Result<(), Trouble> {
     Err(failed(match config.peers.len() {
         0 => "there is neither a tracker nor a node to begin with; name one with --peer".to_owned(),
         1 => format!("the node at {tried} does not answer"),
-        ..=MOST_NAMED => format!("none of the nodes at {tried} answers"),
+        2..=MOST_NAMED => format!("none of the nodes at {tried} answers"),
         all => format!("none of {all} nodes answers: {tried} and others"),
     }))
 }

@@ -83,7 +83,8 @@ fn say_usage(error: &clap::Error, as_json: bool) -> Exit {
             let what = text.split("\n\n").next().unwrap_or_default();
             let what = what.trim_start_matches("error: ").split_whitespace();
             let what = what.collect::<Vec<_>>().join(" ");
-            if let Err(error) = dump(format!("{}\n", json::error(&what)).as_bytes()) {
+            let value = json::stamped(json::error(&what), 0);
+            if let Err(error) = dump(format!("{value}\n").as_bytes()) {
                 complain(&format!("cannot write: {error}"));
             }
         }

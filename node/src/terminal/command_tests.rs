@@ -151,7 +151,8 @@ fn every_row_of_the_table_is_a_command() {
         assert!(verb.options.iter().all(|option| verb.usage.contains(option)));
         let argument = match verb.argument {
             Argument::Nothing => "",
-            Argument::File => "a",
+            Argument::File | Argument::Node => "a",
+            Argument::Refresh => "refresh",
             Argument::Job | Argument::PastJob | Argument::AnyJob => "1",
             Argument::Limited => "up",
             Argument::Verb => "help",

@@ -83,6 +83,7 @@ impl Difference {
     }
 
     /// Whether there is none.
+    #[cfg(test)]
     pub(super) fn is_none(&self) -> bool {
         !self.differ.contains(&true)
     }

@@ -29,9 +29,9 @@ const SOON: Duration = Duration::from_millis(100);
 /// there are more news; the pause grows as their number.
 const QUICK_NODES: u32 = 1000;
 
-/// Calls in a row without news that end the hurry. Of those who did not hear of
-/// the news then, one in e^4 is left, who asks within an interval.
-const QUIET: u8 = 4;
+/// Calls in a row without news that end the hurry. Whoever has not heard of the
+/// news then, one in a few thousand, asks within an interval.
+const QUIET: u8 = 8;
 
 /// Intervals of one node from one probe to the next, at least.
 const PROBE_EVERY: f64 = 2.0;
@@ -220,11 +220,13 @@ impl Pace {
             .then(|| Call { target, address: peer.search.to_string() })
     }
 
-    /// Anyone who is there.
+    /// Anyone who is there; where nobody is, anyone who was.
     fn asked(&mut self, table: &Table, more: &[Peer]) -> Option<Peer> {
         let online = table.others().filter(|entry| entry.is_online());
         let unknown = more.iter().filter(|peer| table.get(peer.id).is_none());
-        online.map(|entry| &entry.peer).chain(unknown).choose(&mut self.rng).cloned()
+        let asked = online.map(|entry| &entry.peer).chain(unknown).choose(&mut self.rng);
+        let gone = || table.others().map(|entry| &entry.peer);
+        asked.or_else(|| gone().choose(&mut self.rng)).cloned()
     }
 
     /// Anyone who is not, if it is the time for it.

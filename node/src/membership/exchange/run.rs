@@ -179,8 +179,9 @@ impl Exchange {
             let online = machine.table().others().filter(|entry| entry.is_online());
             online.map(|entry| entry.peer.search.to_string()).collect()
         });
-        for place in 0..others.len().min(GOODBYES) {
-            others.swap(place, rand::random_range(place..others.len()));
+        let count = others.len();
+        for place in 0..count.min(GOODBYES) {
+            others.swap(place, rand::random_range(place..count));
         }
         let mut goodbyes = JoinSet::new();
         for address in others.into_iter().take(GOODBYES) {

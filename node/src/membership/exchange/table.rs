@@ -193,6 +193,13 @@ impl Table {
         if !before.yields_to(&known) {
             return None;
         }
+        if known.state == State::Offline && before.is_online() && before.proof() > known.at {
+            // It was spoken with since: others are told so. As after a partition,
+            // where each side took the other for gone.
+            let known_better = Entry { at: before.proof(), ..before.clone() };
+            self.put(known_better);
+            return Some(Change::Doubtful(id));
+        }
         let (contact, goodbye) = (before.contact, before.goodbye);
         let contradicts = before.is_online()
             && (known.state == State::Offline || known.peer.search != before.peer.search);

@@ -153,6 +153,18 @@ fn contact_proves_that_a_node_lives_and_is_no_news_otherwise() {
 }
 
 #[test]
+fn who_was_spoken_with_since_is_not_offline_by_hearsay() {
+    let mut tried = tried();
+    tried.meet(known(2, 10));
+    let spoken = tried.table.clock.now();
+    assert_eq!(tried.hear(offline(2, 500, 9)), Some(Change::Doubtful(id(2))));
+    assert_eq!(tried.state(2), Some((State::Online, spoken)), "and others hear of it");
+    let later = tried.table.clock.tick();
+    assert_eq!(tried.hear(offline(2, later, 9)), Some(Change::Doubtful(id(2))));
+    assert_eq!(tried.state(2), Some((State::Offline, later)));
+}
+
+#[test]
 fn one_failed_call_proves_nothing() {
     let mut tried = tried();
     tried.meet(known(2, 10));
@@ -222,7 +234,9 @@ fn numbered(number: u32, at: u64) -> Known {
 fn a_crowd_fills_the_table_to_its_bound_and_keeps_nobody_out_who_was_met() {
     let mut tried = tried();
     let pages: Vec<Vec<Known>> = (0..60)
-        .map(|page| (0..MAX_PEERS as u32).map(|n| numbered(page * 1000 + n, 10)).collect())
+        .map(|page| {
+            (0..u32::try_from(MAX_PEERS).unwrap()).map(|n| numbered(page * 1000 + n, 10)).collect()
+        })
         .collect();
     for page in &pages {
         tried.table.hear(page.clone(), tried.now);
