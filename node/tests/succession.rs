@@ -21,15 +21,10 @@ use network::{HEARTBEAT, Network, PATIENCE, TestNode, eventually};
 use shoal_common::call::call;
 use shoal_common::connection::Connection;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{COUNCIL, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME};
+use shoal_common::limits::MAX_TRACKER_FRAME;
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::Talk;
-use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::succession::{
-    Inquiry, Member, Reign, Sight, Standing, SuccessionReply, SuccessionRequest,
-};
 use shoal_common::protocol::tracking::{FromTracker, Registration, ToTracker};
-use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use shoal_node::amount::Limit;
 use shoal_node::app::node::{Node, Sharing};
@@ -37,7 +32,7 @@ use shoal_node::app::{Contact, Role, TrackerInfo};
 use shoal_node::config::{Config, Limits};
 use shoal_node::transfer::job::{JobState, Sources, Wanted};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -320,10 +315,10 @@ async fn a_tracker_that_stood_still_answers_nobody_wrongly() {
     .await;
     let at = tracker(all[0]).address;
     let own = program.tracker();
-    assert_eq!((own["address"].as_str(), own["contact"].as_str()), (
-        Some(at.to_string().as_str()),
-        Some("own")
-    ));
+    assert_eq!(
+        (own["address"].as_str(), own["contact"].as_str()),
+        (Some(at.to_string().as_str()), Some("own"))
+    );
 
     program.signal("STOP");
     let start = Instant::now();
@@ -362,100 +357,4 @@ async fn a_tracker_that_stood_still_answers_nobody_wrongly() {
         }
         other => panic!("{:?}", other.map(|(answer, _)| answer)),
     }
-}
-
-async fn inquire(at: SocketAddr, us: &Party, inquiry: Inquiry) -> SuccessionReply {
-    let (mut connection, _) = call(at, us, Talk::Succession).await.unwrap();
-    connection.ask(&SuccessionRequest::Inquire(inquiry), MAX_REQUEST_FRAME).await.unwrap()
-}
-
-/// One that says of itself that it reigns, whoever asks. Returns where.
-async fn pretender(us: &Party, epoch: u64, tasks: &Tasks) -> Reign {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let reign =
-        Reign { epoch, tracker: us.node, address, home: false, joined: 1, elected: true };
-    let standing = Standing {
-        reign: Some(reign),
-        sight: Sight::Reigns,
-        agrees: true,
-        promised: epoch,
-        joined: 1,
-        council: vec![],
-    };
-    let talks = &[Talk::Succession];
-    let pretend = serve(listener, us.clone(), talks, 10, tasks.clone(), move |mut guest| {
-        let standing = standing.clone();
-        async move {
-            loop {
-                let _: SuccessionRequest = guest.connection.receive(MAX_REQUEST_FRAME, PATIENCE).await?;
-                let reply = SuccessionReply::Standing(standing.clone());
-                guest.connection.send(&reply, MAX_REQUEST_FRAME).await?;
-            }
-        }
-    });
-    tasks.spawn(tracing::Span::none(), pretend);
-    reign
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn strangers_can_not_depose_a_tracker_with_absurd_claims() {
-    let network = Network::start().await;
-    let nodes = nodes(&network, 3).await;
-    let all: Vec<&TestNode> = nodes.iter().collect();
-    eventually("all follow", || agree(&all, 1)).await;
-    let us = Party::new("shoal", NodeId::random());
-    let tasks = Tasks::new(Handle::current());
-    let (node, home) = (all[1].app().identity().search, network.tracker());
-    let empty = Inquiry { reign: None, council: vec![], claim: None };
-
-    for epoch in [0, 1_000, 1 << 40, u64::MAX] {
-        let reign = pretender(&us, epoch, &tasks).await;
-        for at in [node, home] {
-            let told = Inquiry { reign: Some(reign), ..empty.clone() };
-            inquire(at, &us, told).await;
-            let claim = Inquiry { claim: Some(reign), ..empty.clone() };
-            match inquire(at, &us, claim).await {
-                SuccessionReply::Standing(standing) => assert!(!standing.agrees, "{standing:?}"),
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-    // Nobody is agreed with while the tracker is heard, nobody claims for another,
-    // and no list is too long.
-    let plausible = pretender(&us, 2, &tasks).await;
-    let nobody = Reign { address: "127.0.0.1:1".parse().unwrap(), ..plausible };
-    let member = Member { id: us.node, joined: 1, address: nobody.address };
-    let claim = Inquiry { claim: Some(nobody), ..empty.clone() };
-    match inquire(node, &us, claim).await {
-        SuccessionReply::Standing(standing) => {
-            assert_eq!((standing.agrees, standing.sight), (false, Sight::Hears));
-        }
-        other => panic!("{other:?}"),
-    }
-    let refused = SuccessionReply::Refused { refusal: Refusal::NotAllowed };
-    let foreign = Reign { tracker: NodeId::random(), ..nobody };
-    let anywhere = Reign { address: "0.0.0.0:0".parse().unwrap(), ..nobody };
-    for inquiry in [
-        Inquiry { claim: Some(foreign), ..empty.clone() },
-        Inquiry { reign: Some(anywhere), ..empty.clone() },
-        Inquiry { council: vec![member; COUNCIL + 1], ..empty.clone() },
-    ] {
-        for at in [node, home] {
-            assert_eq!(inquire(at, &us, inquiry.clone()).await, refused);
-        }
-    }
-    // One that does not even answer where it says that it reigns.
-    for at in [node, home] {
-        inquire(at, &us, Inquiry { reign: Some(nobody), ..empty.clone() }).await;
-    }
-    let deadline = Instant::now() + Duration::from_secs(2);
-    while Instant::now() < deadline {
-        for node in &all {
-            let info = tracker(node);
-            assert!(info.role == Role::Home && info.epoch <= 3, "{info:?}");
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    tasks.cancel();
 }

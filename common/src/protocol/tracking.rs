@@ -232,10 +232,7 @@ mod tests {
             &FromTracker::Reigns(charter()),
             &format!("83 a4'type a6'reigns {}", charter_bytes()),
         );
-        golden(
-            &FromTracker::Elsewhere { reign: None },
-            "82 a4'type a9'elsewhere a5'reign c0",
-        );
+        golden(&FromTracker::Elsewhere { reign: None }, "82 a4'type a9'elsewhere a5'reign c0");
         golden(&ToTracker::Heartbeat, "81 a4'type a9'heartbeat");
         golden(&ToTracker::Exit, "81 a4'type a4'exit");
         golden(
@@ -285,13 +282,8 @@ mod tests {
             "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
         let name: NodeName = "x".repeat(MAX_NODE_NAME).parse().unwrap();
         let id = NodeId::from_bytes([255; 32]);
-        let peer = Peer {
-            id,
-            name: name.clone(),
-            search: longest,
-            download: longest,
-            joined: u64::MAX,
-        };
+        let peer =
+            Peer { id, name: name.clone(), search: longest, download: longest, joined: u64::MAX };
         let member = Member { id, joined: u64::MAX, address: longest };
         let reign = Reign {
             epoch: u64::MAX,

@@ -151,7 +151,13 @@ mod tests {
         let at = "127.0.0.1:9".parse().unwrap();
         let mut id = [0; 32];
         id[0] = name.as_bytes()[0];
-        Peer { id: NodeId::from_bytes(id), name: name.parse().unwrap(), search: at, download: at, joined: 0 }
+        Peer {
+            id: NodeId::from_bytes(id),
+            name: name.parse().unwrap(),
+            search: at,
+            download: at,
+            joined: 0,
+        }
     }
 
     fn registered(instance: u64, names: &[&str]) -> Registered {

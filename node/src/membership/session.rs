@@ -1,114 +1,27 @@
 //! The conversation with the tracker, for as long as the node runs.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use shoal_common::call::{CallError, call};
 use shoal_common::connection::{Connection, ConnectionError};
-use shoal_common::ident::{NodeId, NodeName, Peer};
-use shoal_common::limits::{
-    HEARTBEAT, HEARTBEATS, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME, REPLY_DEADLINE,
-};
-use shoal_common::party::Party;
+use shoal_common::ident::{NodeId, Peer};
+use shoal_common::limits::{HEARTBEAT, HEARTBEATS, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME};
 use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::succession::Reign;
-use shoal_common::protocol::tracking::{
-    Charter, FromTracker, Registered, Registration, ToTracker,
-};
-use shoal_common::task::Tasks;
-use shoal_tracker::office::{Office, Order, Setting};
+use shoal_common::protocol::tracking::{Charter, FromTracker, Registered, Registration, ToTracker};
+use shoal_tracker::office::{Office, Order};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
-use tracing::{Instrument, debug, info_span};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tracing::debug;
 
-use super::around::Around;
 use super::handle::{Link, Membership};
 use super::news::{tell, tracker_words};
 use super::roster::Event;
+use super::wish::{Goodbyes, Wish, leave};
 use crate::notice::Notices;
-
-/// How this node wants to be known.
-#[derive(Debug, Clone)]
-pub struct Wish {
-    /// The home tracker, `"host:port"`; none where nodes find each other alone.
-    pub tracker: Option<String>,
-    /// Search addresses of nodes that may know a tracker, `"host:port"` each.
-    pub peers: Vec<String>,
-    /// Whether this node may become tracker.
-    pub eligible: bool,
-    /// This node.
-    pub us: Party,
-    /// The name it asks for, and whether only that one will do.
-    pub name: (NodeName, bool),
-    /// The address to tell the others; else the local one of the connection to
-    /// the tracker.
-    pub advertise: Option<IpAddr>,
-    /// Ports for searches and for content.
-    pub ports: (u16, u16),
-}
-
-/// What the tracker said to the first registration.
-pub type FirstAnswer = oneshot::Receiver<Result<(), Refusal>>;
-
-/// Wishes to say goodbye; each wants to know when it is said.
-type Goodbyes = mpsc::Receiver<oneshot::Sender<()>>;
-
-/// Says goodbye to the tracker.
-#[derive(Debug, Clone)]
-pub struct Goodbye(mpsc::Sender<oneshot::Sender<()>>);
-
-impl Goodbye {
-    /// Tells the tracker that this node leaves. Gives up after
-    /// [`REPLY_DEADLINE`]; at once if there is no connection.
-    pub async fn say(&self) {
-        let (said, heard) = oneshot::channel();
-        if self.0.send(said).await.is_ok() {
-            timeout(REPLY_DEADLINE, heard).await.ok();
-        }
-    }
-}
-
-/// Keeps this node registered with whoever is tracker, until the tasks are
-/// cancelled or it has said goodbye. The office answers those who ask this node
-/// who that is, and makes it tracker when it has to.
-pub fn start(
-    wish: Wish,
-    notices: Notices,
-    tasks: &Tasks,
-) -> (Membership, FirstAnswer, Goodbye, Office) {
-    let membership = Membership::new(wish.us.node, wish.name.0.clone(), wish.us.clock.clone());
-    if wish.tracker.is_some() {
-        membership.set_link(Link::Searching);
-    }
-    let (first, answer) = oneshot::channel();
-    let (goodbye, goodbyes) = mpsc::channel(1);
-    let setting = Setting {
-        us: wish.us.clone(),
-        heartbeat: HEARTBEAT,
-        home: wish.tracker.clone(),
-        peers: wish.peers.clone(),
-        eligible: wish.eligible,
-    };
-    let around = Around { membership: membership.clone(), notices: notices.clone() };
-    let office = Office::node(setting, Box::new(around));
-    let session = Session {
-        wish,
-        office: office.clone(),
-        membership: membership.clone(),
-        notices,
-        first: Some(first),
-        trouble: None,
-        reign: None,
-        is_registered: false,
-        leaves: false,
-        heartbeat: HEARTBEAT,
-    };
-    tasks.spawn(info_span!("office"), office.clone().run(tasks.clone()));
-    tasks.spawn(info_span!("tracker"), session.run(goodbyes).in_current_span());
-    (membership, answer, Goodbye(goodbye), office)
-}
 
 /// Why a conversation with the tracker ended.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +42,8 @@ enum End {
     Goodbye,
 }
 
-struct Session {
+/// The conversations with trackers, one after the other.
+pub(super) struct Session {
     wish: Wish,
     office: Office,
     membership: Membership,
@@ -145,7 +59,29 @@ struct Session {
 }
 
 impl Session {
-    async fn run(mut self, mut goodbyes: Goodbyes) {
+    pub(super) fn new(
+        wish: Wish,
+        office: Office,
+        membership: Membership,
+        notices: Notices,
+        first: oneshot::Sender<Result<(), Refusal>>,
+    ) -> Self {
+        Self {
+            wish,
+            office,
+            membership,
+            notices,
+            first: Some(first),
+            trouble: None,
+            reign: None,
+            is_registered: false,
+            leaves: false,
+            heartbeat: HEARTBEAT,
+        }
+    }
+
+    /// Goes where the office sends it, until the node leaves.
+    pub(super) async fn run(mut self, mut goodbyes: Goodbyes) {
         let mut orders = self.office.orders();
         let mut done = 0;
         while !self.leaves {
@@ -450,21 +386,3 @@ fn charter(registered: &Registered, tracker: NodeId, at: SocketAddr) -> Charter 
 
 /// Pause after another node has taken this node's id.
 const SUPERSEDED_PAUSE: Duration = Duration::from_secs(60);
-
-/// Says goodbye and waits until that is heard, so that the others know at once.
-async fn leave(mut connection: Connection<TcpStream>) {
-    if connection.send(&ToTracker::Exit, MAX_REQUEST_FRAME).await.is_err() {
-        return;
-    }
-    let done = async {
-        // Updates may be on their way still.
-        while let Ok(message) =
-            connection.receive::<FromTracker>(MAX_TRACKER_FRAME, REPLY_DEADLINE).await
-        {
-            if message == FromTracker::Done {
-                break;
-            }
-        }
-    };
-    timeout(REPLY_DEADLINE, done).await.ok();
-}

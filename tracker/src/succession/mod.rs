@@ -28,133 +28,26 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::COUNCIL;
 use shoal_common::protocol::succession::{Inquiry, Member, Reign, Sight, Standing};
 
+mod bounds;
 mod chance;
 mod claim;
 mod follow;
 mod inquire;
 mod line;
 mod reign;
+mod words;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod tests;
 
+pub use bounds::{ANSWER_DEADLINE, GRACE_LOST, LINE, STEP};
+use bounds::{AWAY, FRESH, HOLD, MAX_EPOCH, MAX_LEAP, MEET, PROBE, RENEW, SELDOM};
 use chance::Chance;
 use claim::{Round, Vote};
 use follow::Attempt;
 pub use reign::Welcome;
-
-/// A broken connection to the tracker may be back within this time before
-/// anyone thinks of succeeding it: a restart of the tracker, or of the network
-/// between, takes less.
-pub const GRACE_LOST: Duration = Duration::from_secs(1);
-
-/// How much later than the one before it each in the line of succession claims:
-/// an uncontested claim takes a few round trips, so the next in line mostly
-/// finds it done.
-pub const STEP: Duration = Duration::from_millis(400);
-
-/// How long the answer to an inquiry is waited for: a round trip around the
-/// world and a busy machine. What is later is no answer.
-pub const ANSWER_DEADLINE: Duration = Duration::from_millis(700);
-
-/// How long one that has agreed to a claim agrees to no other: the claim is
-/// decided in [`ANSWER_DEADLINE`], and then the new tracker is made known.
-const HOLD: Duration = Duration::from_secs(2);
-
-/// First and longest time between two looks for a tracker, of one that has none.
-const PROBE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(4));
-
-/// Time between two looks of a tracker for the home tracker and for others that
-/// it may have been cut off from.
-const MEET: Duration = Duration::from_secs(1);
-
-/// Followers in the council look for the home tracker too, so many times less
-/// often.
-const SELDOM: u32 = 8;
-
-/// Time between two tries of a caretaker to be elected after all.
-const RENEW: Duration = Duration::from_secs(3);
-
-/// After this time without a majority of its council a tracker that was elected,
-/// or is the home tracker, gives up those who are away. Long: until then it may
-/// be itself who is cut off.
-const AWAY: Duration = Duration::from_secs(600);
-
-/// How long the home tracker takes it that it was restarted and has forgotten
-/// its network, if it is told of one: all nodes are back by then.
-const FRESH: Duration = Duration::from_secs(60);
-
-/// Most others in line beyond the council that a node keeps in mind: so many it
-/// asks and tells, and so far the line goes when the whole council is dead.
-pub const LINE: usize = 32;
-
-/// How far beyond what is known an epoch may be to be believed. Each step is the
-/// death of a tracker; more of them than this do not go unnoticed.
-const MAX_LEAP: u64 = 64;
-
-/// Highest epoch that is believed of anyone: one each second for thousands of
-/// years, and far from where adding overflows.
-const MAX_EPOCH: u64 = 1 << 40;
-
-/// Where somebody is to be found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Way {
-    /// At the fixed address of the home tracker.
-    Home,
-    /// At one of the addresses that the node was told at its start.
-    Peer(usize),
-    /// At this address.
-    At(SocketAddr),
-}
-
-/// What an inquiry is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// It counts in this round of asking.
-    Round(u64),
-    /// To see how things stand there.
-    Look,
-    /// To see whether this reign, of which was told, is true.
-    Check(Reign),
-}
-
-/// An inquiry on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
-    /// Who is asked.
-    pub to: Way,
-    /// What for.
-    pub why: Why,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Ask, and tell [`Succession::answered`] within [`ANSWER_DEADLINE`].
-    Ask(Asked, Inquiry),
-    /// Register there; what was under way elsewhere is given up.
-    Follow(Way),
-    /// Serve as tracker from now on, or go on under this reign.
-    Reign(Reign),
-    /// Serve no more: everyone is told of this tracker.
-    Yield(Reign),
-}
-
-/// Who this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Us {
-    /// Its id.
-    pub id: NodeId,
-    /// Whether it is the home tracker.
-    pub home: bool,
-    /// Whether it may become tracker.
-    pub eligible: bool,
-    /// Whether it was told the address of the home tracker.
-    pub knows_home: bool,
-    /// How many other addresses it was told at its start.
-    pub peers: usize,
-}
+pub use words::{Asked, Effect, Us, Way, Why};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {

@@ -3,6 +3,7 @@
 //! Everything comes from the seed of a schedule, so one that failed is run again
 //! by its number: `SHOAL_SEED=n cargo test -p shoal-tracker succession`.
 
+mod deeds;
 mod entity;
 mod schedule;
 mod world;

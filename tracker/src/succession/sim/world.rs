@@ -8,13 +8,12 @@ use shoal_common::ident::NodeId;
 use shoal_common::protocol::succession::{Member, Reign};
 
 use super::super::chance::Chance;
-use super::super::{ANSWER_DEADLINE, Effect, Way, Welcome};
 use super::entity::{BEAT, Entity, Guest, Message, Session};
 
 pub(super) const HOME: usize = 0;
 
 /// How long a try to register may take.
-const TRY: Duration = Duration::from_secs(5);
+pub(super) const TRY: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Mail {
@@ -35,10 +34,10 @@ pub(super) struct World {
     pub(super) chance: Chance,
     pub(super) aloud: bool,
     /// Who was elected, by epoch and council.
-    elected: BTreeMap<(u64, Vec<(NodeId, u64)>), Reign>,
+    pub(super) elected: BTreeMap<(u64, Vec<(NodeId, u64)>), Reign>,
     queue: BinaryHeap<Reverse<(Duration, u64)>>,
     mails: BTreeMap<u64, Mail>,
-    numbers: u64,
+    pub(super) numbers: u64,
     /// When the last message between two arrives: they do not overtake.
     last: BTreeMap<(usize, usize), Duration>,
 }
@@ -53,7 +52,7 @@ impl World {
             delay: Duration::from_millis(30),
             chance,
             aloud,
-            elected: BTreeMap::new(),
+            pub(super) elected: BTreeMap::new(),
             queue: BinaryHeap::new(),
             mails: BTreeMap::new(),
             numbers: 0,
@@ -104,7 +103,7 @@ impl World {
     }
 
     /// Puts a message on its way, unless the network loses it.
-    fn send(&mut self, from: usize, to: usize, message: Message) {
+    pub(super) fn send(&mut self, from: usize, to: usize, message: Message) {
         if !self.reaches(from, to) {
             return;
         }
@@ -122,7 +121,7 @@ impl World {
         self.post(at, to, message);
     }
 
-    fn post(&mut self, at: Duration, to: usize, message: Message) {
+    pub(super) fn post(&mut self, at: Duration, to: usize, message: Message) {
         self.numbers += 1;
         self.queue.push(Reverse((at, self.numbers)));
         let life = self.entities[to].life;
@@ -304,158 +303,5 @@ impl World {
             }
         }
         self.follow_up(index);
-    }
-
-    // Tracker --------------------------------------------------------------
-
-    fn register(
-        &mut self,
-        index: usize,
-        from: usize,
-        session: u64,
-        member: Member,
-        knows: Option<Reign>,
-    ) {
-        let now = self.now;
-        let entity = &mut self.entities[index];
-        match entity.machine.registers(knows.as_ref(), member.address, now) {
-            Welcome::Elsewhere(reign) => {
-                self.send(index, from, Message::Elsewhere { session, reign });
-            }
-            Welcome::Here => {
-                let joined = entity.number(&member);
-                let member = Member { joined, ..member };
-                let guest = Guest { member, session: Some((from, session)), until: now + 2 * BEAT };
-                entity.guests.insert(member.id, guest);
-                self.present(index);
-                let entity = &self.entities[index];
-                let (line, council) = (entity.line(), entity.machine.council().to_vec());
-                let reign = entity.machine.known().unwrap();
-                let message = Message::Registered { session, reign, joined, council, line };
-                self.send(index, from, message);
-            }
-        }
-    }
-
-    fn beat(&mut self, index: usize, from: usize, session: u64) {
-        let now = self.now;
-        let entity = &mut self.entities[index];
-        let guest =
-            entity.guests.values_mut().find(|guest| guest.session == Some((from, session)));
-        let Some(guest) = guest else {
-            return self.send(index, from, Message::Broken { session });
-        };
-        guest.until = now + 2 * BEAT;
-        if entity.machine.may_answer(now) {
-            self.tell(index, from, session);
-        }
-    }
-
-    fn tell(&mut self, index: usize, to: usize, session: u64) {
-        let entity = &self.entities[index];
-        let (line, council) = (entity.line(), entity.machine.council().to_vec());
-        let reign = entity.machine.known().unwrap();
-        self.send(index, to, Message::Told { session, reign, council, line });
-    }
-
-    /// Somebody came or left: everyone is told.
-    fn present(&mut self, index: usize) {
-        let now = self.now;
-        let entity = &mut self.entities[index];
-        let line = entity.line();
-        if entity.machine.present(&line, now) && entity.machine.may_answer(now) {
-            self.tell_all(index);
-        }
-    }
-
-    fn tell_all(&mut self, index: usize) {
-        let guests: Vec<Guest> = self.entities[index].guests.values().copied().collect();
-        for (to, session) in guests.into_iter().filter_map(|guest| guest.session) {
-            self.tell(index, to, session);
-        }
-    }
-
-    // Effects --------------------------------------------------------------
-
-    /// Does what the machine wants.
-    fn follow_up(&mut self, index: usize) {
-        for effect in self.entities[index].machine.take_effects() {
-            match effect {
-                Effect::Ask(asked, inquiry) => {
-                    self.numbers += 1;
-                    let ticket = self.numbers;
-                    self.entities[index].pending.insert(ticket, asked);
-                    let life = self.entities[index].life;
-                    if let Some(to) = self.find(index, asked.to) {
-                        let message = Message::Question { from: index, life, ticket, inquiry };
-                        self.send(index, to, message);
-                    }
-                    self.post(self.now + ANSWER_DEADLINE, index, Message::Late { ticket });
-                }
-                Effect::Follow(way) => {
-                    if let Some(to) = self.find(index, way) {
-                        self.try_at(index, to);
-                    }
-                }
-                Effect::Reign(reign) => self.reign(index, reign),
-                Effect::Yield(reign) => {
-                    self.say(|| format!("{index} yields to {reign:?}"));
-                    let guests = std::mem::take(&mut self.entities[index].guests);
-                    for (to, session) in guests.values().filter_map(|guest| guest.session) {
-                        let reign = Some(reign);
-                        self.send(index, to, Message::Elsewhere { session, reign });
-                    }
-                }
-            }
-        }
-    }
-
-    fn reign(&mut self, index: usize, reign: Reign) {
-        self.say(|| format!("{index} reigns {reign:?}"));
-        let now = self.now;
-        let entity = &mut self.entities[index];
-        if reign.elected {
-            let council = entity.machine.council().iter();
-            let key = (reign.epoch, council.map(|member| (member.id, member.joined)).collect());
-            let before = *self.elected.entry(key).or_insert(reign);
-            assert!(before.is(&reign), "elected by one council: {before:?} and {reign:?}");
-        }
-        if entity.guests.is_empty() {
-            let highest = entity.roster.iter().map(|member| member.joined).max();
-            entity.numbers = highest.unwrap_or(0).max(entity.machine.joined());
-            for member in entity.roster.clone() {
-                let guest = Guest { member, session: None, until: now + 2 * BEAT };
-                entity.guests.insert(member.id, guest);
-            }
-        }
-        self.present(index);
-        self.tell_all(index);
-    }
-
-    fn try_at(&mut self, index: usize, with: usize) {
-        let now = self.now;
-        let entity = &mut self.entities[index];
-        if let Session::Open { with, number, .. } = entity.session {
-            self.send(index, with, Message::Gone { from: index, session: number });
-        }
-        let entity = &mut self.entities[index];
-        entity.sessions += 1;
-        let (session, life) = (entity.sessions, entity.life);
-        entity.session = Session::Trying { number: session, with, until: now + TRY };
-        let member = Member {
-            id: entity.id,
-            joined: entity.machine.joined(),
-            address: super::entity::address(index),
-        };
-        let knows = entity.machine.known();
-        self.send(index, with, Message::Register { from: index, life, session, member, knows });
-    }
-
-    fn find(&self, index: usize, way: Way) -> Option<usize> {
-        match way {
-            Way::Home => Some(HOME),
-            Way::Peer(number) => self.entities[index].peers.get(number).copied(),
-            Way::At(at) => Some(usize::from(at.port() - 1000)),
-        }
     }
 }
