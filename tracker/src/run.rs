@@ -90,14 +90,7 @@ pub async fn run(
     let handle = move |guest| admit(guest, guests.clone());
     tasks.spawn(
         info_span!("serve"),
-        serve(
-            listener,
-            us,
-            &TALKS,
-            connections,
-            tasks.clone(),
-            handle,
-        ),
+        serve(listener, us, &TALKS, connections, tasks.clone(), handle),
     );
 
     stop.await;

@@ -121,15 +121,19 @@ impl Office {
             knows_home: setting.home.is_some(),
             peers: setting.peers.len(),
         };
-        let machine =
-            Succession::node(us, setting.heartbeat, rand::random(), Duration::ZERO);
+        let machine = Succession::node(us, setting.heartbeat, rand::random(), Duration::ZERO);
         let hub = Hub::new(setting.heartbeat, rand::random(), Screen::none());
         let post = Post::Away(None);
         Self::new(setting, machine, hub, post, Some(surroundings))
     }
 
     /// That of the home tracker, which listens at `address`.
-    pub(crate) fn home(us: Party, address: SocketAddr, heartbeat: Duration, screen: Screen) -> Self {
+    pub(crate) fn home(
+        us: Party,
+        address: SocketAddr,
+        heartbeat: Duration,
+        screen: Screen,
+    ) -> Self {
         let now = Duration::ZERO;
         let machine = Succession::home(us.node, address, heartbeat, rand::random(), now);
         let hub = Hub::new(heartbeat, rand::random(), screen);
@@ -140,8 +144,7 @@ impl Office {
         if let Post::Serving(charter) = &post {
             hub.tell(|registry, _| registry.set_charter(charter.clone()));
         }
-        let setting =
-            Setting { us, heartbeat, home: None, peers: Vec::new(), eligible: true };
+        let setting = Setting { us, heartbeat, home: None, peers: Vec::new(), eligible: true };
         Self::new(setting, machine, hub, post, None)
     }
 

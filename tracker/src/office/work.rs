@@ -175,9 +175,9 @@ fn in_office(reign: &Reign, is_new: bool) -> String {
     let Reign { epoch, elected, home, .. } = *reign;
     match (home, is_new, elected) {
         (true, _, true) => format!("in charge of the network again, epoch {epoch}"),
-        (true, _, false) => format!(
-            "in charge of those who are here, epoch {epoch}: most of the council is not"
-        ),
+        (true, _, false) => {
+            format!("in charge of those who are here, epoch {epoch}: most of the council is not")
+        }
         (false, true, true) => {
             format!("the tracker is lost: this node is tracker now, epoch {epoch}")
         }

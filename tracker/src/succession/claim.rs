@@ -6,9 +6,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::protocol::succession::{Reign, Standing};
 
 use super::line::is_majority;
-use super::{
-    ANSWER_DEADLINE, HOLD, LINE, Role, STEP, Succession, Way, Why,
-};
+use super::{ANSWER_DEADLINE, HOLD, LINE, Role, STEP, Succession, Way, Why};
 
 /// To whom it has agreed last.
 #[derive(Debug, Clone, Copy)]
@@ -122,8 +120,7 @@ impl Succession {
         answer: Option<(NodeId, &Standing)>,
         now: Duration,
     ) {
-        let counts =
-            answer.is_some_and(|(from, standing)| self.is_council(from, standing.joined));
+        let counts = answer.is_some_and(|(from, standing)| self.is_council(from, standing.joined));
         let Some(round) = self.round.as_mut().filter(|round| round.number == number) else {
             return;
         };
@@ -180,9 +177,8 @@ impl Succession {
     /// nobody agrees to two in one epoch.
     pub(super) fn agree(&mut self, claim: &Reign, now: Duration) -> bool {
         let candidate = claim.tracker;
-        let is_new = |vote: &Vote| {
-            claim.epoch > vote.epoch && (claim.home || now >= vote.at + HOLD)
-        };
+        let is_new =
+            |vote: &Vote| claim.epoch > vote.epoch && (claim.home || now >= vote.at + HOLD);
         let is_free = self.vote.is_none_or(|vote| {
             is_new(&vote) || vote.candidate == candidate && claim.epoch >= vote.epoch
         });
@@ -200,9 +196,7 @@ impl Succession {
         let ours = self.known.is_some_and(|reign| reign.tracker == claim.tracker);
         match self.role {
             Role::Reigning => claim.tracker == self.us.id || claim.home && !self.us.home,
-            Role::Following { heard } => {
-                claim.home || ours || now >= heard + 2 * self.heartbeat
-            }
+            Role::Following { heard } => claim.home || ours || now >= heard + 2 * self.heartbeat,
             Role::Outside | Role::Seeking => true,
         }
     }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use shoal_common::limits::{COUNCIL, RECONNECT_PAUSE};
 use shoal_common::protocol::succession::{Member, Reign};
 
-use super::{
-    Effect, GRACE_LOST, MEET, PROBE, Role, SELDOM, STEP, Succession, Way, Why,
-};
+use super::{Effect, GRACE_LOST, MEET, PROBE, Role, SELDOM, STEP, Succession, Way, Why};
 
 /// Tries to register, one at a time.
 #[derive(Debug, Default)]

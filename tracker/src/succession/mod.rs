@@ -35,11 +35,11 @@ mod follow;
 mod inquire;
 mod line;
 mod reign;
-mod words;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use bounds::{ANSWER_DEADLINE, GRACE_LOST, LINE, STEP};
 use bounds::{AWAY, FRESH, HOLD, MAX_EPOCH, MAX_LEAP, MEET, PROBE, RENEW, SELDOM};

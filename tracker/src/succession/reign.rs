@@ -20,12 +20,7 @@ pub enum Welcome {
 impl Succession {
     /// A node wants to register that knows of that reign and answers inquiries
     /// there.
-    pub fn registers(
-        &mut self,
-        knows: Option<&Reign>,
-        at: SocketAddr,
-        now: Duration,
-    ) -> Welcome {
+    pub fn registers(&mut self, knows: Option<&Reign>, at: SocketAddr, now: Duration) -> Welcome {
         self.wake(now);
         if self.sight(now) != Sight::Reigns {
             let other = self.known.filter(|reign| reign.tracker != self.us.id);

@@ -32,8 +32,7 @@ fn home(epoch: u64) -> Reign {
 
 /// The node with this number, which follows the home tracker in epoch 3.
 fn node(number: u8, of: u8) -> Succession {
-    let us =
-        Us { id: id(number), home: false, eligible: true, knows_home: true, peers: 0 };
+    let us = Us { id: id(number), home: false, eligible: true, knows_home: true, peers: 0 };
     let mut node = Succession::node(us, BEAT, 7, Duration::ZERO);
     node.set_address(at(number));
     assert!(node.registered(&home(3), &council(of), number.into(), Duration::ZERO));
@@ -182,8 +181,7 @@ fn absurd_epochs_are_not_believed() {
 
 #[test]
 fn a_tracker_that_stood_still_asks_before_it_answers() {
-    let mut tracker =
-        Succession::home(id(200), at(200), BEAT, 7, Duration::ZERO);
+    let mut tracker = Succession::home(id(200), at(200), BEAT, 7, Duration::ZERO);
     tracker.present(&council(3), Duration::ZERO);
     let mut now = Duration::ZERO;
     while now < 3 * BEAT {
@@ -226,10 +224,7 @@ fn a_home_tracker_that_forgot_its_network_is_told_of_it() {
     assert_eq!(fresh.registers(Some(&knows), at(1), now), Welcome::Elsewhere(None));
     let asked = asked(&mut fresh);
     assert_eq!(asked[0].0, Asked { to: Way::At(at(1)), why: Why::Look });
-    let said = Standing {
-        council: council(3),
-        ..standing(Some(knows), Sight::Seeks, false, 1)
-    };
+    let said = Standing { council: council(3), ..standing(Some(knows), Sight::Seeks, false, 1) };
     fresh.answered(asked[0].0, Some((id(1), &said)), now);
     // It finds itself where that tracker was.
     let check = super::tests::asked(&mut fresh);
@@ -250,8 +245,7 @@ fn a_home_tracker_that_forgot_its_network_is_told_of_it() {
 
 #[test]
 fn the_council_follows_those_who_are_here_only_while_most_of_it_is() {
-    let mut tracker =
-        Succession::home(id(200), at(200), BEAT, 7, Duration::ZERO);
+    let mut tracker = Succession::home(id(200), at(200), BEAT, 7, Duration::ZERO);
     let here: Vec<Member> = (1..=9).map(member).collect();
     assert!(tracker.present(&here, BEAT));
     assert_eq!(tracker.council(), council(7));

@@ -41,8 +41,7 @@ impl World {
     pub(super) fn beat(&mut self, index: usize, from: usize, session: u64) {
         let now = self.now;
         let entity = &mut self.entities[index];
-        let guest =
-            entity.guests.values_mut().find(|guest| guest.session == Some((from, session)));
+        let guest = entity.guests.values_mut().find(|guest| guest.session == Some((from, session)));
         let Some(guest) = guest else {
             return self.send(index, from, Message::Broken { session });
         };

@@ -14,18 +14,56 @@ pub(super) const BEAT: Duration = Duration::from_secs(1);
 /// What is on its way to an entity.
 #[derive(Debug, Clone)]
 pub(super) enum Message {
-    Question { from: usize, life: u32, ticket: u64, inquiry: Inquiry },
+    Question {
+        from: usize,
+        life: u32,
+        ticket: u64,
+        inquiry: Inquiry,
+    },
     /// None: refused at once, nobody listens there.
-    Answer { ticket: u64, answer: Option<(NodeId, Standing)> },
-    Late { ticket: u64 },
-    Register { from: usize, life: u32, session: u64, member: Member, knows: Option<Reign> },
-    Registered { session: u64, reign: Reign, joined: u64, council: Vec<Member>, line: Vec<Member> },
-    Elsewhere { session: u64, reign: Option<Reign> },
-    Beat { from: usize, session: u64 },
-    Told { session: u64, reign: Reign, council: Vec<Member>, line: Vec<Member> },
-    Broken { session: u64 },
+    Answer {
+        ticket: u64,
+        answer: Option<(NodeId, Standing)>,
+    },
+    Late {
+        ticket: u64,
+    },
+    Register {
+        from: usize,
+        life: u32,
+        session: u64,
+        member: Member,
+        knows: Option<Reign>,
+    },
+    Registered {
+        session: u64,
+        reign: Reign,
+        joined: u64,
+        council: Vec<Member>,
+        line: Vec<Member>,
+    },
+    Elsewhere {
+        session: u64,
+        reign: Option<Reign>,
+    },
+    Beat {
+        from: usize,
+        session: u64,
+    },
+    Told {
+        session: u64,
+        reign: Reign,
+        council: Vec<Member>,
+        line: Vec<Member>,
+    },
+    Broken {
+        session: u64,
+    },
     /// The other end of a session with a guest broke.
-    Gone { from: usize, session: u64 },
+    Gone {
+        from: usize,
+        session: u64,
+    },
 }
 
 /// The conversation of a node with its tracker.
@@ -112,9 +150,10 @@ impl Entity {
 
     /// The join number that it says, unless another living node has it.
     pub(super) fn number(&mut self, member: &Member) -> u64 {
-        let taken = self.guests.values().any(|guest| {
-            guest.member.joined == member.joined && guest.member.id != member.id
-        });
+        let taken = self
+            .guests
+            .values()
+            .any(|guest| guest.member.joined == member.joined && guest.member.id != member.id);
         let number = if member.joined == 0 || taken { self.numbers + 1 } else { member.joined };
         self.numbers = self.numbers.max(number);
         number

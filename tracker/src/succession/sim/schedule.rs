@@ -215,9 +215,8 @@ impl Schedule {
         let trackers: Vec<&&Entity> =
             entities.iter().filter(|entity| reigns(entity, world.now)).collect();
         let home = entities.iter().any(|entity| entity.index == HOME);
-        let in_network = entities
-            .iter()
-            .any(|entity| entity.index == HOME || entity.machine.joined() > 0);
+        let in_network =
+            entities.iter().any(|entity| entity.index == HOME || entity.machine.joined() > 0);
         if !in_network {
             assert!(trackers.is_empty());
             return None;

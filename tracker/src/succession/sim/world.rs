@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use shoal_common::ident::NodeId;
-use shoal_common::protocol::succession::{Member, Reign};
+use shoal_common::protocol::succession::Reign;
 
 use super::super::chance::Chance;
 use super::entity::{BEAT, Entity, Guest, Message, Session};
@@ -52,7 +52,7 @@ impl World {
             delay: Duration::from_millis(30),
             chance,
             aloud,
-            pub(super) elected: BTreeMap::new(),
+            elected: BTreeMap::new(),
             queue: BinaryHeap::new(),
             mails: BTreeMap::new(),
             numbers: 0,
@@ -255,8 +255,7 @@ impl World {
                 if let Session::Trying { number, with, .. } = entity.session
                     && number == session
                 {
-                    entity.session =
-                        Session::Open { number, with, heard: now, beat: now + BEAT };
+                    entity.session = Session::Open { number, with, heard: now, beat: now + BEAT };
                     entity.roster = line.clone();
                     assert!(entity.machine.registered(&reign, &council, joined, now));
                     entity.machine.set_line(line);
