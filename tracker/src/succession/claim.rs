@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shoal_common::ident::NodeId;
-use shoal_common::protocol::succession::{Reign, Standing};
+use shoal_common::protocol::succession::{Reign, Sight, Standing};
 
 use super::line::is_majority;
 use super::{ANSWER_DEADLINE, HOLD, LINE, Role, STEP, Succession, Way, Why};
@@ -54,7 +54,10 @@ impl Succession {
 
     /// Asks everyone whether they agree that this one is tracker.
     pub(super) fn claim(&mut self, now: Duration) {
-        let promised = self.vote.map_or(0, |vote| vote.epoch);
+        // An epoch for which it has agreed to itself is still to be had.
+        let promised = self.vote.map_or(0, |vote| {
+            if vote.candidate == self.us.id { vote.epoch - 1 } else { vote.epoch }
+        });
         let epoch = self.base.max(promised).max(self.bid).saturating_add(1);
         let may = self.us.eligible && (self.us.home || self.joined > 0);
         let address = self.address.filter(|_| may && self.is_plausible(epoch));
@@ -79,12 +82,17 @@ impl Succession {
 
     /// Not now: the next claim has to wait.
     pub(super) fn hold_off(&mut self, now: Duration) {
-        let pause = STEP + self.chance.up_to(STEP * 2);
-        self.timers.claim = now + pause;
-        self.timers.renew = now + pause;
+        self.put_off(STEP, STEP * 2, now);
         if !self.doubts() {
             self.round = None;
         }
+    }
+
+    /// The next claim comes after the one time, and by chance up to the other.
+    pub(super) fn put_off(&mut self, least: Duration, more: Duration, now: Duration) {
+        let next = now + least + self.chance.up_to(more);
+        self.timers.claim = next;
+        self.timers.renew = next;
     }
 
     fn ask_all(&mut self, question: Question, now: Duration) {
@@ -121,6 +129,7 @@ impl Succession {
         now: Duration,
     ) {
         let counts = answer.is_some_and(|(from, standing)| self.is_council(from, standing.joined));
+        let has_lesser = answer.is_some_and(|(_, standing)| self.has_lesser(standing));
         let Some(round) = self.round.as_mut().filter(|round| round.number == number) else {
             return;
         };
@@ -129,15 +138,21 @@ impl Succession {
             if standing.agrees && counts && !round.agreed.contains(&from) {
                 round.agreed.push(from);
             }
-            if !standing.agrees {
-                round.contested = true;
-            }
+            // Who has a lesser tracker will hear of this one in any case.
+            round.contested |= !standing.agrees && !has_lesser;
             let bid = standing.promised.max(standing.reign.map_or(0, |reign| reign.epoch));
             if bid >= claim.epoch && self.is_plausible(bid) {
                 self.bid = self.bid.max(bid);
             }
         }
         self.conclude(now);
+    }
+
+    /// Of one in office: whether somebody has a tracker that is to yield to it.
+    fn has_lesser(&self, standing: &Standing) -> bool {
+        let own = self.known.filter(|_| self.role == Role::Reigning);
+        let lesser = own.zip(standing.reign).is_some_and(|(own, reign)| own.beats(&reign));
+        lesser && standing.sight != Sight::Seeks
     }
 
     /// The round is over when everyone has answered, or it is too late.
@@ -154,7 +169,10 @@ impl Succession {
         if is_majority(round.agreed.len() + own, self.council.len()) {
             self.take_office(claim, now);
         } else if round.contested {
-            self.hold_off(now);
+            // Until all who agreed to others are free, and then in order. Home is
+            // only outbid, and everyone is free for it.
+            let until_free = if self.us.home { Duration::ZERO } else { HOLD };
+            self.put_off(until_free + STEP * self.position(), STEP, now);
         } else {
             self.take_care(claim, now);
         }
@@ -177,8 +195,11 @@ impl Succession {
     /// nobody agrees to two in one epoch.
     pub(super) fn agree(&mut self, claim: &Reign, now: Duration) -> bool {
         let candidate = claim.tracker;
-        let is_new =
-            |vote: &Vote| claim.epoch > vote.epoch && (claim.home || now >= vote.at + HOLD);
+        let is_new = |vote: &Vote| {
+            // A claim of its own that is over holds nobody up.
+            let is_over = vote.candidate == self.us.id && self.round.is_none();
+            claim.epoch > vote.epoch && (claim.home || is_over || now >= vote.at + HOLD)
+        };
         let is_free = self.vote.is_none_or(|vote| {
             is_new(&vote) || vote.candidate == candidate && claim.epoch >= vote.epoch
         });

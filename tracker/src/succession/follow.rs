@@ -88,7 +88,7 @@ impl Succession {
             if council.len() > COUNCIL {
                 return false;
             }
-            self.council = council.to_vec();
+            self.set_council(council);
             self.council_epoch = self.known.map_or(0, |reign| reign.epoch);
         }
         true
@@ -97,6 +97,7 @@ impl Succession {
     /// The connection to the tracker is broken, or it was silent for two
     /// heartbeat intervals.
     pub fn lost(&mut self, silent: bool, now: Duration) {
+        self.awake = self.awake.max(now);
         match self.role {
             Role::Following { .. } => {
                 let lasted = now > self.since + 2 * self.heartbeat;

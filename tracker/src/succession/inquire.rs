@@ -5,7 +5,7 @@ use std::time::Duration;
 use shoal_common::ident::NodeId;
 use shoal_common::protocol::succession::{Inquiry, Reign, Sight, Standing};
 
-use super::{Asked, MEET, PROBE, Role, Succession, Way, Why};
+use super::{Asked, HOLD, MEET, PROBE, Role, Succession, Way, Why};
 
 /// Most reigns whose last look is remembered.
 const MAX_CHECKED: usize = 8;
@@ -26,12 +26,13 @@ impl Succession {
         self.wake(now);
         // This one's own address may be a way to somebody.
         let answer = answer.filter(|(from, _)| *from != self.us.id);
-        match answer {
-            Some((from, standing)) => self.consider(from, standing, now),
-            None => {
-                if let Why::Check(reign) = asked.why {
-                    self.not_found(&reign, now);
-                }
+        if let Some((from, standing)) = answer {
+            self.consider(from, standing, now);
+        }
+        if let Why::Check(reign) = asked.why {
+            let is_there = answer.is_some_and(|(from, standing)| is_there(&reign, from, standing));
+            if !is_there {
+                self.not_found(&reign, now);
             }
         }
         if let Why::Round(number) = asked.why {
@@ -49,6 +50,7 @@ impl Succession {
                 self.return_after(&own, reign, &inquiry.council, now);
             }
             (Role::Reigning, Some(own)) if self.is_behind(&own, reign) => {
+                self.behind |= self.us.home;
                 self.adopt(reign, &inquiry.council);
                 self.check(reign, now);
             }
@@ -80,6 +82,7 @@ impl Succession {
                 // Who has just stood still does not ask twice.
                 Sight::Hears if self.doubts() && reign.beats(&own) => self.step_down(&reign, now),
                 _ => {
+                    self.behind |= self.us.home;
                     self.adopt(&reign, &standing.council);
                     self.check(&reign, now);
                 }
@@ -95,8 +98,13 @@ impl Succession {
                 match standing.sight {
                     Sight::Reigns if is_itself => self.found(&reign, now),
                     Sight::Hears if !is_lost => self.check(&reign, now),
+                    // A tracker is about to be in office again.
+                    Sight::Doubts => {
+                        self.hold_off(now);
+                        self.put_off(HOLD, HOLD, now);
+                    }
                     // It may live after all.
-                    Sight::Hears | Sight::Doubts | Sight::Reigns => self.hold_off(now),
+                    Sight::Hears | Sight::Reigns => self.hold_off(now),
                     Sight::Seeks => {}
                 }
             }
@@ -127,15 +135,14 @@ impl Succession {
         }
     }
 
-    /// Nobody answers where that tracker should be. If it is over, the one that
+    /// That tracker is not in office where it should be. If it is over, the one that
     /// reigns must still not stay behind its epoch: who knows of that would
     /// believe itself ahead.
     fn not_found(&mut self, reign: &Reign, now: Duration) {
         let Some(own) = self.known.filter(|_| self.role == Role::Reigning) else {
             return;
         };
-        let is_behind = reign.epoch > own.epoch || self.is_fresh_home();
-        if is_behind && self.is_behind(&own, reign) && self.is_plausible(reign.epoch) {
+        if (self.behind || reign.epoch > own.epoch) && self.is_plausible(reign.epoch) {
             self.base = self.base.max(reign.epoch);
             self.behind = true;
             self.claim_anew(now);
@@ -148,4 +155,10 @@ impl Succession {
             self.claim(now);
         }
     }
+}
+
+/// Whether an answer is that of a tracker under this reign.
+fn is_there(reign: &Reign, from: NodeId, standing: &Standing) -> bool {
+    let is_tracker = matches!(standing.sight, Sight::Reigns | Sight::Doubts);
+    is_tracker && from == reign.tracker && standing.reign.is_some_and(|own| own.is(reign))
 }

@@ -72,20 +72,35 @@ impl Succession {
         }
         let gives_up = now.saturating_sub(self.majority) > AWAY && (reign.elected || self.us.home);
         let before = self.council.clone();
+        let known = mem::take(&mut self.others);
+        let beyond = |council: &[Member]| {
+            let beyond = line.iter().filter(|member| !has(council, member.id));
+            beyond.take(LINE).copied().collect()
+        };
         if before.is_empty() || reign.elected && is_majority || gives_up {
             self.council = line.iter().take(COUNCIL).copied().collect();
         }
-        let beyond = line.iter().filter(|member| !has(&self.council, member.id));
-        let others: Vec<Member> = beyond.take(LINE).copied().collect();
-        let known = mem::replace(&mut self.others, others);
-        let known = before.iter().chain(&known).chain(&self.absent);
-        let mut absent: Vec<Member> = Vec::new();
-        for member in known.filter(|member| !has(line, member.id)) {
-            if absent.len() < LINE && !has(&absent, member.id) {
-                absent.push(*member);
+        self.others = beyond(&self.council);
+        self.miss(before.iter().chain(&known));
+        self.absent.retain(|member| !has(line, member.id));
+        before != self.council
+    }
+
+    /// From now on this is the council; who was in it is kept in mind.
+    pub(super) fn set_council(&mut self, council: &[Member]) {
+        let before = mem::replace(&mut self.council, council.to_vec());
+        self.miss(before.iter());
+        self.absent.retain(|member| !has(council, member.id));
+    }
+
+    /// Keeps those in mind who are in line no more, the last first.
+    fn miss<'a>(&mut self, known: impl Iterator<Item = &'a Member>) {
+        let before = mem::take(&mut self.absent);
+        for member in known.copied().chain(before) {
+            let is_known = has(&self.absent, member.id) || has(&self.council, member.id);
+            if !is_known && self.absent.len() < LINE {
+                self.absent.push(member);
             }
         }
-        self.absent = absent;
-        before != self.council
     }
 }

@@ -96,8 +96,8 @@ pub struct Succession {
     council_epoch: u64,
     /// Others in line behind the council, at most [`LINE`].
     others: Vec<Member>,
-    /// Of a tracker: others that were in line and are not here, at most
-    /// [`LINE`]; it may be cut off from them.
+    /// Others that were in line and are not here, at most [`LINE`]: a tracker may
+    /// be cut off from them.
     absent: Vec<Member>,
     /// Of a tracker: the reign that it followed until its own.
     before: Option<Reign>,
@@ -216,7 +216,10 @@ impl Succession {
         let due = match self.role {
             Role::Outside => timers.probe.min(self.attempt.due()),
             Role::Following { .. } => timers.look,
-            Role::Seeking => timers.probe.min(timers.claim).min(self.attempt.due()),
+            Role::Seeking => {
+                let claim = if self.round.is_none() { timers.claim } else { Duration::MAX };
+                timers.probe.min(claim).min(self.attempt.due())
+            }
             // So often that standing still is noticed.
             Role::Reigning => {
                 let renew = if self.wants_election() { timers.renew } else { Duration::MAX };
@@ -343,7 +346,7 @@ impl Succession {
         let is_later = reign.epoch > self.council_epoch;
         let follows = matches!(self.role, Role::Following { .. });
         if is_later && !follows && !council.is_empty() && council.len() <= COUNCIL {
-            self.council = council.to_vec();
+            self.set_council(council);
             self.council_epoch = reign.epoch;
         }
     }

@@ -113,13 +113,15 @@ impl World {
     fn reign(&mut self, index: usize, reign: Reign) {
         self.say(|| format!("{index} reigns {reign:?}"));
         let now = self.now;
-        let entity = &mut self.entities[index];
         if reign.elected {
-            let council = entity.machine.council().iter();
-            let key = (reign.epoch, council.map(|member| (member.id, member.joined)).collect());
+            let life = |id| self.entities.iter().find(|entity| entity.id == id).unwrap().life;
+            let council = self.entities[index].machine.council().iter();
+            let council = council.map(|member| (member.id, member.joined, life(member.id)));
+            let key = (reign.epoch, council.collect());
             let before = *self.elected.entry(key).or_insert(reign);
             assert!(before.is(&reign), "elected by one council: {before:?} and {reign:?}");
         }
+        let entity = &mut self.entities[index];
         if entity.guests.is_empty() {
             let highest = entity.roster.iter().map(|member| member.joined).max();
             entity.numbers = highest.unwrap_or(0).max(entity.machine.joined());

@@ -1,7 +1,8 @@
 //! A network of machines under random faults, in a time of its own.
 //!
 //! Everything comes from the seed of a schedule, so one that failed is run again
-//! by its number: `SHOAL_SEED=n cargo test -p shoal-tracker succession`.
+//! by its number: `SHOAL_SEED=n cargo test -p shoal-tracker succession`. Fewer of
+//! them, while something is tried out: `SHOAL_SCHEDULES=n`, of each kind.
 
 mod deeds;
 mod entity;
@@ -15,14 +16,16 @@ use schedule::Schedule;
 /// Runs the schedules with these seeds; or, if `SHOAL_SEED` is set, that one
 /// alone, aloud.
 fn run(seeds: std::ops::Range<u64>, kind: schedule::Kind) {
-    if let Some(seed) = std::env::var("SHOAL_SEED").ok().and_then(|seed| seed.parse().ok()) {
+    let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    if let Some(seed) = variable("SHOAL_SEED") {
         if seeds.contains(&seed) {
             Schedule::new(seed, kind, true).run();
         }
         return;
     }
+    let most = variable("SHOAL_SCHEDULES").unwrap_or(u64::MAX);
     let mut failed = Vec::new();
-    for seed in seeds {
+    for seed in seeds.clone().take_while(|seed| seed - seeds.start < most) {
         let outcome = catch_unwind(AssertUnwindSafe(|| Schedule::new(seed, kind, false).run()));
         if outcome.is_err() {
             failed.push(seed);

@@ -33,8 +33,8 @@ pub(super) struct World {
     pub(super) delay: Duration,
     pub(super) chance: Chance,
     pub(super) aloud: bool,
-    /// Who was elected, by epoch and council.
-    pub(super) elected: BTreeMap<(u64, Vec<(NodeId, u64)>), Reign>,
+    /// Who was elected, by epoch and council: ids, join numbers and lives.
+    pub(super) elected: BTreeMap<(u64, Vec<(NodeId, u64, u32)>), Reign>,
     queue: BinaryHeap<Reverse<(Duration, u64)>>,
     mails: BTreeMap<u64, Mail>,
     pub(super) numbers: u64,
@@ -74,7 +74,10 @@ impl World {
     /// Lets time pass.
     pub(super) fn pass(&mut self, time: Duration) {
         let end = self.now + time;
+        let mut stuck = (self.now, 0);
         loop {
+            stuck = if stuck.0 == self.now { (self.now, stuck.1 + 1) } else { (self.now, 0) };
+            assert!(stuck.1 < 10_000, "time stands still");
             let mail = self.queue.peek().map(|Reverse((at, number))| (*at, *number));
             let running = self.entities.iter().filter(|entity| entity.runs());
             let due = running.map(|entity| (entity.due(), entity.index)).min();
@@ -226,6 +229,7 @@ impl World {
 
     fn receive(&mut self, index: usize, message: Message) {
         let now = self.now;
+        self.say(|| format!("{index} <- {message:?}"));
         let entity = &mut self.entities[index];
         match message {
             Message::Question { from, life, ticket, inquiry } => {
