@@ -140,6 +140,11 @@ pub const MAX_TREE_MEMORY: usize = 256 << 20;
 /// Most nodes that a tracker keeps.
 pub const MAX_NODES: usize = 10_000;
 
+/// Members of the council, which decides on the tracker: those longest in the
+/// network. So few that a network of thousands decides as fast as a small one; so
+/// many that three may fail at once.
+pub const COUNCIL: usize = 7;
+
 /// Most nodes in one page that a node tells another. Whoever asks reads no more
 /// than a page at once, and a network of hundreds is told in one round trip.
 pub const MAX_PEERS: usize = 256;
