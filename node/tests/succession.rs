@@ -8,7 +8,9 @@
     clippy::print_stdout
 )]
 
+// Written for transfers; some of it is used here.
 #[path = "common/link.rs"]
+#[allow(dead_code, unreachable_pub)]
 mod link;
 mod network;
 
@@ -283,8 +285,8 @@ impl Program {
     }
 
     fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]);
-        let mut status = status;
+        let mut status = Command::new("kill");
+        status.args(["-s", signal, &self.child.id().to_string()]);
         assert!(status.status().unwrap().success());
     }
 

@@ -54,7 +54,7 @@ impl Office {
 
     fn perform(&self, effect: Effect, tasks: &Tasks) {
         match effect {
-            Effect::Ask(asked, inquiry) => self.ask(asked, inquiry, tasks),
+            Effect::Ask(asked, inquiry) => self.ask(asked, *inquiry, tasks),
             Effect::Follow(way) => match self.place(way) {
                 Some(at) => self.order(at),
                 None => self.failed(),

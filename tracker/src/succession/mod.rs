@@ -327,7 +327,7 @@ impl Succession {
 
     fn ask(&mut self, to: Way, why: Why, claim: Option<Reign>) {
         let inquiry = self.inquiry(claim);
-        self.effects.push(Effect::Ask(Asked { to, why }, inquiry));
+        self.effects.push(Effect::Ask(Asked { to, why }, Box::new(inquiry)));
     }
 
     fn standing(&self, agrees: bool, now: Duration) -> Standing {

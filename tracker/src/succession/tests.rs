@@ -51,7 +51,7 @@ fn standing(reign: Option<Reign>, sight: Sight, agrees: bool, joined: u64) -> St
 fn asked(node: &mut Succession) -> Vec<(Asked, Inquiry)> {
     let effects = node.take_effects().into_iter();
     let asked = effects.filter_map(|effect| match effect {
-        Effect::Ask(asked, inquiry) => Some((asked, inquiry)),
+        Effect::Ask(asked, inquiry) => Some((asked, *inquiry)),
         _ => None,
     });
     asked.collect()

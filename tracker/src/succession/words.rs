@@ -39,8 +39,9 @@ pub struct Asked {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Ask, and tell [`Succession::answered`](super::Succession::answered) within [`ANSWER_DEADLINE`](super::ANSWER_DEADLINE).
-    Ask(Asked, Inquiry),
+    /// Ask, and tell [`Succession::answered`](super::Succession::answered) within
+    /// [`ANSWER_DEADLINE`](super::ANSWER_DEADLINE).
+    Ask(Asked, Box<Inquiry>),
     /// Register there; what was under way elsewhere is given up.
     Follow(Way),
     /// Serve as tracker from now on, or go on under this reign.

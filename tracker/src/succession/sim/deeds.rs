@@ -87,7 +87,8 @@ impl World {
                     self.entities[index].pending.insert(ticket, asked);
                     let life = self.entities[index].life;
                     if let Some(to) = self.find(index, asked.to) {
-                        let message = Message::Question { from: index, life, ticket, inquiry };
+                        let message =
+                            Message::Question { from: index, life, ticket, inquiry: *inquiry };
                         self.send(index, to, message);
                     }
                     self.post(self.now + ANSWER_DEADLINE, index, Message::Late { ticket });

@@ -22,6 +22,9 @@ struct Mail {
     message: Message,
 }
 
+/// The members of a council: ids, join numbers and lives.
+pub(super) type Council = Vec<(NodeId, u64, u32)>;
+
 pub(super) struct World {
     pub(super) now: Duration,
     pub(super) entities: Vec<Entity>,
@@ -33,8 +36,8 @@ pub(super) struct World {
     pub(super) delay: Duration,
     pub(super) chance: Chance,
     pub(super) aloud: bool,
-    /// Who was elected, by epoch and council: ids, join numbers and lives.
-    pub(super) elected: BTreeMap<(u64, Vec<(NodeId, u64, u32)>), Reign>,
+    /// Who was elected, by epoch and council.
+    pub(super) elected: BTreeMap<(u64, Council), Reign>,
     queue: BinaryHeap<Reverse<(Duration, u64)>>,
     mails: BTreeMap<u64, Mail>,
     pub(super) numbers: u64,
