@@ -1,4 +1,8 @@
 //! Join numbers: who is how long in the network.
+//!
+//! A tracker counts on from the number of its epoch in the upper half, so that who
+//! comes under a later one is younger than all who came before, even of those that
+//! it has not heard of yet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,12 +17,15 @@ use crate::succession::LINE;
 
 /// Highest join number that is believed of a node: no network counts so far, and
 /// from there no counter overflows.
-const MAX_JOINED: u64 = 1 << 48;
+const MAX_JOINED: u64 = 1 << 62;
+
+/// Most joins under one epoch, so that those of the next are greater.
+const JOINS: u64 = 1 << 32;
 
 /// The numbers that living nodes have.
 #[derive(Debug, Default)]
 pub(super) struct Joins {
-    /// The highest that was ever given.
+    /// The highest that was ever given, or that can have been given before.
     highest: u64,
     nodes: BTreeMap<u64, Member>,
 }
@@ -66,6 +73,9 @@ impl Registry {
     }
 
     pub(crate) fn set_charter(&mut self, charter: Charter) {
+        let before = charter.reign.epoch.saturating_sub(1).saturating_mul(JOINS);
+        // Only so far that there is room for those to come.
+        self.joins.highest = self.joins.highest.max(before.min(MAX_JOINED / 2));
         self.charter = Some(charter);
     }
 
@@ -74,7 +84,9 @@ impl Registry {
     pub(crate) fn begin(&mut self, peers: Vec<Peer>, heartbeat: Duration, now: Duration) {
         self.end();
         self.heartbeat = heartbeat;
-        for peer in peers {
+        // Who has no number, as far as is known, gets one when it comes: now it might
+        // be one that another has.
+        for peer in peers.into_iter().filter(|peer| peer.joined > 0) {
             let is_new = !self.nodes.contains_key(&peer.id) && !self.names.contains_key(&peer.name);
             let joined = self.joins.number(peer.id, peer.joined, None);
             if is_new && peer.is_reachable() && self.nodes.len() < super::MAX_NODES {
@@ -102,6 +114,8 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
+    use shoal_common::protocol::succession::Reign;
+
     use super::*;
 
     const BEAT: Duration = Duration::from_secs(10);
@@ -133,6 +147,29 @@ mod tests {
         }
         joins.remove(&peer(2, 2));
         assert_eq!(joins.number(id(7), 2, None), 2);
+    }
+
+    #[test]
+    fn who_comes_later_is_younger_than_those_who_are_not_here_yet() {
+        let mut registry = Registry::new(BEAT);
+        for (epoch, first) in [(1, 1), (2, JOINS + 1), (3, 2 * JOINS + 1)] {
+            let (tracker, address) = (id(9), "127.0.0.1:9".parse().unwrap());
+            let reign = Reign { epoch, tracker, address, home: true, joined: 0, elected: true };
+            registry.begin(Vec::new(), BEAT, BEAT);
+            registry.set_charter(Charter { reign, council: Vec::new() });
+            assert_eq!(registry.joins.number(id(1), 0, None), first);
+            assert_eq!(registry.joins.number(id(2), 3, None), 3, "it had that");
+        }
+        let absurd = Reign {
+            epoch: u64::MAX,
+            tracker: id(9),
+            address: "127.0.0.1:9".parse().unwrap(),
+            home: true,
+            joined: 0,
+            elected: true,
+        };
+        registry.set_charter(Charter { reign: absurd, council: Vec::new() });
+        assert_eq!(registry.joins.number(id(1), 0, None), MAX_JOINED / 2 + 1);
     }
 
     #[test]
