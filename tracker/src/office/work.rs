@@ -16,7 +16,7 @@ use shoal_common::task::Tasks;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info_span};
 
-use super::{Office, Order, Post};
+use super::{Office, Order, Post, unix_ms};
 use crate::succession::{ANSWER_DEADLINE, Asked, Effect, Way};
 
 /// Least time between two looks at the clock: a timer that is due anew all the
@@ -122,7 +122,10 @@ impl Office {
             let around = self.inner.surroundings.as_ref();
             let peers = around.map(|around| around.peers()).unwrap_or_default();
             let heartbeat = self.machine().heartbeat();
-            self.inner.hub.tell(|registry, now| registry.begin(peers, heartbeat, now));
+            self.inner.hub.tell(|registry, now| {
+                registry.begin(peers, heartbeat, now);
+                registry.count_joins_from(unix_ms());
+            });
         }
         self.publish(reign);
         self.say(&in_office(&reign, is_new));

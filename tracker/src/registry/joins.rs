@@ -1,7 +1,7 @@
 //! Join numbers: who is how long in the network.
 //!
-//! A tracker counts on from the number of its epoch in the upper half, so that who
-//! comes under a later one is younger than all who came before, even of those that
+//! A tracker counts from a number that grows with the time of the day, so that who
+//! comes to a later one is younger than all who came before, even than those that
 //! it has not heard of yet.
 
 use std::collections::BTreeMap;
@@ -19,8 +19,12 @@ use crate::succession::LINE;
 /// from there no counter overflows.
 const MAX_JOINED: u64 = 1 << 62;
 
-/// Most joins under one epoch, so that those of the next are greater.
-const JOINS: u64 = 1 << 32;
+/// Joins for which there is room in each millisecond between two trackers.
+const JOINS: u64 = 1 << 16;
+
+/// No network is older than this: the first day of 2026, in milliseconds of Unix
+/// time.
+const BEGINNING: u64 = 1_767_225_600_000;
 
 /// The numbers that living nodes have.
 #[derive(Debug, Default)]
@@ -72,10 +76,15 @@ impl Registry {
         self.charter.as_ref()
     }
 
-    pub(crate) fn set_charter(&mut self, charter: Charter) {
-        let before = charter.reign.epoch.saturating_sub(1).saturating_mul(JOINS);
+    /// Whoever joins from now on is younger than all who joined before this time,
+    /// in milliseconds of Unix time, whichever tracker they joined.
+    pub(crate) fn count_joins_from(&mut self, time_ms: u64) {
+        let before = time_ms.saturating_sub(BEGINNING).saturating_mul(JOINS);
         // Only so far that there is room for those to come.
         self.joins.highest = self.joins.highest.max(before.min(MAX_JOINED / 2));
+    }
+
+    pub(crate) fn set_charter(&mut self, charter: Charter) {
         self.charter = Some(charter);
     }
 
@@ -105,7 +114,7 @@ impl Registry {
         for id in everyone {
             self.remove(id);
         }
-        self.joins = Joins::default();
+        self.joins.nodes.clear();
         // Nobody is told what happened before.
         self.changes.clear();
         self.revision += 1;
@@ -114,8 +123,6 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use shoal_common::protocol::succession::Reign;
-
     use super::*;
 
     const BEAT: Duration = Duration::from_secs(10);
@@ -151,25 +158,15 @@ mod tests {
 
     #[test]
     fn who_comes_later_is_younger_than_those_who_are_not_here_yet() {
+        let numbers = [0, BEGINNING + 1000, BEGINNING + 1001].map(|start| {
+            let mut joins = Registry::new(BEAT);
+            joins.count_joins_from(start);
+            (joins.joins.number(id(1), 0, None), joins.joins.number(id(2), 3, None))
+        });
+        assert_eq!(numbers, [(1, 3), (1000 * JOINS + 1, 3), (1001 * JOINS + 1, 3)]);
         let mut registry = Registry::new(BEAT);
-        for (epoch, first) in [(1, 1), (2, JOINS + 1), (3, 2 * JOINS + 1)] {
-            let (tracker, address) = (id(9), "127.0.0.1:9".parse().unwrap());
-            let reign = Reign { epoch, tracker, address, home: true, joined: 0, elected: true };
-            registry.begin(Vec::new(), BEAT, BEAT);
-            registry.set_charter(Charter { reign, council: Vec::new() });
-            assert_eq!(registry.joins.number(id(1), 0, None), first);
-            assert_eq!(registry.joins.number(id(2), 3, None), 3, "it had that");
-        }
-        let absurd = Reign {
-            epoch: u64::MAX,
-            tracker: id(9),
-            address: "127.0.0.1:9".parse().unwrap(),
-            home: true,
-            joined: 0,
-            elected: true,
-        };
-        registry.set_charter(Charter { reign: absurd, council: Vec::new() });
-        assert_eq!(registry.joins.number(id(1), 0, None), MAX_JOINED / 2 + 1);
+        registry.count_joins_from(u64::MAX);
+        assert_eq!(registry.joins.number(id(1), 0, None), MAX_JOINED / 2 + 1, "a clock set wrong");
     }
 
     #[test]
