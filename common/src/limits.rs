@@ -265,3 +265,45 @@ pub const MAX_JOBS: usize = 1000;
 /// Size of one log file, in bytes, and number of files kept, the current one
 /// included.
 pub const LOG_FILES: (u64, usize) = (8 * MIB, 5);
+
+// Chat ----------------------------------------------------------------------
+
+/// Most replicas of the chat's log. A message is held by a majority of them
+/// before it counts: with 7, three may be gone, and a network of thousands is as
+/// fast as one of seven.
+pub const MAX_REPLICAS: usize = 7;
+
+/// Longest message of a person, in bytes: some screens full.
+pub const MAX_TEXT: usize = 2048;
+
+/// Longest topic of a room, in bytes: a line or two.
+pub const MAX_TOPIC: usize = 256;
+
+/// Longest name of a room, in bytes: short enough to be typed.
+pub const MAX_ROOM_NAME: usize = 32;
+
+/// Most members of a room but for the lobby, and most that are invited or banned.
+/// Together with [`MAX_ROOMS`] it bounds what a tracker hands on to the next.
+pub const MAX_ROOM_MEMBERS: usize = 256;
+
+/// Most rooms beside the lobby.
+pub const MAX_ROOMS: usize = 128;
+
+/// Most rooms that one is in at once.
+pub const MAX_ROOMS_OF_ONE: usize = 32;
+
+/// Most authors whose last message is remembered, so that it counts once; more
+/// than there are nodes.
+pub const MAX_AUTHORS: usize = 32_768;
+
+/// Most entries of the chat's log that are kept: who was away for longer misses
+/// what came before. Two and a half minutes of 200 messages a second, a year of
+/// what people type.
+pub const KEPT_ENTRIES: usize = 32_768;
+
+/// Most bytes of the entries that are kept.
+pub const KEPT_BYTES: usize = 16 * MIB as usize;
+
+/// Bytes of entries that a replica sends or is sent in one message, about: large
+/// enough for a link's delay, small enough to be sent and written in a moment.
+pub const PIECE_BYTES: usize = 256 * KIB as usize;

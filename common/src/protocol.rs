@@ -15,6 +15,7 @@
 
 pub mod refusal;
 
+pub mod chat;
 pub mod greeting;
 pub mod search;
 pub mod tracking;

@@ -9,6 +9,9 @@
 mod registry;
 mod visit;
 
+// The chat: who writes its log.
+pub mod chat;
+
 // The one door to the terminal.
 pub mod screen;
 

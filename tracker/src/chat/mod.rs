@@ -1,0 +1,5 @@
+//! The chat at the tracker: it writes the log and hands it on.
+
+pub mod book;
+
+pub mod proposer;
