@@ -1,5 +1,8 @@
-//! Messages on a stream: a length of four bytes (big endian), then one
-//! MessagePack map. Raw bytes may follow a message on the same stream.
+//! Messages on a stream: a length of four bytes (big endian), the Lamport time of
+//! the sender in eight, then one MessagePack map. Raw bytes may follow a message
+//! on the same stream. A connection begins without times, so that programs that
+//! know of none can be refused in words; the greeting that is said then has a
+//! field for it.
 //!
 //! The length is compared with the bound for that message before anything is
 //! allocated, and memory grows only as bytes arrive. A frame that has begun
@@ -24,9 +27,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::debug;
 
 use self::buffer::Buffer;
-use self::frame::PREFIX;
+use crate::clock::Clock;
 use crate::limits::{
     FRAME_DEADLINE, MAX_READ_AHEAD, MAX_REQUEST_FRAME, READ_AHEAD, REPLY_DEADLINE,
 };
@@ -72,6 +76,21 @@ impl ConnectionError {
     }
 }
 
+/// A message as it goes onto a connection that keeps time, to be
+/// [queued](Connection::queue_raw) on many.
+///
+/// # Errors
+/// It is longer than `bound`.
+pub fn frame_of<M: Serialize>(
+    message: &M,
+    bound: usize,
+    clock: &Clock,
+) -> Result<Vec<u8>, ConnectionError> {
+    let mut frame = Vec::new();
+    frame::encode(message, bound, Some(clock.tick()), &mut frame)?;
+    Ok(frame)
+}
+
 /// A stream that carries messages.
 #[derive(Debug)]
 pub struct Connection<S> {
@@ -84,13 +103,27 @@ pub struct Connection<S> {
     ahead: usize,
     /// What is queued and was not sent yet.
     outgoing: Buffer,
+    /// The clock that goes with the messages, once both sides keep time.
+    clock: Option<Clock>,
+    /// The time of the last message that was received.
+    heard: u64,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Messages on `stream`.
+    /// Messages on `stream`, without times.
     pub fn new(stream: S) -> Self {
         let (incoming, outgoing) = (Buffer::default(), Buffer::default());
-        Self { stream, incoming, due: None, ahead: READ_AHEAD, outgoing }
+        Self { stream, incoming, due: None, ahead: READ_AHEAD, outgoing, clock: None, heard: 0 }
+    }
+
+    /// From now on each message carries a time, either way.
+    pub fn keep_time(&mut self, clock: Clock) {
+        self.clock = Some(clock);
+    }
+
+    /// The Lamport time of the last message received; 0 while none carried one.
+    pub fn heard(&self) -> u64 {
+        self.heard
     }
 
     /// The stream itself: for what it can tell of itself, and for raw bytes that
@@ -131,7 +164,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         message: &M,
         bound: usize,
     ) -> Result<(), ConnectionError> {
-        frame::encode(message, bound, self.outgoing.tail())
+        let time = self.clock.as_ref().map(Clock::tick);
+        frame::encode(message, bound, time, self.outgoing.tail())
     }
 
     /// Queues a message and `length` raw bytes behind it, which `fill` writes.
@@ -146,9 +180,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         length: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Result<(), E>, ConnectionError> {
+        let time = self.clock.as_ref().map(Clock::tick);
         let tail = self.outgoing.tail();
         let start = tail.len();
-        frame::encode(message, bound, tail)?;
+        frame::encode(message, bound, time, tail)?;
         let raw = tail.len();
         tail.resize(raw.saturating_add(length), 0);
         let filled = fill(tail.get_mut(raw..).unwrap_or_default());
@@ -209,10 +244,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             None => self.arrive(bound, patience).await?,
         };
         self.due = None;
-        let body = self.incoming.bytes().get(PREFIX..PREFIX + length).unwrap_or_default();
+        if let Some(clock) = &self.clock {
+            self.heard = frame::time(self.incoming.bytes());
+            if !clock.witness(self.heard) {
+                debug!("a time that can't be honest is not believed: {}", self.heard);
+            }
+        }
+        let end = self.prefix() + length;
+        let body = self.incoming.bytes().get(self.prefix()..end).unwrap_or_default();
         let message = frame::decode(body);
-        self.incoming.consume(PREFIX + length);
+        self.incoming.consume(end);
         message
+    }
+
+    /// Bytes of a frame in front of its message.
+    fn prefix(&self) -> usize {
+        frame::prefix(self.clock.is_some())
     }
 
     /// Whether [`receive`](Self::receive) with this `bound` would not wait: a
@@ -255,7 +302,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn arrived(&self, bound: usize) -> Result<Option<usize>, ConnectionError> {
         let here = self.incoming.len();
         let length = frame::length(self.incoming.bytes(), bound)?;
-        Ok(length.filter(|length| here.saturating_sub(PREFIX) >= *length))
+        Ok(length.filter(|length| here >= self.prefix() + *length))
     }
 
     /// Waits for the message at the front; its length.
@@ -277,7 +324,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Ok(length);
             }
             let length = frame::length(self.incoming.bytes(), bound)?.unwrap_or_default();
-            let missing = (PREFIX + length).saturating_sub(self.incoming.len());
+            let missing = (self.prefix() + length).saturating_sub(self.incoming.len());
             if self.fill(missing).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }

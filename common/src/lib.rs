@@ -14,6 +14,9 @@ pub mod name;
 // What people say to each other: a log, and the rooms that it builds.
 pub mod chat;
 
+// Time.
+pub mod clock;
+
 // Ways of the process: how tasks run, stop and are logged.
 pub mod logs;
 pub mod process;
@@ -23,6 +26,8 @@ pub mod task;
 pub mod connection;
 pub mod protocol;
 
-// Conversations: the two ends of a connection, each written once.
+// Conversations: who speaks, and the two ends of a connection, each written once.
+pub mod party;
+
 pub mod call;
 pub mod serve;

@@ -202,6 +202,19 @@ pub const GRACE: Duration = Duration::from_secs(30);
 pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(4));
 
+/// Most events a second, one caused by the other, that a network could ever have
+/// had: a message over the fastest link takes microseconds. Lamport times that
+/// would need more are not believed.
+pub const MAX_EVENT_RATE: u64 = 1_000_000;
+
+/// How far the wall clocks of honest machines may be apart: an hour of daylight
+/// saving, a time zone, a clock that was set by hand.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
+
+/// A Lamport time that is ahead of the own by less than this is followed without
+/// looking at the wall clock: a few seconds of the busiest network.
+pub const SMALL_JUMP: u64 = 4 * MAX_EVENT_RATE;
+
 // Counts -------------------------------------------------------------------
 
 /// Most connections that one port of a node serves at once. Further ones wait
@@ -209,8 +222,9 @@ pub const RECONNECT_PAUSE: (Duration, Duration) =
 /// withstand; fewer where the descriptors of the process do not suffice.
 pub const MAX_NODE_CONNECTIONS: usize = 4096;
 
-/// Most connections of a tracker: one for each node, and room for newcomers.
-pub const MAX_TRACKER_CONNECTIONS: usize = MAX_NODES + 4096;
+/// Most connections of a tracker: two for each node, of which one is for the
+/// chat, and room for newcomers.
+pub const MAX_TRACKER_CONNECTIONS: usize = 2 * MAX_NODES + 4096;
 
 /// Changes that a tracker remembers. A node that is further behind gets the
 /// whole list instead.
@@ -307,3 +321,19 @@ pub const KEPT_BYTES: usize = 16 * MIB as usize;
 /// Bytes of entries that a replica sends or is sent in one message, about: large
 /// enough for a link's delay, small enough to be sent and written in a moment.
 pub const PIECE_BYTES: usize = 256 * KIB as usize;
+
+/// Largest message of the chat, in bytes: what the rooms are, handed on to a
+/// replica that begins. Names and ids of [`MAX_ROOMS`] full rooms are some 8 MB,
+/// [`MAX_AUTHORS`] are 4 MB.
+pub const MAX_CHAT_FRAME: usize = 16 * MIB as usize;
+
+/// Most lines of the past in an answer; they fit well into a frame.
+pub const MAX_HISTORY: u64 = 1000;
+
+/// Most messages of one node that are on their way to be accepted; what is beyond
+/// waits at the node. At a round trip of 10 ms it lets a node say 25,000 a second.
+pub const CHAT_WINDOW: usize = 256;
+
+/// How often both sides of a chat's connection say something at least. One that
+/// is silent for three times that is gone.
+pub const CHAT_BEAT: Duration = Duration::from_secs(5);

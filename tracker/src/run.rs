@@ -5,15 +5,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shoal_common::clock::Clock;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{HEARTBEAT, MAX_TRACKER_CONNECTIONS};
-use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Hello};
-use shoal_common::serve::serve;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Talk};
+use shoal_common::serve::{Guest, serve};
 use shoal_common::task::Tasks;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tracing::info_span;
 
+use crate::chat::Chat;
+use crate::chat::proposer::Settings;
 use crate::hub::Hub;
 use crate::registry::Registry;
 use crate::screen::Screen;
@@ -28,6 +32,10 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Most connections it has at once.
     pub connections: usize,
+    /// Its Lamport clock; the log of the process shows the same.
+    pub clock: Clock,
+    /// How it goes about the chat.
+    pub chat: Settings,
 }
 
 impl Default for Config {
@@ -36,9 +44,14 @@ impl Default for Config {
             network: DEFAULT_NETWORK.to_owned(),
             heartbeat: HEARTBEAT,
             connections: MAX_TRACKER_CONNECTIONS,
+            clock: Clock::default(),
+            chat: Settings::default(),
         }
     }
 }
+
+/// The epoch of a tracker that has succeeded nobody.
+const FIRST_EPOCH: u64 = 1;
 
 /// Why a tracker ended other than asked.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +82,7 @@ pub async fn run(
     screen: Screen,
     stop: impl Future<Output = ()>,
 ) -> Result<usize, RunError> {
-    let Config { network, heartbeat, connections } = config;
+    let Config { network, heartbeat, connections, clock, chat } = config;
     let address = listener.local_addr()?;
     let hub = Arc::new(Hub::new(heartbeat, rand::random(), screen));
     hub.say(format_args!(
@@ -80,10 +93,24 @@ pub async fn run(
 
     let time = Arc::clone(&hub);
     tasks.spawn(info_span!("time"), async move { time.keep_time().await });
-    let us = Hello::new(network, NodeId::random());
+    let us = Party { network, node: NodeId::random(), clock };
+    let registered = Arc::clone(&hub);
+    let names = Arc::new(move |node| registered.look(|registry| registry.name_of(node)));
+    let chat = Chat::start(&us, FIRST_EPOCH, chat, names, &tasks);
     let sessions = Arc::clone(&hub);
-    let handle = move |guest| session(guest, Arc::clone(&sessions));
-    tasks.spawn(info_span!("serve"), serve(listener, us, connections, tasks.clone(), handle));
+    let handle = move |guest: Guest| {
+        let (chat, sessions) = (chat.clone(), Arc::clone(&sessions));
+        async move {
+            match guest.hello.talk {
+                Talk::Chat => chat.serve(guest).await,
+                _ => session(guest, sessions).await,
+            }
+        }
+    };
+    tasks.spawn(
+        info_span!("serve"),
+        serve(listener, us, &[Talk::Tracking, Talk::Chat], connections, tasks.clone(), handle),
+    );
 
     stop.await;
     let connected = hub.look(Registry::connected);

@@ -115,7 +115,8 @@ mod tests {
     use shoal_common::call::call;
     use shoal_common::ident::NodeId;
     use shoal_common::limits::{MAX_LISTS, SMALL_NEWS};
-    use shoal_common::protocol::greeting::Hello;
+    use shoal_common::party::Party;
+    use shoal_common::protocol::greeting::Talk;
     use shoal_common::protocol::tracking::Registration;
     use shoal_common::serve::serve;
     use shoal_common::task::Tasks;
@@ -140,21 +141,25 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::new(Handle::current());
-        let us = Hello::new("test", NodeId::random());
+        let us = Party::new("test", NodeId::random());
         let sessions = Arc::clone(&hub);
         let handle = move |guest| session(guest, Arc::clone(&sessions));
-        tasks.spawn(tracing::Span::none(), serve(listener, us.clone(), 10, tasks.clone(), handle));
+        tasks.spawn(
+            tracing::Span::none(),
+            serve(listener, us.clone(), &[Talk::Tracking], 10, tasks.clone(), handle),
+        );
 
         let mut room = Vec::new();
         for _ in 0..MAX_LISTS {
             room.push(hub.room().await.unwrap());
         }
-        let (mut node, _) = call(address, &us).await.unwrap();
+        let (mut node, _) = call(address, &us, Talk::Tracking).await.unwrap();
         let early: FromTracker = node.ask(&ToTracker::Exit, MAX_TRACKER_FRAME).await.unwrap();
         assert_eq!(early, refused(Refusal::NotAllowed));
 
         // The list is short, then it is long.
-        let (mut first, _) = call(address, &Hello { node: NodeId::random(), ..us }).await.unwrap();
+        let (mut first, _) =
+            call(address, &Party { node: NodeId::random(), ..us }, Talk::Tracking).await.unwrap();
         let answer: FromTracker = first.ask(&register("first"), MAX_TRACKER_FRAME).await.unwrap();
         assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");
         for number in 0..SMALL_NEWS {

@@ -398,3 +398,28 @@ pub enum Reason {
     #[serde(other)]
     Other,
 }
+
+/// Entries that are shared in memory, as plain ones on the wire and on disk.
+pub mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Entry;
+
+    /// Writes a list of them.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(entries: &[Arc<Entry>], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(entries.iter().map(AsRef::<Entry>::as_ref))
+    }
+
+    /// Reads a list of them.
+    ///
+    /// # Errors
+    /// It is no such list.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Arc<Entry>>, D::Error> {
+        Ok(Vec::<Entry>::deserialize(from)?.into_iter().map(Arc::new).collect())
+    }
+}

@@ -77,19 +77,25 @@ pub struct Log {
     councils: Vec<Position>,
 }
 
+/// What an entry takes beside its texts, about, in bytes.
+const FIXED: usize = 256;
+
 /// How much room an entry takes, about, in bytes.
 pub fn weight(entry: &Entry) -> usize {
-    /// What an entry takes beside its texts.
-    const FIXED: usize = 256;
+    match &entry.body {
+        Body::Reign { .. } => FIXED,
+        Body::Council { members } => FIXED + size_of_val(members.as_slice()),
+        Body::Event(event) => weight_of(&event.act),
+    }
+}
+
+/// How much room an entry with this act takes, about, in bytes.
+pub fn weight_of(act: &Act) -> usize {
     FIXED
-        + match &entry.body {
-            Body::Reign { .. } => 0,
-            Body::Council { members } => size_of_val(members.as_slice()),
-            Body::Event(event) => match &event.act {
-                Act::Say { text, .. } | Act::Tell { text, .. } => text.as_str().len(),
-                Act::Topic { topic, .. } => topic.as_str().len(),
-                _ => 0,
-            },
+        + match act {
+            Act::Say { text, .. } | Act::Tell { text, .. } => text.as_str().len(),
+            Act::Topic { topic, .. } => topic.as_str().len(),
+            _ => 0,
         }
 }
 

@@ -61,6 +61,11 @@ impl Room {
         Arc::clone(self.shared.get_or_insert_with(|| Arc::new(self.members.clone())))
     }
 
+    /// Whether somebody is invited.
+    pub fn is_invited(&self, id: NodeId) -> bool {
+        self.invited.contains(&id)
+    }
+
     fn remove(&mut self, id: NodeId) {
         self.members.remove(&id);
         self.shared = None;
@@ -183,6 +188,7 @@ impl Rooms {
     ) -> Result<(), Reason> {
         let is_in = self.authors.get(&by).map_or(0, |author| author.rooms);
         let member = Member { name: called.clone(), since: position };
+        let is_crowded = self.rooms.len() >= MAX_ROOMS;
         match self.rooms.get_mut(name) {
             Some(room) if room.members.contains_key(&by) => return Err(Reason::InRoom),
             Some(room) if room.banned.contains_key(&by) => return Err(Reason::Banned),
@@ -192,7 +198,7 @@ impl Rooms {
                 return Err(Reason::NotInvited);
             }
             Some(room) if room.members.len() >= MAX_ROOM_MEMBERS => return Err(Reason::Full),
-            None if self.rooms.len() >= MAX_ROOMS => return Err(Reason::TooManyRooms),
+            None if is_crowded => return Err(Reason::TooManyRooms),
             _ if is_in >= MAX_ROOMS_OF_ONE => return Err(Reason::InTooManyRooms),
             Some(room) => {
                 room.members.insert(by, member);

@@ -15,11 +15,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use shoal_common::ident::{NodeId, NodeName, Peer, address};
 use shoal_common::name::{NameError, SharedName};
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
 use shoal_common::protocol::search::Pattern;
 use tokio::sync::{broadcast, watch};
 
 use crate::catalog::Catalog;
+use crate::chat::Chat;
+use crate::chat::verbs::{Ask, Told};
 use crate::catalog::ask::ask;
 use crate::catalog::found::{FileInfo, Findings, Indexing};
 use crate::catalog::pattern::{Matcher, PatternError, typed};
@@ -74,11 +76,12 @@ impl std::fmt::Debug for App {
 }
 
 struct Inner {
-    hello: Hello,
+    us: Party,
     tracker: String,
     listening: (SocketAddr, SocketAddr),
     notices: Notices,
     membership: Membership,
+    chat: Option<Chat>,
     catalog: Catalog,
     downloads: Downloads,
     uploads: Uploads,
@@ -94,9 +97,9 @@ impl App {
         let us = inner.membership.us();
         let (search, download) = us.map_or(inner.listening, |us| (us.search, us.download));
         Identity {
-            id: inner.hello.node,
+            id: inner.us.node,
             name: inner.membership.name(),
-            network: inner.hello.network.clone(),
+            network: inner.us.network.clone(),
             search,
             download,
             tracker: inner.tracker.clone(),
@@ -118,6 +121,17 @@ impl App {
     /// The other nodes, by name.
     pub fn peers(&self) -> Vec<Peer> {
         self.inner.membership.peers()
+    }
+
+    /// Does what is asked of the chat.
+    ///
+    /// # Errors
+    /// Why nothing comes of it; a phrase.
+    pub async fn chat(&self, ask: Ask) -> Result<Told, String> {
+        match &self.inner.chat {
+            Some(chat) => chat.ask(ask).await,
+            None => Err("this node does not chat; its log says why".to_owned()),
+        }
     }
 
     /// What the others have whose name matches: a glob if the text has
@@ -147,7 +161,7 @@ impl App {
     }
 
     async fn ask(&self, pattern: Pattern) -> Findings {
-        let findings = ask(self.peers(), &self.inner.hello, &pattern).await;
+        let findings = ask(self.peers(), &self.inner.us, &pattern).await;
         self.inner.known.learn(&findings);
         findings
     }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use shoal_common::ident::{NodeId, NodeName};
 use shoal_common::limits::MAX_NODE_CONNECTIONS;
+use shoal_common::party::Party;
 use shoal_common::process::connections;
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use tokio::net::{TcpListener, TcpSocket};
@@ -24,6 +25,7 @@ use super::network::Everyone;
 use super::{App, Inner};
 use crate::catalog::serve::answer;
 use crate::catalog::{Catalog, keep_up};
+use crate::chat::{self, Chat};
 use crate::config::Config;
 use crate::membership::{self, FirstAnswer, Goodbye, Wish};
 use crate::notice::Notices;
@@ -90,7 +92,7 @@ impl Node {
             Sharing::Folder => volume.node_id().map_err(StartError::Id)?,
             Sharing::Nothing => NodeId::random(),
         };
-        let hello = Hello::new(config.network.clone(), id);
+        let us = Party { network: config.network.clone(), node: id, clock: config.clock.clone() };
         let bulk = BulkRuntime::new().map_err(StartError::Threads)?;
         let tasks = Tasks::new(Handle::current());
         let bulk_tasks = tasks.child_on(bulk.handle());
@@ -112,7 +114,7 @@ impl Node {
             serve_downloads(
                 uploads.clone(),
                 download.0,
-                hello.clone(),
+                us.clone(),
                 connections,
                 bulk_tasks.clone(),
             ),
@@ -120,30 +122,50 @@ impl Node {
         let answering = catalog.clone();
         doors.spawn(
             info_span!("search port"),
-            serve(search.0, hello.clone(), connections, tasks.clone(), move |guest| {
-                answer(guest, answering.clone())
-            }),
+            serve(
+                search.0,
+                us.clone(),
+                &[Talk::Search],
+                connections,
+                tasks.clone(),
+                move |guest| answer(guest, answering.clone()),
+            ),
         );
 
-        let wish = wish(config, &hello, listening);
+        let wish = wish(config, &us, listening);
         let (membership, first, goodbye) = membership::start(wish, notices.clone(), &tasks);
         let downloads = Downloads::new(Environment {
             volume: volume.clone(),
             catalog: catalog.clone(),
-            us: hello.clone(),
-            network: Box::new(Everyone { membership: membership.clone(), us: hello.clone() }),
+            us: us.clone(),
+            network: Box::new(Everyone { membership: membership.clone(), us: us.clone() }),
             fellows: uploads.fellows().clone(),
             down: Throttle::unlimited(),
             notices: notices.clone(),
             tasks: bulk_tasks,
         });
+        let chat = match sharing {
+            Sharing::Folder => {
+                let setting = chat::Setting {
+                    us: us.clone(),
+                    volume: volume.clone(),
+                    logs: config.transcripts.clone(),
+                    membership: membership.clone(),
+                    notices: notices.clone(),
+                };
+                // Its task writes to the disk.
+                start_chat(setting, &notices, &tasks.child_on(bulk.handle()))
+            }
+            Sharing::Nothing => None,
+        };
         let limits = InForce::new(config.limits, &uploads, &downloads);
         let inner = Inner {
-            hello,
+            us,
             tracker: config.tracker.clone(),
             listening,
             notices,
             membership,
+            chat,
             catalog,
             downloads,
             uploads,
@@ -191,8 +213,14 @@ impl Node {
         let start = Instant::now();
         let orderly = async {
             let uploads = async { timeout(grace, inner.uploads.idle()).await.is_ok() };
+            let goodbye = async {
+                if let Some(chat) = &inner.chat {
+                    chat.leave().await;
+                }
+                self.goodbye.say().await;
+            };
             let ((), ended, left) =
-                tokio::join!(self.goodbye.say(), uploads, inner.downloads.drain(grace));
+                tokio::join!(goodbye, uploads, inner.downloads.drain(grace));
             ended && left.is_empty()
         };
         tokio::select! {
@@ -211,6 +239,17 @@ impl Node {
             tokio::task::spawn_blocking(move || catalog.save()).await.ok();
         }
         info!("stopped");
+    }
+}
+
+/// Without its memory a node does not chat, but does its other work.
+fn start_chat(setting: chat::Setting, notices: &Notices, tasks: &Tasks) -> Option<Chat> {
+    match chat::start(setting, tasks) {
+        Ok(chat) => Some(chat),
+        Err(error) => {
+            notices.say(format_args!("this node does not chat: {error} (in `.shoal/chat`)"));
+            None
+        }
     }
 }
 
@@ -290,14 +329,14 @@ fn listen(
     bind().map_err(|cause| StartError::Listen { address, cause })
 }
 
-fn wish(config: &Config, hello: &Hello, listening: (SocketAddr, SocketAddr)) -> Wish {
+fn wish(config: &Config, us: &Party, listening: (SocketAddr, SocketAddr)) -> Wish {
     let name = match &config.name {
         Some(name) => (name.clone(), true),
         None => (host_name(), false),
     };
     Wish {
         tracker: config.tracker.clone(),
-        hello: hello.clone(),
+        us: us.clone(),
         name,
         // An address that was chosen to listen on is the one to be reached at.
         advertise: config.advertise.or(Some(config.listen).filter(|ip| !ip.is_unspecified())),

@@ -7,35 +7,22 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
 use shoal_common::chat::entry::{Act, Event, LogId, Position};
 use shoal_common::ident::{NodeId, NodeName};
-
-/// Most events that are on their way at once: what a tracker keeps for one node.
-pub const WINDOW: usize = 256;
+use shoal_common::limits::CHAT_WINDOW;
+use shoal_common::protocol::chat::Attached;
 
 /// Most events that wait to be accepted; more are refused at the prompt.
 pub const MAX_WAITING: usize = 10_000;
 
 /// How far a node has heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Heard {
     /// Of which log.
     pub log: Option<LogId>,
     /// Up to where, all that concerns it.
     pub position: Position,
-}
-
-/// The tracker's answer to an attachment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attached {
-    /// Which log there is.
-    pub log: LogId,
-    /// After which position the tracker begins.
-    pub from: Position,
-    /// Up to where the log is committed.
-    pub committed: Position,
-    /// The number of this node's last event up to there.
-    pub last: u64,
 }
 
 /// Whether a node hears all from its attachment on.
@@ -119,7 +106,7 @@ impl Member {
     /// What is to be sent now: each with the number of the one before it that is
     /// waited for, or 0.
     pub fn take_to_send(&mut self) -> Vec<(u64, Event)> {
-        let until = self.waiting.len().min(WINDOW);
+        let until = self.waiting.len().min(CHAT_WINDOW);
         let from = self.sent.min(until);
         let before = from.checked_sub(1).and_then(|before| self.waiting.get(before));
         let mut previous = before.map_or(0, |event| event.number);

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use shoal_common::chat::entry::{Ballot, Entry, Position, ReplicaId};
+use shoal_common::chat::entry::{Ballot, Entry, Position, ReplicaId, shared};
 use shoal_common::chat::log::{Base, Kept, Log};
 use shoal_common::ident::NodeId;
 use shoal_common::limits::PIECE_BYTES;
@@ -31,8 +31,9 @@ pub enum Record {
     Base(Box<Base>),
     /// The entries after this position are other ones, which follow.
     Cut(Position),
-    /// The next entry.
-    Entry(Arc<Entry>),
+    /// The next entries.
+    #[serde(with = "shared")]
+    Entries(Vec<Arc<Entry>>),
     /// The log is committed up to here.
     Committed(Position),
 }
@@ -93,9 +94,9 @@ impl Replica {
                 let log = self.log.as_mut().ok_or("entries are cut from no log")?;
                 log.truncate(position);
             }
-            Record::Entry(entry) => {
-                let log = self.log.as_mut().ok_or("an entry of no log")?;
-                log.push(entry);
+            Record::Entries(entries) => {
+                let log = self.log.as_mut().ok_or("entries of no log")?;
+                entries.into_iter().for_each(|entry| log.push(entry));
             }
             Record::Committed(position) => self.committed = self.committed.max(position),
         }
@@ -110,7 +111,8 @@ impl Replica {
         ];
         if let Some(log) = &self.log {
             records.push(Record::Base(Box::new(log.base().clone())));
-            records.extend(log.after(0).map(|(_, entry)| Record::Entry(Arc::clone(entry))));
+            let entries = log.after(0).map(|(_, entry)| Arc::clone(entry));
+            records.push(Record::Entries(entries.collect()));
             records.push(Record::Committed(self.committed));
         }
         records
@@ -177,6 +179,7 @@ impl Replica {
         if !is_sure && log.ballot_at(previous) != Some(previous_ballot) {
             return false;
         }
+        let mut added = Vec::new();
         for (position, entry) in (previous + 1..).zip(entries) {
             if position <= self.committed {
                 continue;
@@ -189,8 +192,11 @@ impl Replica {
                 }
                 None => {}
             }
-            records.push(Record::Entry(Arc::clone(&entry)));
+            added.push(Arc::clone(&entry));
             log.push(entry);
+        }
+        if !added.is_empty() {
+            records.push(Record::Entries(added));
         }
         true
     }

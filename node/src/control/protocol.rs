@@ -6,6 +6,7 @@ use shoal_common::ident::Peer;
 use crate::amount::Limit;
 use crate::app::Identity;
 use crate::app::limits::Setting;
+use crate::chat::verbs::{Ask, Told};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::config::Limits;
 use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted};
@@ -26,6 +27,11 @@ pub enum Request {
     Show {
         /// Only names that contain this text, whatever its case.
         part: Option<String>,
+    },
+    /// Something of the chat. Answered with [`Reply::Chat`].
+    Chat {
+        /// What.
+        ask: Ask,
     },
     /// Who else is here? Answered with [`Reply::Peers`].
     Peers,
@@ -127,6 +133,11 @@ pub enum Reply {
     Peers {
         /// By name.
         peers: Vec<Peer>,
+    },
+    /// What came of it in the chat.
+    Chat {
+        /// What.
+        told: Told,
     },
     /// What the others have.
     Found(Findings),

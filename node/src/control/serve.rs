@@ -238,6 +238,10 @@ async fn answer(app: &App, request: Request) -> Reply {
         Request::GetIp => Reply::Identity(app.identity()),
         Request::Show { part } => Reply::Files { files: shown(app, part.as_deref()) },
         Request::Peers => Reply::Peers { peers: app.peers() },
+        Request::Chat { ask } => match app.chat(ask).await {
+            Ok(told) => Reply::Chat { told },
+            Err(reason) => refused(reason),
+        },
         Request::Search { pattern } => match app.search(&pattern).await {
             Ok(findings) => Reply::Found(findings),
             Err(error) => refused(error),

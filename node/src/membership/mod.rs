@@ -8,5 +8,5 @@ mod roster;
 mod handle;
 mod session;
 
-pub use handle::{Link, Membership};
+pub use handle::{Link, Membership, TrackerAt};
 pub use session::{FirstAnswer, Goodbye, Wish, start};

@@ -10,7 +10,8 @@ use shoal_common::ident::{NodeName, Peer};
 use shoal_common::limits::{
     HEARTBEAT, HEARTBEATS, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME, RECONNECT_PAUSE, REPLY_DEADLINE,
 };
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{FromTracker, Registered, Registration, ToTracker};
 use shoal_common::task::Tasks;
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::{Instrument, debug, info_span};
 
-use super::handle::{Link, Membership};
+use super::handle::{Link, Membership, TrackerAt};
 use super::roster::Event;
 use crate::notice::Notices;
 
@@ -28,8 +29,8 @@ use crate::notice::Notices;
 pub struct Wish {
     /// The tracker, `"host:port"`.
     pub tracker: String,
-    /// The greeting of this node.
-    pub hello: Hello,
+    /// This node.
+    pub us: Party,
     /// The name it asks for, and whether only that one will do.
     pub name: (NodeName, bool),
     /// The address to tell the others; else the local one of the connection to
@@ -63,7 +64,7 @@ impl Goodbye {
 /// Keeps this node registered until the tasks are cancelled or it has said
 /// goodbye.
 pub fn start(wish: Wish, notices: Notices, tasks: &Tasks) -> (Membership, FirstAnswer, Goodbye) {
-    let membership = Membership::new(wish.hello.node, wish.name.0.clone());
+    let membership = Membership::new(wish.us.node, wish.name.0.clone());
     let (first, answer) = oneshot::channel();
     let (goodbye, goodbyes) = mpsc::channel(1);
     let session = Session {
@@ -160,7 +161,9 @@ impl Session {
 
     /// Connects and registers.
     async fn register(&mut self) -> Result<(Connection<TcpStream>, Registered), End> {
-        let (mut connection, _) = call(self.wish.tracker.as_str(), &self.wish.hello).await?;
+        let (mut connection, tracker) =
+            call(self.wish.tracker.as_str(), &self.wish.us, Talk::Tracking).await?;
+        let address = connection.stream().peer_addr().map_err(ConnectionError::from)?;
         let local = connection.stream().local_addr().map_err(ConnectionError::from)?.ip();
         let ip = self.wish.advertise.unwrap_or(local);
         let registration = Registration {
@@ -172,6 +175,8 @@ impl Session {
         match connection.ask(&ToTracker::Register(registration.clone()), MAX_TRACKER_FRAME).await? {
             FromTracker::Registered(registered) => {
                 self.registered(&registered, &registration);
+                let at = TrackerAt { address, epoch: FIRST_EPOCH, tracker: tracker.node };
+                self.membership.set_tracker(at);
                 Ok((connection, registered))
             }
             FromTracker::Refused { refusal } => {
@@ -186,7 +191,7 @@ impl Session {
 
     fn registered(&mut self, registered: &Registered, registration: &Registration) {
         let us = Peer {
-            id: self.wish.hello.node,
+            id: self.wish.us.node,
             name: registered.name.clone(),
             search: registration.search,
             download: registration.download,
@@ -312,6 +317,9 @@ impl Session {
         }
     }
 }
+
+/// The epoch of a tracker that nobody has succeeded.
+const FIRST_EPOCH: u64 = 1;
 
 /// Comings and goings of one moment that are told one by one.
 const MAX_TOLD: usize = 8;

@@ -3,6 +3,7 @@
 use shoal_common::ident::Peer;
 
 use crate::app::Identity;
+use crate::chat::verbs::Told;
 use crate::catalog::found::{FileInfo, Findings};
 use crate::config::Limits;
 use crate::terminal::words::Verb;
@@ -20,6 +21,8 @@ pub enum Answer {
     Files(Vec<FileInfo>),
     /// The other nodes.
     Peers(Vec<Peer>),
+    /// What came of it in the chat.
+    Chat(Told),
     /// What others have.
     Found(Findings),
     /// Downloads, and uploads beside them.

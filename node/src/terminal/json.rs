@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::catalog::found::Findings;
 use crate::terminal::answer::Answer;
+use crate::terminal::chat;
 use crate::terminal::words::{VERBS, Verb};
 
 /// The JSON value of an answer.
@@ -14,6 +15,7 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Identity(identity) => json!(identity),
         Answer::Files(files) => json!(files),
         Answer::Peers(peers) => json!(peers),
+        Answer::Chat(told) => chat::value(told),
         Answer::Found(findings) => found(findings),
         Answer::Jobs(jobs, _) => json!(jobs),
         Answer::Started(job)

@@ -8,6 +8,7 @@ use crate::catalog::found::{FileInfo, Findings};
 use crate::config::Limits;
 use crate::membership::Link;
 use crate::terminal::answer::Answer;
+use crate::terminal::chat;
 use crate::terminal::choose;
 use crate::terminal::jobs;
 use crate::terminal::text::{self, Look, Side, Table, escape};
@@ -28,6 +29,7 @@ pub fn lines(answer: &Answer, look: Look) -> Vec<String> {
         Answer::Identity(identity) => self::identity(identity, look),
         Answer::Files(files) => self::files(files, look),
         Answer::Peers(peers) => self::peers(peers, look),
+        Answer::Chat(told) => chat::lines(told, look),
         Answer::Found(findings) => found(findings, look),
         Answer::Jobs(jobs, uploads) => jobs::table(jobs, uploads, look),
         Answer::Started(job) => vec![jobs::started(job)],

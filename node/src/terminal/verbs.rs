@@ -61,6 +61,7 @@ pub async fn execute(door: &Door, command: Command) -> Result<Answer, Trouble> {
         Command::Show { part } => Answer::Files(door.show(part).await?),
         Command::Peers => Answer::Peers(door.peers().await?),
         Command::Search { pattern } => Answer::Found(door.search(&pattern).await?),
+        Command::Chat(ask) => Answer::Chat(door.chat(ask).await?),
         Command::Download(args) => download(door, args).await?,
         Command::Jobs => Answer::Jobs(door.jobs().await?, door.uploads().await?),
         Command::Job { job } => Answer::Job(door.job_info(job).await?),

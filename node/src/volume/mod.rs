@@ -14,12 +14,14 @@
 //! <files>/.shoal/jobs    downloads that are not over
 //! <files>/.shoal/stats   how long past downloads took
 //! <files>/.shoal/partial/<file id>/   a download in progress
+//! <files>/.shoal/chat/   what the chat remembers
 //! <files>/.shoal/staging/             small files on their way to their names
 //! ```
 
 mod place;
 mod walk;
 
+mod chat;
 mod partial;
 mod staging;
 
@@ -39,6 +41,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::MIB;
 use shoal_common::name::SharedName;
 
+pub use chat::ChatDir;
 pub use partial::PartialDir;
 pub use staging::{Staged, Staging};
 pub use walk::{Listed, Listing};

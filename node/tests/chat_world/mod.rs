@@ -13,8 +13,7 @@ use rand::{RngExt, SeedableRng};
 use shoal_common::chat::entry::{Event, LogId, Position};
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
-use shoal_common::protocol::chat::{FromReplica, Summary, ToReplica};
-use shoal_node::chat::member::Attached;
+use shoal_common::protocol::chat::{Attached, FromReplica, Summary, ToReplica};
 
 use node::SimNode;
 use tracker::SimTracker;

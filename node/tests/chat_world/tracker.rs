@@ -7,7 +7,7 @@ use shoal_common::chat::entry::{Body, Entry, LogId, Position};
 use shoal_common::chat::log::Kept;
 use shoal_common::chat::rooms::Outcome;
 use shoal_common::ident::NodeId;
-use shoal_node::chat::member::Attached;
+use shoal_common::protocol::chat::Attached;
 use shoal_tracker::chat::proposer::{Proposer, Settings, Stamp};
 
 use super::{Down, Up, World};

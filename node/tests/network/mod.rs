@@ -10,12 +10,14 @@ use shoal_common::call::call;
 use shoal_common::connection::Connection;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::MAX_TRACKER_FRAME;
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::tracking::{FromTracker, Registration, ToTracker};
 use shoal_common::task::Tasks;
 use shoal_node::app::App;
 use shoal_node::app::node::{Node, Sharing};
 use shoal_node::config::Config;
+use shoal_tracker::chat::proposer::Settings;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
@@ -121,8 +123,8 @@ impl Network {
         search: SocketAddr,
         download: SocketAddr,
     ) -> Connection<TcpStream> {
-        let hello = Hello::new("shoal", NodeId::random());
-        let (mut connection, _) = call(self.tracker, &hello).await.unwrap();
+        let us = Party::new("shoal", NodeId::random());
+        let (mut connection, _) = call(self.tracker, &us, Talk::Tracking).await.unwrap();
         let name = name.parse().unwrap();
         let registration = Registration { name, exact: true, search, download };
         let answer =
@@ -136,7 +138,12 @@ impl Network {
 fn run_tracker(listener: TcpListener) -> CancellationToken {
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
-    let config = shoal_tracker::run::Config { heartbeat: HEARTBEAT, ..Default::default() };
+    let config = shoal_tracker::run::Config {
+        heartbeat: HEARTBEAT,
+        // All nodes here are new: nobody has to be waited for.
+        chat: Settings { found_pause: Duration::from_millis(200), ..Settings::default() },
+        ..Default::default()
+    };
     Tasks::new(Handle::current()).spawn(Span::none(), async move {
         shoal_tracker::run::run(listener, config, shoal_tracker::screen::Screen::none(), stopped)
             .await
@@ -151,6 +158,11 @@ pub struct TestNode {
 }
 
 impl TestNode {
+    /// A node that was started in another way.
+    pub fn new(node: Node, dir: TempDir) -> Self {
+        Self { node, dir }
+    }
+
     pub fn app(&self) -> &App {
         self.node.app()
     }

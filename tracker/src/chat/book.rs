@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use shoal_common::chat::entry::{Body, Entry, Position, Reason};
+use shoal_common::chat::entry::{Body, Entry, Event, Position, Reason, RoomName};
 use shoal_common::chat::log::{Base, Kept, Log, State};
 use shoal_common::chat::rooms::{Members, Outcome};
 use shoal_common::ident::NodeId;
@@ -132,6 +132,24 @@ impl Book {
             }
         }
         (missed, upto)
+    }
+
+    /// What was done in a room, the last first.
+    pub fn of_room(
+        &self,
+        room: &RoomName,
+    ) -> impl Iterator<Item = (Position, &Arc<Entry>, &Event)> {
+        let base = self.log.base().position;
+        let outcomes = self.outcomes.iter().enumerate().rev();
+        let done = outcomes.filter(|(_, outcome)| **outcome == Outcome::Done);
+        let entries = done.filter_map(move |(index, _)| {
+            let position = base + 1 + index as Position;
+            self.log.get(position).map(|entry| (position, entry))
+        });
+        entries.filter_map(move |(position, entry)| match &entry.body {
+            Body::Event(event) if event.act.room() == Some(room) => Some((position, entry, event)),
+            _ => None,
+        })
     }
 
     fn apply(&mut self, entry: &Entry) -> Outcome {

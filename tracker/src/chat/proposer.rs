@@ -28,7 +28,7 @@ use std::time::Duration;
 use shoal_common::chat::entry::{Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
-use shoal_common::protocol::chat::{FromReplica, Summary, ToReplica};
+use shoal_common::protocol::chat::{FromReplica, Standing, Summary, ToReplica};
 
 use super::book::{Book, Posted};
 
@@ -92,6 +92,10 @@ struct Link {
     held: Position,
     /// Up to where it was told that the log is committed.
     told: Position,
+    /// Appends that it has not answered.
+    flights: u32,
+    /// How often it was sent something again without an answer.
+    tries: u32,
     /// When it last answered, or was last sent something again.
     moved: Duration,
 }
@@ -193,6 +197,8 @@ impl Proposer {
             next: 0,
             held: 0,
             told: 0,
+            flights: 0,
+            tries: 0,
             moved: stamp.now,
         };
         self.links.insert(node, link);
@@ -337,6 +343,26 @@ impl Proposer {
     pub fn quorum(&self) -> (usize, usize) {
         let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
         (council.iter().filter(|member| self.link_of(member).is_some()).count(), council.len())
+    }
+
+    /// Whether something is in the way of being accepted.
+    pub fn standing(&self) -> Standing {
+        let (here, council) = self.quorum();
+        Standing {
+            writes: self.is_in_office() && !self.holds_alone(),
+            here: here as u64,
+            council: council as u64,
+        }
+    }
+
+    /// Whether the log is held without a node, or can't be.
+    pub fn is_released(&self, node: NodeId) -> bool {
+        let Some(book) = &self.book else { return true };
+        let (changed, council) = book.log().council();
+        match council {
+            [member] => member.node != node || self.links.len() <= 1,
+            _ => book.committed() >= changed && council.iter().all(|member| member.node != node),
+        }
     }
 
     // Steps -----------------------------------------------------------------

@@ -10,7 +10,8 @@ use shoal_common::content::FileId;
 use shoal_common::ident::Peer;
 use shoal_common::limits::{MAX_MATCHES, MAX_SEARCH_FRAME, SEARCH_DEADLINE};
 use shoal_common::name::SharedName;
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::search::{Match, Pattern, SearchReply, SearchRequest};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -33,7 +34,7 @@ const LATE: &str = "it did not answer in time";
 /// Who has only some of a content is no owner here; see [`owners`].
 ///
 /// What an answer holds that was not asked for is not believed.
-pub async fn ask(peers: Vec<Peer>, us: &Hello, pattern: &Pattern) -> Findings {
+pub async fn ask(peers: Vec<Peer>, us: &Party, pattern: &Pattern) -> Findings {
     let mut findings = Grouping::default();
     ask_all(peers, us, pattern, |peer, answer| findings.add(peer, answer)).await;
     findings.finish()
@@ -42,7 +43,7 @@ pub async fn ask(peers: Vec<Peer>, us: &Hello, pattern: &Pattern) -> Findings {
 /// Asks all `peers` who has a content of this size, all of it or some. As for
 /// [`ask`]. Who says another size lies about it, or the others do; either way
 /// they can't complete each other.
-pub async fn owners(peers: Vec<Peer>, us: &Hello, file: FileId, size: u64) -> Vec<Source> {
+pub async fn owners(peers: Vec<Peer>, us: &Party, file: FileId, size: u64) -> Vec<Source> {
     let mut sources = Vec::new();
     ask_all(peers, us, &Pattern::Content(file), |peer, answer| match answer {
         Ok((mut matches, _)) => {
@@ -69,7 +70,7 @@ type Answer = Result<(Vec<Match>, bool), String>;
 
 async fn ask_all(
     peers: Vec<Peer>,
-    us: &Hello,
+    us: &Party,
     pattern: &Pattern,
     mut take: impl FnMut(Peer, Answer),
 ) {
@@ -91,8 +92,9 @@ async fn ask_all(
     }
 }
 
-async fn ask_one(peer: &Peer, us: &Hello, pattern: Pattern) -> Answer {
-    let (mut connection, _) = call(peer.search, us).await.map_err(|error| error.to_string())?;
+async fn ask_one(peer: &Peer, us: &Party, pattern: Pattern) -> Answer {
+    let (mut connection, _) =
+        call(peer.search, us, Talk::Search).await.map_err(|error| error.to_string())?;
     let matcher = Matcher::new(&pattern).map_err(|error| error.to_string())?;
     match connection.ask(&SearchRequest::Search { pattern }, MAX_SEARCH_FRAME).await {
         Ok(SearchReply::Matches { matches, more }) => {

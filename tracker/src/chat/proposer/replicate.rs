@@ -15,6 +15,14 @@ use crate::chat::book::Book;
 /// the tracker hold for it.
 const MAX_AHEAD: Position = 2048;
 
+/// Most messages that are on their way to one replica. While they are, entries
+/// gather for the next one: the more there are, the fewer messages they take.
+const MAX_FLIGHTS: u32 = 2;
+
+/// How often a replica that may soon hold the log is sent something without an
+/// answer before another one gets its turn.
+const MOST_TRIES: u32 = 3;
+
 impl Proposer {
     /// Guesses where a replica is; its first answer tells.
     pub(super) fn begin_sending(&mut self, node: NodeId) {
@@ -28,7 +36,7 @@ impl Proposer {
             (true, true) => summary.end + 1,
             (true, false) => summary.committed + 1,
         };
-        (link.held, link.told) = (0, 0);
+        (link.held, link.told, link.flights) = (0, 0, 0);
     }
 
     /// Sends to those that hold the log, and to those that may soon.
@@ -44,15 +52,17 @@ impl Proposer {
                 link.next = log.base().position + 1;
                 self.out.push((node, install));
             }
-            // One entry at least is on its way until the replica has answered.
-            let mut is_due = link.told < committed || link.held == 0 && link.told == 0;
-            while is_due || link.next <= end && link.next <= link.held.max(base.position) + MAX_AHEAD
-            {
+            // One message at least, until the replica has answered.
+            let is_new = link.held == 0 && link.told == 0;
+            let mut is_due = is_new || link.told < committed && link.flights == 0;
+            let ahead = link.held.max(base.position) + MAX_AHEAD;
+            while is_due || link.next <= end.min(ahead) && link.flights < MAX_FLIGHTS {
                 let previous = link.next - 1;
                 let Some(previous_ballot) = log.ballot_at(previous) else { break };
                 let entries = log.piece(previous, PIECE_BYTES);
                 link.next += entries.len() as Position;
                 (link.told, is_due) = (committed.max(1), false);
+                link.flights += 1;
                 self.out.push((
                     node,
                     ToReplica::Append {
@@ -79,17 +89,20 @@ impl Proposer {
         receivers
     }
 
-    /// Replicas that are connected and do not hold the log yet.
+    /// Replicas that are connected, answer, and do not hold the log yet.
     pub(super) fn candidates(&self) -> impl Iterator<Item = ReplicaId> {
         let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
         let ids = self.links.iter().filter(|(node, _)| !self.is_of_elder(**node));
-        ids.map(|(_, link)| link.summary.replica).filter(move |id| !council.contains(id))
+        ids.filter(|(_, link)| link.tries < MOST_TRIES)
+            .map(|(_, link)| link.summary.replica)
+            .filter(move |id| !council.contains(id))
     }
 
     pub(super) fn holds(&mut self, node: NodeId, end: Position, stamp: Stamp) {
         let (Phase::Office { .. }, Some(book)) = (self.phase, &self.book) else { return };
         let Some(link) = self.links.get_mut(&node) else { return };
         link.moved = stamp.now;
+        (link.flights, link.tries) = (link.flights.saturating_sub(1), 0);
         link.summary.log = Some(book.log().id());
         link.knows = link.summary.log;
         link.held = link.held.max(end.min(book.log().end()));
@@ -99,7 +112,7 @@ impl Proposer {
 
     pub(super) fn behind(&mut self, node: NodeId, from: Option<Position>, now: Duration) {
         let Some(link) = self.links.get_mut(&node) else { return };
-        link.moved = now;
+        (link.moved, link.flights) = (now, 0);
         match from {
             // From the base on; `send_entries` installs that.
             None => link.next = 0,
@@ -138,7 +151,8 @@ impl Proposer {
         for node in self.receivers() {
             let Some(link) = self.links.get_mut(&node) else { continue };
             if link.held < end && now >= link.moved + RESEND {
-                link.moved = now;
+                (link.moved, link.flights) = (now, 0);
+                link.tries = link.tries.saturating_add(1);
                 link.next = if link.held == 0 { link.summary.committed + 1 } else { link.held + 1 };
                 link.told = 0;
             }
