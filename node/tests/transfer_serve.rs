@@ -158,7 +158,7 @@ async fn garbage_and_half_frames_end_their_own_connection_only() {
     let mut other = guest(&owner).await;
     for (garbage, answer) in [
         (&b"\xff\xff\xff\xff\x01"[..], None),
-        (b"\0\0\0\x03abc", Some(refused(Refusal::Malformed))),
+        (b"\0\0\0\x03\0\0\0\0\0\0\0\0abc", Some(refused(Refusal::Malformed))),
         (b"\0\0\x10\0half", None),
     ] {
         let mut wire = guest(&owner).await;

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use shoal_common::clock::{Clock, Stamp};
 use shoal_common::ident::{NodeId, NodeName, Peer, address};
 use shoal_common::name::{NameError, SharedName};
 use shoal_common::party::Party;
@@ -91,6 +92,16 @@ struct Inner {
 }
 
 impl App {
+    /// Its Lamport clock.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.us.clock
+    }
+
+    /// The stamp of its last event.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { time: self.clock().now(), node: self.inner.us.node }
+    }
+
     /// Who and where this node is.
     pub fn identity(&self) -> Identity {
         let inner = &self.inner;

@@ -1,6 +1,7 @@
 //! What is asked of a node by its terminals, and what it answers.
 
 use serde::{Deserialize, Serialize};
+use shoal_common::clock::Stamp;
 use shoal_common::ident::Peer;
 
 use crate::amount::Limit;
@@ -23,6 +24,8 @@ pub const MAX_CONTROL_REPLY: usize = 256 * 1024 * 1024;
 pub enum Request {
     /// Who are you? Answered with [`Reply::Identity`].
     GetIp,
+    /// What does your clock show? Answered with [`Reply::Clock`].
+    Clock,
     /// What do you share? Answered with [`Reply::Files`].
     Show {
         /// Only names that contain this text, whatever its case.
@@ -124,6 +127,8 @@ pub enum Request {
 pub enum Reply {
     /// Who this node is.
     Identity(Identity),
+    /// What its Lamport clock shows.
+    Clock(Stamp),
     /// Its own files.
     Files {
         /// By name.

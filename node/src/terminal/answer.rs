@@ -1,5 +1,6 @@
 //! What a command brought, before it is text.
 
+use shoal_common::clock::Stamp;
 use shoal_common::ident::Peer;
 
 use crate::app::Identity;
@@ -17,6 +18,8 @@ pub enum Answer {
     Help(Option<&'static Verb>),
     /// Who the node is.
     Identity(Identity),
+    /// What its clock shows.
+    Clock(Stamp),
     /// Its files.
     Files(Vec<FileInfo>),
     /// The other nodes.

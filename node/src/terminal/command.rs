@@ -18,6 +18,8 @@ pub enum Command {
     Help(Option<&'static Verb>),
     /// Who this node is.
     GetIp,
+    /// What its clock shows.
+    Clock,
     /// Its own files.
     Show {
         /// Only names that contain this.
@@ -189,6 +191,7 @@ pub fn parse_words(words: Vec<String>) -> Result<Command, CommandError> {
             None => None,
         }),
         "getip" => Command::GetIp,
+        "clock" => Command::Clock,
         "show" => Command::Show { part: args.optional() },
         "peers" => Command::Peers,
         "search" => Command::Search { pattern: args.required("a PATTERN")? },

@@ -25,6 +25,7 @@ fn what_is_understood() {
     for (line, command) in [
         ("help", Command::Help(None)),
         ("getip", Command::GetIp),
+        ("clock", Command::Clock),
         ("  GETIP  ", Command::GetIp),
         ("show", Command::Show { part: None }),
         ("show 'a b'", Command::Show { part: Some("a b".into()) }),

@@ -1,6 +1,7 @@
 //! Answers for programs: one JSON value each. Pure.
 
 use serde_json::{Value, json};
+use shoal_common::clock::Stamp;
 
 use crate::catalog::found::Findings;
 use crate::terminal::answer::Answer;
@@ -13,6 +14,7 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Help(Some(verb)) => help(verb),
         Answer::Help(None) => VERBS.iter().map(help).collect(),
         Answer::Identity(identity) => json!(identity),
+        Answer::Clock(Stamp { time, node }) => json!({ "time": time, "node": node }),
         Answer::Files(files) => json!(files),
         Answer::Peers(peers) => json!(peers),
         Answer::Chat(told) => chat::value(told),
@@ -28,6 +30,23 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Leaving => json!({ "left": false }),
         Answer::Left => json!({ "left": true }),
     }
+}
+
+/// The same value with the Lamport time at which the node answered, in each object
+/// of the outermost kind.
+pub fn stamped(mut value: Value, time: u64) -> Value {
+    match &mut value {
+        Value::Object(fields) => {
+            fields.insert("lamport".to_owned(), time.into());
+        }
+        Value::Array(rows) => {
+            for fields in rows.iter_mut().filter_map(Value::as_object_mut) {
+                fields.insert("lamport".to_owned(), time.into());
+            }
+        }
+        _ => {}
+    }
+    value
 }
 
 /// The JSON value of what went wrong.
@@ -127,6 +146,21 @@ mod tests {
         assert_eq!(error("why"), json!({ "error": "why" }));
         let Value::Array(help) = value(&Answer::Help(None)) else { panic!("no list") };
         assert_eq!(help.len(), VERBS.len());
+    }
+
+    #[test]
+    fn each_object_carries_the_time() {
+        assert_eq!(stamped(json!({ "left": true }), 7), json!({ "left": true, "lamport": 7 }));
+        let rows = json!([{ "name": "a" }, { "name": "b" }]);
+        assert_eq!(
+            stamped(rows, 7),
+            json!([{ "name": "a", "lamport": 7 }, { "name": "b", "lamport": 7 }])
+        );
+        let stamp = Stamp { time: 5, node: peer().id };
+        assert_eq!(
+            stamped(value(&Answer::Clock(stamp)), 9),
+            json!({ "time": 5, "node": "ab".repeat(32), "lamport": 9 })
+        );
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub fn lines(answer: &Answer, look: Look) -> Vec<String> {
         Answer::Help(None) => help(look),
         Answer::Help(Some(verb)) => help_for(verb, look),
         Answer::Identity(identity) => self::identity(identity, look),
+        Answer::Clock(stamp) => vec![format!("Lamport time {stamp}")],
         Answer::Files(files) => self::files(files, look),
         Answer::Peers(peers) => self::peers(peers, look),
         Answer::Chat(told) => chat::lines(told, look),

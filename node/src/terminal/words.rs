@@ -72,6 +72,14 @@ pub const VERBS: &[Verb] = &[
         ..PLAIN
     },
     Verb {
+        name: "clock",
+        usage: "clock",
+        summary: "the Lamport time of this node",
+        details: "Every message carries it: what was caused by something has a later time. The\n\
+                  log and `--json` show it too. At equal times the node id decides the order.",
+        ..PLAIN
+    },
+    Verb {
         name: "show",
         usage: "show [PART]",
         summary: "the files this node shares: name, size, file id",

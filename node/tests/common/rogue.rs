@@ -163,7 +163,11 @@ impl Script {
             Fault::Refuse(refusal) => {
                 return wire.send(&TransferReply::Refused { refusal }, MAX_TRANSFER_FRAME).await;
             }
-            Fault::Garbage => return Ok(wire.stream().write_all(&[0, 0, 0, 3, 1, 2, 3]).await?),
+            Fault::Garbage => {
+                let time = [0; 8];
+                let frame = [&[0, 0, 0, 3][..], &time, &[1, 2, 3]].concat();
+                return Ok(wire.stream().write_all(&frame).await?);
+            }
             Fault::Giant => return Ok(wire.stream().write_all(&[0xff; 64]).await?),
             _ => {}
         }
