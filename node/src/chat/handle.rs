@@ -202,9 +202,24 @@ impl Chat {
             Err(_) => {
                 let (done, answer) = oneshot::channel();
                 self.send(Command::Waiting(done)).await?;
-                let (waiting, standing) = answer.await.map_err(|_| GONE.to_owned())?;
+                let (waiting, mut standing) = answer.await.map_err(|_| GONE.to_owned())?;
+                if standing.is_some()
+                    && let Some(now) = self.standing().await
+                {
+                    standing = Some(now);
+                }
                 Ok(Told::NotYet { waiting: waiting as u64, reason: why_not(standing) })
             }
+        }
+    }
+
+    /// How it stands by the tracker itself, if it answers soon.
+    async fn standing(&self) -> Option<Standing> {
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Ask(Question::Standing, done)).await.ok()?;
+        match timeout(LEAVE_PATIENCE, answer).await {
+            Ok(Ok(Answer::Standing(standing))) => Some(standing),
+            _ => None,
         }
     }
 
@@ -269,7 +284,7 @@ fn why_not(standing: Option<Standing>) -> Trouble {
         Some(Standing { council: 0, .. }) => {
             "the tracker looks for those that hold the chat's log".to_owned()
         }
-        Some(Standing { writes: true, .. }) => "it takes longer than usual".to_owned(),
+        Some(Standing { writes: true, here, council }) if here > council / 2 => "it takes longer than usual".to_owned(),
         Some(Standing { council: 1, here: 1, .. }) => {
             "nobody beside the tracker holds the chat's log yet".to_owned()
         }

@@ -118,7 +118,7 @@ pub(super) fn value(told: &Told) -> Value {
 
 fn line(line: &Line) -> Value {
     json!({
-        "position": line.position, "lamport": line.lamport, "time_ms": line.time_ms,
+        "position": line.position, "at": line.lamport, "time_ms": line.time_ms,
         "kind": line.kind, "room": line.room, "from": line.from, "to": line.to,
         "text": line.text,
     })
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn programs_get_the_text_as_it_is() {
         let expected = json!({
-            "accepted": true, "position": 7, "lamport": 9, "time_ms": 1_764_345_839_250_u64,
+            "accepted": true, "position": 7, "at": 9, "time_ms": 1_764_345_839_250_u64,
             "kind": "user", "room": "lobby", "from": "bob", "to": null, "text": "a\u{1b}[2Jb",
         });
         assert_eq!(value(&Told::Line(said())), expected);

@@ -163,7 +163,7 @@ impl World {
                 tracker.proposer.attach(number, summary, knows, stamp);
             }
             Up::Submit { previous, event } => {
-                tracker.proposer.submit(event, previous, stamp).ok();
+                tracker.proposer.submit(&event, previous, stamp).ok();
             }
             Up::Answer(answer) => tracker.proposer.hear(node, number, answer, stamp),
         }

@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use shoal_common::chat::entry::{Body, Entry, Event, Position, Reason, RoomName};
+use shoal_common::chat::entry::{Act, Body, Entry, Event, Position, Reason, RoomName};
 use shoal_common::chat::log::{Base, Kept, Log, State};
 use shoal_common::chat::rooms::{Members, Outcome};
 use shoal_common::ident::NodeId;
+
+/// No node has this id, which would have to be drawn by chance.
+const NOBODY: NodeId = NodeId::from_bytes([0; 32]);
 
 /// Whom a committed entry concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,6 +178,11 @@ impl Book {
                 Audience::Some { members: None, named: [event.author; 2] }
             }
             (Outcome::Done, Some(room)) if room.is_lobby() => Audience::Everyone,
+            // The author is a member.
+            (Outcome::Done, Some(room)) if matches!(event.act, Act::Say { .. }) => {
+                let members = self.state.rooms.shared_members(room);
+                Audience::Some { members, named: [NOBODY; 2] }
+            }
             (Outcome::Done, room) => {
                 let members = room.and_then(|room| self.state.rooms.shared_members(room));
                 Audience::Some { members, named: [event.author, target] }

@@ -66,7 +66,6 @@ struct Hall {
     feed: Feed,
     /// Of which log the feed is.
     log: Option<LogId>,
-    here: Here,
     /// What is to be said to replicas, in frames, by the number of the session.
     to_replicas: BTreeMap<u64, Vec<Arc<[u8]>>>,
     sessions: BTreeMap<NodeId, u64>,
@@ -77,8 +76,6 @@ struct Hall {
 /// What there is to say to a member.
 pub(super) enum News {
     Nothing,
-    /// It belongs to this log now.
-    Attached(Attached),
     Batch(Arc<Batch>),
     /// From the log: frames, and the position up to which they are all.
     Missed(Vec<FromChat>, Position),
@@ -96,7 +93,6 @@ impl Chat {
             proposer: Proposer::new(us.node, epoch, rand::random(), settings),
             feed: Feed::default(),
             log: None,
-            here: Here::new(),
             to_replicas: BTreeMap::new(),
             sessions: BTreeMap::new(),
             reasons: BTreeMap::new(),
@@ -169,12 +165,10 @@ impl Chat {
     pub(super) fn attach(&self, attachment: Attachment) -> u64 {
         let number = self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         let node = attachment.summary.replica.node;
-        let name = (self.shared.names)(node);
         self.tell(|hall, stamp| {
             if let Some(before) = hall.sessions.insert(node, number) {
                 hall.to_replicas.remove(&before);
             }
-            hall.here.extend(name.map(|name| (node, name)));
             hall.proposer.attach(number, attachment.summary, attachment.knows, stamp);
         });
         number
@@ -187,13 +181,11 @@ impl Chat {
             hall.to_replicas.remove(&session);
             if hall.sessions.get(&node) == Some(&session) {
                 hall.sessions.remove(&node);
-                hall.here.remove(&node);
             }
             if let Some(reason) = reason.filter(|_| hall.reasons.len() < MAX_REASONS) {
                 hall.reasons.insert(node, reason);
             }
         });
-        // Others see that somebody has gone when they ask.
     }
 
     /// Why a node was hung up the last time; told once.
@@ -223,7 +215,7 @@ impl Chat {
                 let name = names(event.author).unwrap_or_else(|| event.name.clone());
                 let named = Event { name, ..event };
                 let stamp = Stamp { at: clock.tick(), ..stamp };
-                match hall.proposer.submit(named.clone(), previous, stamp) {
+                match hall.proposer.submit(&named, previous, stamp) {
                     Ok(()) => {}
                     // Its author sends all again that it waits for.
                     Err(NotNow::Gap) => events.clear(),
@@ -262,7 +254,14 @@ impl Chat {
 
     pub(super) fn answer(&self, node: NodeId, question: &Question) -> Answer {
         let hall = self.hall();
-        answer(question, node, &hall.proposer, &hall.here)
+        let names = &self.shared.names;
+        let here: Here = match question {
+            Question::Rooms | Question::Who { .. } => {
+                hall.sessions.keys().filter_map(|id| Some((*id, names(*id)?))).collect()
+            }
+            Question::History { .. } | Question::Standing => Here::new(),
+        };
+        answer(question, node, &hall.proposer, &here)
     }
 
     /// What is to be said to the replica of a session.
@@ -270,28 +269,39 @@ impl Chat {
         self.hall().to_replicas.get_mut(&session).map(std::mem::take).unwrap_or_default()
     }
 
-    /// What a member is to be told that belongs to `log` (if it is attached) and
-    /// knows all up to `told`.
-    pub(super) fn news(&self, node: NodeId, log: Option<LogId>, told: Position) -> News {
+    /// Whether a node is asked for a piece of the log, which may be long.
+    pub(super) fn fetches_from(&self, node: NodeId) -> bool {
+        self.hall().proposer.fetches_from(node)
+    }
+
+    /// What a member is to be told that comes, if there is a log that is written:
+    /// one that `knows` of it goes on behind `after`, another begins now.
+    pub(super) fn welcome(
+        &self,
+        node: NodeId,
+        knows: Option<LogId>,
+        after: Position,
+    ) -> Option<Attached> {
+        let hall = self.hall();
+        let book = hall.proposer.book().filter(|_| hall.proposer.is_in_office())?;
+        let (log, committed) = (book.log().id(), book.committed());
+        let after = if knows == Some(log) { after.min(committed) } else { committed };
+        let from = after.max(book.log().base().position);
+        let last = book.state().rooms.last_of(node);
+        Some(Attached { log, from, committed, last })
+    }
+
+    /// What a member is to be told that belongs to `log` and knows all up to
+    /// `told`.
+    pub(super) fn news(&self, node: NodeId, log: LogId, told: Position) -> News {
         /// Entries that are looked at at once.
         const MOST: usize = 256;
         let hall = self.hall();
         let Some(book) = hall.proposer.book() else {
-            return if log.is_some() { News::OtherLog } else { News::Nothing };
+            return News::OtherLog;
         };
-        let present = book.log().id();
-        match log {
-            None if hall.proposer.is_in_office() => {
-                return News::Attached(Attached {
-                    log: present,
-                    from: told.max(book.log().base().position),
-                    committed: book.committed(),
-                    last: book.state().rooms.last_of(node),
-                });
-            }
-            None => return News::Nothing,
-            Some(log) if log != present => return News::OtherLog,
-            Some(_) => {}
+        if book.log().id() != log {
+            return News::OtherLog;
         }
         if told >= book.committed() {
             return News::Nothing;

@@ -263,7 +263,7 @@ impl Proposer {
     /// # Errors
     /// It can't be taken now; the author tries again, from the first that it
     /// waits for.
-    pub fn submit(&mut self, event: Event, previous: u64, stamp: Stamp) -> Result<(), NotNow> {
+    pub fn submit(&mut self, event: &Event, previous: u64, stamp: Stamp) -> Result<(), NotNow> {
         let (Phase::Office { .. }, Some(book)) = (self.phase, &self.book) else {
             return Err(NotNow::Wait);
         };
@@ -281,7 +281,7 @@ impl Proposer {
             return Err(NotNow::Wait);
         }
         self.tail.insert(author, event.number);
-        self.write(Body::Event(event), stamp);
+        self.write(Body::Event(event.clone()), stamp);
         Ok(())
     }
 
@@ -337,6 +337,11 @@ impl Proposer {
     pub fn holds_alone(&self) -> bool {
         let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
         matches!(council, [member] if member.node == self.ballot.proposer)
+    }
+
+    /// Whether a node is asked for its piece of the log.
+    pub fn fetches_from(&self, node: NodeId) -> bool {
+        matches!(self.phase, Phase::Recovering { source, .. } if source == node)
     }
 
     /// How many members of the council are connected, and how many there are.

@@ -7,7 +7,9 @@ use shoal_common::chat::entry::{Event, LogId, Position};
 use shoal_common::chat::log::weight_of;
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{CHAT_BEAT, CHAT_WINDOW, HELLO_DEADLINE, KIB, MAX_CHAT_FRAME};
+use shoal_common::limits::{
+    CHAT_BEAT, CHAT_WINDOW, HELLO_DEADLINE, KIB, MAX_CHAT_FRAME, MAX_REQUEST_FRAME,
+};
 use shoal_common::protocol::chat::{FromChat, ToChat};
 use shoal_common::serve::Guest;
 use tokio::net::TcpStream;
@@ -33,6 +35,8 @@ struct Session<'a> {
     node: NodeId,
     number: u64,
     connection: Connection<TcpStream>,
+    /// Of which log it has heard.
+    knows: Option<LogId>,
     /// Which log it belongs to, once it is attached.
     log: Option<LogId>,
     /// Up to where all has been queued for it.
@@ -50,11 +54,11 @@ struct Session<'a> {
 pub(super) async fn session(guest: Guest, chat: &Chat) -> Result<(), ConnectionError> {
     let node = guest.hello.node;
     let mut connection = guest.connection;
-    let attachment = match connection.receive(MAX_CHAT_FRAME, HELLO_DEADLINE).await? {
+    let attachment = match connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE).await? {
         ToChat::Attach(attachment) if attachment.summary.replica.node == node => attachment,
         _ => return close(&mut connection, "the first message is `attach`, of the node itself").await,
     };
-    let told = attachment.after;
+    let (knows, told) = (attachment.knows, attachment.after);
     // Said first, so that the node can show it before what it missed.
     if let Some(reason) = chat.take_reason(node) {
         let reason = reason.to_owned();
@@ -66,6 +70,7 @@ pub(super) async fn session(guest: Guest, chat: &Chat) -> Result<(), ConnectionE
         node,
         number: chat.attach(attachment),
         connection,
+        knows,
         log: None,
         told,
         said: told,
@@ -99,16 +104,19 @@ impl Session<'_> {
                 return close(&mut self.connection, reason).await;
             }
             self.connection.flush().await?;
+            // Only who was asked for a piece of the log may say so much.
+            let is_asked = self.chat.fetches_from(self.node);
+            let bound = if is_asked { MAX_CHAT_FRAME } else { MAX_REQUEST_FRAME };
             tokio::select! {
-                heard = self.connection.receive(MAX_CHAT_FRAME, 3 * CHAT_BEAT) => {
+                heard = self.connection.receive(bound, 3 * CHAT_BEAT) => {
                     if let Some(reason) = self.hear(heard?)? {
                         return close(&mut self.connection, reason).await;
                     }
                     // What has come already is answered together.
-                    while self.connection.has_message(MAX_CHAT_FRAME)
+                    while self.connection.has_message(bound)
                         && self.submitted.len() < CHAT_WINDOW
                     {
-                        let heard = self.connection.receive(MAX_CHAT_FRAME, Duration::ZERO).await?;
+                        let heard = self.connection.receive(bound, Duration::ZERO).await?;
                         if let Some(reason) = self.hear(heard)? {
                             return close(&mut self.connection, reason).await;
                         }
@@ -174,16 +182,19 @@ impl Session<'_> {
         for frame in self.chat.to_replica(self.number) {
             self.connection.queue_raw(&frame);
         }
-        while self.connection.queued() < QUEUE {
-            match self.chat.news(self.node, self.log, self.told) {
+        if self.log.is_none()
+            && let Some(attached) = self.chat.welcome(self.node, self.knows, self.told)
+        {
+            (self.log, self.told) = (Some(attached.log), attached.from);
+            self.connection.queue(&FromChat::Attached(attached), MAX_CHAT_FRAME)?;
+        }
+        while self.connection.queued() < QUEUE
+            && let Some(log) = self.log
+        {
+            match self.chat.news(self.node, log, self.told) {
                 News::Nothing => break,
                 News::OtherLog => return Ok(Some("the chat goes on in another log")),
                 News::TooFar => return Ok(Some(SLOW)),
-                News::Attached(attached) => {
-                    self.log = Some(attached.log);
-                    self.told = attached.from;
-                    self.connection.queue(&FromChat::Attached(attached), MAX_CHAT_FRAME)?;
-                }
                 News::Batch(batch) => {
                     for frame in batch.frames(self.node) {
                         self.connection.queue_raw(frame);
