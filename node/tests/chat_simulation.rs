@@ -5,6 +5,7 @@
 //! A run follows from its seed: `CHAT_SEED=123 cargo test --test chat_simulation`
 //! runs that one and says what happens.
 
+#[allow(unreachable_pub, reason = "a module of this test alone")]
 mod chat_world;
 
 use chat_world::World;
