@@ -187,7 +187,7 @@ async fn two_hundred_messages_a_second_through_kills_and_a_cut() {
         until("the first line is accepted", PATIENCE, || !accepted.lock().unwrap().is_empty());
     }
     let begin = Instant::now();
-    let mut at = |second: f64, done: &mut bool| {
+    let at = |second: f64, done: &mut bool| {
         let is_time = begin.elapsed().as_secs_f64() >= second;
         is_time && !std::mem::replace(done, true)
     };

@@ -6,20 +6,21 @@ mod tracker;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use shoal_common::chat::entry::{Event, LogId, Position};
+use shoal_common::chat::entry::{Entry, Event, LogId, Position};
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
 use shoal_common::protocol::chat::{Attached, FromReplica, Summary, ToReplica};
 
 use node::SimNode;
-use tracker::SimTracker;
+use tracker::{SimTracker, author_of};
 
 /// One step, in milliseconds.
-const STEP: u64 = 5;
+const STEP: u64 = 10;
 
 /// From a node to a tracker.
 #[derive(Debug, Clone)]
@@ -97,7 +98,7 @@ pub struct World {
     /// Whether things go wrong.
     is_rough: bool,
     /// What stands at each position, once anyone says that it is committed.
-    truth: BTreeMap<Position, String>,
+    truth: BTreeMap<Position, Arc<Entry>>,
     figures: Figures,
 }
 
@@ -105,13 +106,13 @@ impl World {
     /// A whole run: calm, rough, calm again; then all must be well.
     pub fn run(seed: u64, aloud: bool) -> Self {
         let mut world = Self::new(seed, aloud);
-        world.pass(3_000);
+        world.pass(2_000);
         world.is_rough = true;
-        let rough = world.rng.random_range(4_000..20_000);
+        let rough = world.rng.random_range(2_000..9_000);
         world.pass(rough);
         world.is_rough = false;
         world.heal();
-        world.pass(25_000);
+        world.pass_until_quiet(25_000);
         world.check_end(seed);
         world
     }
@@ -169,6 +170,22 @@ impl World {
             }
             self.deliver();
         }
+    }
+
+    /// Passes until nobody waits and all have heard the same, at most so long.
+    fn pass_until_quiet(&mut self, ms: u64) {
+        let end = self.now_ms + ms;
+        while self.now_ms < end && !self.is_quiet() {
+            self.pass(100);
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let heard = self.nodes[0].member.heard();
+        let last = self.truth.keys().next_back().copied().unwrap_or(0);
+        self.nodes.iter().all(|node| node.member.waiting().len() == 0)
+            && self.nodes.iter().all(|node| node.member.heard() == heard)
+            && heard.position == last
     }
 
     /// A wire for each living node without one, to the tracker that it follows.
@@ -298,8 +315,11 @@ impl World {
             assert_eq!(seen, expected, "seed {seed}: {} shows other lines", node.name());
             assert_eq!(node.acknowledged.len(), node.written, "seed {seed}: {}", node.name());
             for number in &node.acknowledged {
-                let own = all.values().filter(|line| **line == (node.id, *number)).count();
-                assert_eq!(own, 1, "seed {seed}: {number} of {} counts", node.name());
+                let own = Some((node.id, *number));
+                let is_there = self.truth.values().any(|entry| author_of(entry) == own);
+                assert!(is_there, "seed {seed}: {number} of {} is lost", node.name());
+                let shown = all.values().filter(|line| Some(**line) == own).count();
+                assert!(shown <= 1, "seed {seed}: {number} of {} counts twice", node.name());
             }
         }
     }

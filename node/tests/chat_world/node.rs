@@ -115,6 +115,14 @@ impl SimNode {
         Up::Answer(answer)
     }
 
+    fn hears_upto(&mut self, position: Position) {
+        for event in self.member.heard_upto(position) {
+            assert!(!self.missed.is_empty(), "{} loses an event", self.name());
+            self.settle(&event);
+        }
+        self.heard = self.member.heard();
+    }
+
     fn settle(&mut self, event: &Event) {
         self.acknowledged.push(event.number);
         self.outbox.retain(|waiting| waiting.number != event.number);
@@ -129,7 +137,7 @@ impl World {
         }
         // Who has only just begun hears first what the others have said.
         let chatty = self.nodes[at].heard.log.is_some() && self.now_ms < 40_000;
-        if chatty && self.is_rough && self.rng.random_bool(0.02) {
+        if chatty && self.is_rough && self.rng.random_bool(0.05) {
             let text: Text = "hello".to_owned().try_into().unwrap();
             let act = Act::Say { room: RoomName::lobby(), text };
             let now_us = self.now_ms * 1000;
@@ -173,17 +181,13 @@ impl World {
                     Continuity::Gap => node.missed.push((node.heard.position, attached.from)),
                     Continuity::OtherLog => panic!("{} hears of another log", node.name()),
                 }
-                node.heard = node.member.heard();
+                node.hears_upto(attached.from);
             }
             Down::Post(position, author, has_effect) => {
                 self.node_is_told(at, position, author, has_effect);
             }
             Down::UpTo(position) => {
-                for event in node.member.heard_upto(position) {
-                    assert!(!node.missed.is_empty(), "{} loses an event", node.name());
-                    node.settle(&event);
-                }
-                node.heard = node.member.heard();
+                node.hears_upto(position);
             }
             Down::Ask(message) => {
                 let answer = node.hears(&message);

@@ -1,6 +1,7 @@
 //! A tracker of the simulated world: a proposer and its sessions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_common::chat::entry::{Body, Entry, LogId, Position};
@@ -72,6 +73,10 @@ impl SimTracker {
                 }
                 None => {}
                 Some((told, _)) if *told != log => ends.push(session.number),
+                // It lags behind what is kept: it comes again, and is told so.
+                Some((_, told)) if *told < book.log().base().position => {
+                    ends.push(session.number);
+                }
                 Some((_, told)) => {
                     let (missed, upto) = book.missed(*node, *told, 50);
                     for (position, entry, outcome) in missed {
@@ -92,7 +97,7 @@ impl SimTracker {
     }
 }
 
-fn author_of(entry: &Entry) -> Option<(NodeId, u64)> {
+pub(super) fn author_of(entry: &Entry) -> Option<(NodeId, u64)> {
     match &entry.body {
         Body::Event(event) => Some((event.author, event.number)),
         _ => None,
@@ -124,7 +129,7 @@ impl World {
         let posted = tracker.proposer.take_posted();
         let (news, ends) = tracker.news();
         for posted in posted {
-            self.witness(at, posted.position, &posted.entry);
+            self.witness(at, posted.position, posted.entry);
         }
         for (number, message) in messages.into_iter().chain(news) {
             self.send_down(number, message);
@@ -133,18 +138,17 @@ impl World {
     }
 
     /// Whatever anyone ever holds to be committed is the same for all.
-    fn witness(&mut self, at: usize, position: Position, entry: &Entry) {
-        let what = format!("{entry:?}");
+    fn witness(&mut self, at: usize, position: Position, entry: Arc<Entry>) {
         self.say(|| format!("tracker {at}: {position} is committed: {:?}", entry.body));
         match self.truth.get(&position) {
-            Some(known) => assert_eq!(known, &what, "two entries at {position}"),
+            Some(known) => assert_eq!(*known, entry, "two entries at {position}"),
             None => {
                 match entry.body {
                     Body::Reign { .. } => self.figures.reigns += 1,
                     Body::Council { .. } => self.figures.councils += 1,
                     Body::Event(_) => {}
                 }
-                self.truth.insert(position, what);
+                self.truth.insert(position, entry);
             }
         }
     }
@@ -163,7 +167,8 @@ impl World {
                 tracker.proposer.attach(number, summary, knows, stamp);
             }
             Up::Submit { previous, event } => {
-                tracker.proposer.submit(&event, previous, stamp).ok();
+                let taken = tracker.proposer.submit(&event, previous, stamp);
+                self.say(|| format!("tracker {at}: {} of {node:?}: {taken:?}", event.number));
             }
             Up::Answer(answer) => tracker.proposer.hear(node, number, answer, stamp),
         }

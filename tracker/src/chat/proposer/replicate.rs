@@ -31,11 +31,13 @@ impl Proposer {
         let summary = &link.summary;
         let is_ours = summary.log == Some(log.id());
         let fits = is_ours && log.ballot_at(summary.end) == Some(summary.last);
-        link.next = match (is_ours, fits) {
+        let next = match (is_ours, fits) {
             (false, _) => 0,
             (true, true) => summary.end + 1,
             (true, false) => summary.committed + 1,
         };
+        // One that is further has promised another, and has to be asked to say so.
+        link.next = next.min(log.end() + 1);
         (link.held, link.told, link.flights) = (0, 0, 0);
     }
 
@@ -111,13 +113,11 @@ impl Proposer {
     }
 
     pub(super) fn behind(&mut self, node: NodeId, from: Option<Position>, now: Duration) {
+        let end = self.book.as_ref().map_or(0, |book| book.log().end());
         let Some(link) = self.links.get_mut(&node) else { return };
         (link.moved, link.flights) = (now, 0);
-        match from {
-            // From the base on; `send_entries` installs that.
-            None => link.next = 0,
-            Some(from) => link.next = from + 1,
-        }
+        // Without a place it is from the base on; `send_entries` installs that.
+        link.next = from.map_or(0, |from| from.min(end) + 1);
     }
 
     /// Commits what a majority of the council holds, if that reaches an entry of
@@ -153,7 +153,8 @@ impl Proposer {
             if link.held < end && now >= link.moved + RESEND {
                 (link.moved, link.flights) = (now, 0);
                 link.tries = link.tries.saturating_add(1);
-                link.next = if link.held == 0 { link.summary.committed + 1 } else { link.held + 1 };
+                let sure = if link.held == 0 { link.summary.committed } else { link.held };
+                link.next = sure.min(end) + 1;
                 link.told = 0;
             }
         }
