@@ -316,16 +316,16 @@ pub const MAX_AUTHORS: usize = 32_768;
 pub const KEPT_ENTRIES: usize = 32_768;
 
 /// Most bytes of the entries that are kept.
-pub const KEPT_BYTES: usize = 16 * MIB as usize;
+pub const KEPT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes of entries that a replica sends or is sent in one message, about: large
 /// enough for a link's delay, small enough to be sent and written in a moment.
-pub const PIECE_BYTES: usize = 256 * KIB as usize;
+pub const PIECE_BYTES: usize = 256 * 1024;
 
 /// Largest message of the chat, in bytes: what the rooms are, handed on to a
 /// replica that begins. Names and ids of [`MAX_ROOMS`] full rooms are some 8 MB,
 /// [`MAX_AUTHORS`] are 4 MB.
-pub const MAX_CHAT_FRAME: usize = 16 * MIB as usize;
+pub const MAX_CHAT_FRAME: usize = 16 * 1024 * 1024;
 
 /// Most lines of the past in an answer; they fit well into a frame.
 pub const MAX_HISTORY: u64 = 1000;

@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use network::{Network, PATIENCE, TestNode, eventually};
 use shoal_common::call::call;
-use shoal_common::chat::entry::{Act, Ballot, Event, ReplicaId, RoomName};
+use shoal_common::chat::entry::{Act, Ballot, Event, ReplicaId};
+use shoal_common::chat::words::{RoomName, Text};
 use shoal_common::connection::ConnectionError;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{HELLO_DEADLINE, MAX_CHAT_FRAME};
 use shoal_common::party::Party;
-use shoal_common::protocol::chat::{Attachment, FromChat, Summary, ToChat};
+use shoal_common::protocol::chat::{Attached, Attachment, FromChat, Posted, Summary, ToChat};
 use shoal_common::protocol::greeting::Talk;
 use shoal_node::app::node::{Node, Sharing};
 use shoal_node::chat::verbs::{Ask, Told};
@@ -32,8 +33,7 @@ async fn node(network: &Network, name: &str) -> TestNode {
 
 async fn node_on(network: &Network, name: &str, dir: TempDir) -> TestNode {
     let transcripts = Some(dir.path().join("logs"));
-    let config =
-        shoal_node::config::Config { transcripts, ..network.config(name, dir.path()) };
+    let config = shoal_node::config::Config { transcripts, ..network.config(name, dir.path()) };
     let node = Node::start(&config, Sharing::Folder).unwrap();
     tokio::time::timeout(PATIENCE, node.app().registered()).await.unwrap();
     TestNode::new(node, dir)
@@ -111,7 +111,8 @@ async fn everyone_hears_the_lobby_in_the_same_order() {
     assert!(shown.iter().any(|line| line.ends_with("[lobby] node1: 0 of 0")), "{shown:?}");
     let own = shown.iter().filter(|line| line.contains("node3: ")).count();
     assert_eq!(own, 0, "who waits for the answer has it already: {shown:?}");
-    let Told::History { lines, .. } = ask(&nodes[1], Ask::History { lines: Some(4) }).await.unwrap()
+    let Told::History { lines, .. } =
+        ask(&nodes[1], Ask::History { lines: Some(4) }).await.unwrap()
     else {
         panic!()
     };
@@ -155,7 +156,9 @@ async fn a_room_has_rules_and_others_do_not_hear_it() {
     assert!(refused.contains("not invited"), "{refused}");
     ask(creator, Ask::Invite { name: name() }).await.unwrap();
     assert!(matches!(ask(guest, join()).await.unwrap(), Told::Line(_)));
-    let Told::Who { who, .. } = ask(guest, Ask::Who { room: None }).await.unwrap() else { panic!() };
+    let Told::Who { who, .. } = ask(guest, Ask::Who { room: None }).await.unwrap() else {
+        panic!()
+    };
     let who: Vec<_> =
         who.iter().map(|one| (one.person.name.as_str(), one.here, one.creator)).collect();
     assert_eq!(who, [("node1", true, true), ("node2", true, false)]);
@@ -274,7 +277,8 @@ async fn strangers_do_no_harm() {
         committed: 0,
         council: Vec::new(),
     };
-    let attach = |node| ToChat::Attach(Attachment { summary: summary(node), knows: None, after: 0 });
+    let attach =
+        |node| ToChat::Attach(Attachment { summary: summary(node), knows: None, after: 0 });
     let act = Act::Join { room: RoomName::lobby() };
     let forged =
         Event { author: nodes[0].app().identity().id, number: 1, name: "x".parse().unwrap(), act };
@@ -293,4 +297,100 @@ async fn strangers_do_no_harm() {
         assert!(matches!(end, ConnectionError::Closed | ConnectionError::Broken(_)), "{end}");
     }
     says(&nodes[0], "still here").await;
+}
+
+/// A member of which there is nothing but its connection.
+struct Bare {
+    connection: shoal_common::connection::Connection<tokio::net::TcpStream>,
+    id: NodeId,
+    attached: Attached,
+    /// Why it was hung up the last time.
+    reason: Option<String>,
+}
+
+impl Bare {
+    async fn attach(network: &Network, id: NodeId, knows: Option<Attached>) -> Self {
+        let us = Party::new("shoal", id);
+        let (mut connection, _) = call(network.tracker(), &us, Talk::Chat).await.unwrap();
+        let summary = Summary {
+            replica: ReplicaId { node: id, incarnation: 1 },
+            log: None,
+            last: Ballot::NONE,
+            end: 0,
+            committed: 0,
+            council: Vec::new(),
+        };
+        let after = knows.map_or(0, |known| known.from);
+        let knows = knows.map(|known| known.log);
+        let attach = ToChat::Attach(Attachment { summary, knows, after });
+        connection.send(&attach, MAX_CHAT_FRAME).await.unwrap();
+        let mut reason = None;
+        loop {
+            match connection.receive(MAX_CHAT_FRAME, PATIENCE).await.unwrap() {
+                FromChat::Attached(attached) => return Self { connection, id, attached, reason },
+                FromChat::Closing { reason: said } => reason = Some(said),
+                _ => {}
+            }
+        }
+    }
+
+    /// The positions of the next entries of somebody.
+    async fn hears(&mut self, author: NodeId) -> Vec<u64> {
+        loop {
+            let heard = self.connection.receive(MAX_CHAT_FRAME, PATIENCE).await.unwrap();
+            if let FromChat::Posts { posts } = heard {
+                let of_author = posts.iter().filter(|post| {
+                    matches!(&post.what, Posted::Event { event, .. } if event.author == author)
+                });
+                return of_author.map(|post| post.position).collect();
+            }
+        }
+    }
+
+    /// Says so many long messages, and waits until all are accepted.
+    async fn says(&mut self, count: u64) {
+        let text = Text::try_from("x".repeat(2000)).unwrap();
+        let act = Act::Say { room: RoomName::lobby(), text };
+        let (mut said, mut accepted) = (0, 0);
+        while accepted < count {
+            while said < count && said - accepted < 200 {
+                said += 1;
+                let previous = if said == accepted + 1 { 0 } else { said - 1 };
+                let (name, act) = ("bare".parse().unwrap(), act.clone());
+                let event = Event { author: self.id, number: said, name, act };
+                let submit = ToChat::Submit { previous, event };
+                self.connection.queue(&submit, MAX_CHAT_FRAME).unwrap();
+            }
+            self.connection.flush().await.unwrap();
+            accepted += self.hears(self.id).await.len() as u64;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_is_hung_up_with_a_reason_and_catches_up() {
+    /// More than the buffers of the system hold, less than the log keeps.
+    const COUNT: u64 = 6000;
+    let network = Network::start().await;
+    let _nodes = in_lobby(&network, 2).await;
+    let author = NodeId::random();
+    let mut speaker = Bare::attach(&network, author, None).await;
+    let id = NodeId::random();
+    let mut slow = Bare::attach(&network, id, None).await;
+    speaker.says(COUNT).await;
+    // It goes on to speak, and reads nothing.
+    let start = std::time::Instant::now();
+    while slow.connection.send(&ToChat::Beat, MAX_CHAT_FRAME).await.is_ok() {
+        assert!(start.elapsed() < PATIENCE, "it is not hung up");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let mut back = Bare::attach(&network, id, Some(slow.attached)).await;
+    let reason = back.reason.clone().unwrap_or_default();
+    assert!(reason.contains("not read"), "{reason}");
+    let mut heard = Vec::new();
+    while (heard.len() as u64) < COUNT {
+        heard.extend(back.hears(author).await);
+    }
+    assert_eq!(heard.len() as u64, COUNT);
+    assert!(heard.windows(2).all(|pair| pair[0] < pair[1]), "each once, in order");
 }

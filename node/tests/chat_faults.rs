@@ -138,11 +138,8 @@ impl Talker {
 }
 
 fn spawn(name: &str, folder: &Path, tracker: SocketAddr) -> Child {
-    let errors = std::fs::File::options()
-        .create(true)
-        .append(true)
-        .open(folder.join("errors"))
-        .unwrap();
+    let errors =
+        std::fs::File::options().create(true).append(true).open(folder.join("errors")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_shoal-node"))
         .args(["--tracker", &tracker.to_string(), "--listen", "127.0.0.1", "--name", name])
         .args(["--files", "files", "--logs", "logs"])

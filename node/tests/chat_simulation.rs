@@ -54,6 +54,6 @@ fn nothing_acknowledged_is_lost_doubled_or_out_of_order() {
     println!("{runs} runs: {counted}");
     // A simulator in which little happens proves little.
     assert!(counted.accepted > 10 * runs, "few messages: {counted}");
-    assert!(counted.reigns > 3 * runs, "few reigns: {counted}");
+    assert!(counted.reigns > 2 * runs, "few reigns: {counted}");
     assert!(counted.councils > 3 * runs, "few changes of the council: {counted}");
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chat::entry::{Act, Ballot, Body, Entry, LogId, Position, ReplicaId};
 use crate::chat::rooms::Rooms;
 use crate::limits::{KEPT_BYTES, KEPT_ENTRIES};
-use crate::chat::entry::{Act, Ballot, Body, Entry, LogId, Position, ReplicaId};
 
 /// All that the entries up to some position say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,8 @@
 //! Both ends need them: the tracker that proposes entries and the replicas
 //! that hold them.
 
+pub mod words;
+
 pub mod entry;
 
 pub mod rooms;

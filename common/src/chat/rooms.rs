@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chat::entry::{Act, Event, Person, Position, Reason};
+use crate::chat::words::{RoomName, Topic};
 use crate::ident::{NodeId, NodeName};
 use crate::limits::{MAX_AUTHORS, MAX_ROOM_MEMBERS, MAX_ROOMS, MAX_ROOMS_OF_ONE};
-use crate::chat::entry::{Act, Event, Person, Position, Reason, RoomName, Topic};
 
 /// What came of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +155,13 @@ impl Rooms {
         let Event { author, name, act, .. } = event;
         let by = *author;
         match act {
-            Act::Tell { to, .. } => if to.id == by { Err(Reason::Yourself) } else { Ok(()) },
+            Act::Tell { to, .. } => {
+                if to.id == by {
+                    Err(Reason::Yourself)
+                } else {
+                    Ok(())
+                }
+            }
             Act::Say { room, .. } if room.is_lobby() => Ok(()),
             Act::Join { room } if room.is_lobby() => Ok(()),
             _ if act.room().is_some_and(RoomName::is_lobby) => Err(Reason::Lobby),
@@ -192,9 +199,7 @@ impl Rooms {
         match self.rooms.get_mut(name) {
             Some(room) if room.members.contains_key(&by) => return Err(Reason::InRoom),
             Some(room) if room.banned.contains_key(&by) => return Err(Reason::Banned),
-            Some(room)
-                if room.private && room.creator != by && !room.invited.contains(&by) =>
-            {
+            Some(room) if room.private && room.creator != by && !room.invited.contains(&by) => {
                 return Err(Reason::NotInvited);
             }
             Some(room) if room.members.len() >= MAX_ROOM_MEMBERS => return Err(Reason::Full),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::chat::entry::Text;
+use crate::chat::words::Text;
 
 /// Somebody with a number.
 fn person(number: u8) -> Person {

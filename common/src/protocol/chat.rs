@@ -13,9 +13,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::entry::{
-    Ballot, Entry, Event, LogId, Person, Position, Reason, ReplicaId, RoomName, Topic, shared,
-};
+use crate::chat::entry::{Ballot, Entry, Event, LogId, Person, Position, Reason, ReplicaId, shared};
+use crate::chat::words::{RoomName, Topic};
 use crate::chat::log::Base;
 use crate::ident::NodeId;
 
@@ -360,3 +359,7 @@ pub struct Presence {
     /// Whether they rule the room.
     pub creator: bool,
 }
+
+#[cfg(test)]
+#[path = "chat/tests.rs"]
+mod tests;

@@ -21,11 +21,11 @@ use shoal_common::protocol::search::Pattern;
 use tokio::sync::{broadcast, watch};
 
 use crate::catalog::Catalog;
-use crate::chat::Chat;
-use crate::chat::verbs::{Ask, Told};
 use crate::catalog::ask::ask;
 use crate::catalog::found::{FileInfo, Findings, Indexing};
 use crate::catalog::pattern::{Matcher, PatternError, typed};
+use crate::chat::Chat;
+use crate::chat::verbs::{Ask, Told};
 use crate::membership::{Link, Membership};
 use crate::notice::Notices;
 use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted, What};

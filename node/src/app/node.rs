@@ -219,8 +219,7 @@ impl Node {
                 }
                 self.goodbye.say().await;
             };
-            let ((), ended, left) =
-                tokio::join!(goodbye, uploads, inner.downloads.drain(grace));
+            let ((), ended, left) = tokio::join!(goodbye, uploads, inner.downloads.drain(grace));
             ended && left.is_empty()
         };
         tokio::select! {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use shoal_common::call::call;
-use shoal_common::chat::entry::{Act, Event, RoomName};
+use shoal_common::chat::entry::{Act, Event};
+use shoal_common::chat::words::RoomName;
 use shoal_common::connection::ConnectionError;
 use shoal_common::limits::RECONNECT_PAUSE;
 use shoal_common::party::Party;

@@ -19,7 +19,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
-use shoal_common::chat::entry::{Event, RoomName};
+use shoal_common::chat::entry::Event;
+use shoal_common::chat::words::RoomName;
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{KEPT_BYTES, KIB};
@@ -90,7 +91,12 @@ impl Disk {
         Ok((disk, Remembered { replica, waiting, heard }))
     }
 
-    fn replica(&mut self, node: NodeId, records: Vec<Record>, is_torn: bool) -> io::Result<Replica> {
+    fn replica(
+        &mut self,
+        node: NodeId,
+        records: Vec<Record>,
+        is_torn: bool,
+    ) -> io::Result<Replica> {
         let boot = boot_id();
         let written = self.dir.read(BOOT)?;
         let is_same = written == boot || written == IN_ORDER;
@@ -282,14 +288,10 @@ mod tests {
         let volume = Volume::open(folder.path()).unwrap();
         let (mut disk, found) = Disk::open(&volume, node()).unwrap();
         assert_eq!((found.waiting.len(), found.heard), (0, Heard::default()));
-        let room = shoal_common::chat::entry::RoomName::lobby();
+        let room = shoal_common::chat::words::RoomName::lobby();
         let act = shoal_common::chat::entry::Act::Join { room };
-        let event = |number| Event {
-            author: node(),
-            number,
-            name: "a".parse().unwrap(),
-            act: act.clone(),
-        };
+        let event =
+            |number| Event { author: node(), number, name: "a".parse().unwrap(), act: act.clone() };
         for number in 1..2000 {
             disk.waits(&event(number)).unwrap();
             let left = [event(number)];

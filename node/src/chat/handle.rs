@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use shoal_common::chat::entry::{Act, Person, Reason, RoomName, Text, Topic};
+use shoal_common::chat::entry::{Act, Person, Reason};
+use shoal_common::chat::words::{RoomName, Text, Topic};
 use shoal_common::ident::NodeName;
 use shoal_common::limits::{MAX_HISTORY, REPLY_DEADLINE};
 use shoal_common::protocol::chat::{Answer, Question, Standing};
@@ -198,7 +199,9 @@ impl Chat {
         self.send(Command::Act(act, done)).await?;
         match timeout(SAY_PATIENCE, settled).await {
             Ok(Ok(line)) => Ok(Told::Line(line)),
-            Ok(Err(_)) => Err("too many messages wait to be accepted, or the disk fails".to_owned()),
+            Ok(Err(_)) => {
+                Err("too many messages wait to be accepted, or the disk fails".to_owned())
+            }
             Err(_) => {
                 let (done, answer) = oneshot::channel();
                 self.send(Command::Waiting(done)).await?;
@@ -284,7 +287,9 @@ fn why_not(standing: Option<Standing>) -> Trouble {
         Some(Standing { council: 0, .. }) => {
             "the tracker looks for those that hold the chat's log".to_owned()
         }
-        Some(Standing { writes: true, here, council }) if here > council / 2 => "it takes longer than usual".to_owned(),
+        Some(Standing { writes: true, here, council }) if here > council / 2 => {
+            "it takes longer than usual".to_owned()
+        }
         Some(Standing { council: 1, here: 1, .. }) => {
             "nobody beside the tracker holds the chat's log yet".to_owned()
         }

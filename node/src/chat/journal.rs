@@ -101,9 +101,7 @@ fn sum(body: &[u8]) -> [u8; SUM] {
     sum
 }
 
-fn encode<'a, R: Serialize + 'a>(
-    records: impl IntoIterator<Item = &'a R>,
-) -> io::Result<Vec<u8>> {
+fn encode<'a, R: Serialize + 'a>(records: impl IntoIterator<Item = &'a R>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for record in records {
         let body = rmp_serde::to_vec_named(record).map_err(io::Error::other)?;

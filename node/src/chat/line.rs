@@ -1,7 +1,8 @@
 //! An entry of the log as people and programs read it. Pure.
 
 use serde::{Deserialize, Serialize};
-use shoal_common::chat::entry::{Act, Event, Position, Reason, RoomName};
+use shoal_common::chat::entry::{Act, Event, Position, Reason};
+use shoal_common::chat::words::RoomName;
 use shoal_common::ident::NodeId;
 use shoal_common::protocol::chat::{Post, Posted};
 
@@ -115,7 +116,9 @@ fn text_of(event: &Event) -> String {
         Act::Say { text, .. } | Act::Tell { text, .. } => text.as_str().to_owned(),
         Act::Join { .. } => format!("{by} comes in"),
         Act::Leave { .. } => format!("{by} leaves"),
-        Act::Topic { topic, .. } if topic.as_str().is_empty() => format!("{by} takes the topic away"),
+        Act::Topic { topic, .. } if topic.as_str().is_empty() => {
+            format!("{by} takes the topic away")
+        }
         Act::Topic { topic, .. } => format!("{by} sets the topic: {}", topic.as_str()),
         Act::Private { on: true, .. } => format!("{by} makes the room private"),
         Act::Private { on: false, .. } => format!("{by} opens the room to everyone"),

@@ -120,7 +120,11 @@ impl Member {
 
     /// An entry that concerns it, by its position, and of whom it is. Whether it
     /// is new, and the event of its own that it acknowledges.
-    pub fn hears(&mut self, position: Position, author: Option<(NodeId, u64)>) -> Option<Option<Event>> {
+    pub fn hears(
+        &mut self,
+        position: Position,
+        author: Option<(NodeId, u64)>,
+    ) -> Option<Option<Event>> {
         if position <= self.heard.position {
             return None;
         }

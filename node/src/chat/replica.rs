@@ -84,7 +84,9 @@ impl Replica {
     /// It does not follow what came before.
     pub fn remember(&mut self, record: Record) -> Result<(), &'static str> {
         match record {
-            Record::Begin { incarnation } => *self = Self::new(self.id.node, incarnation, self.kept),
+            Record::Begin { incarnation } => {
+                *self = Self::new(self.id.node, incarnation, self.kept)
+            }
             Record::Promise(ballot) => self.promised = self.promised.max(ballot),
             Record::Base(base) => {
                 self.committed = base.position;
@@ -211,12 +213,7 @@ impl Replica {
         }
     }
 
-    fn install(
-        &mut self,
-        ballot: Ballot,
-        base: Base,
-        records: &mut Vec<Record>,
-    ) -> FromReplica {
+    fn install(&mut self, ballot: Ballot, base: Base, records: &mut Vec<Record>) -> FromReplica {
         let end = base.position;
         match &self.log {
             // Logs of networks that began apart: the smaller one goes on. As a

@@ -1,7 +1,7 @@
 //! What can be asked of a node's chat, and what it answers.
 
 use serde::{Deserialize, Serialize};
-use shoal_common::chat::entry::RoomName;
+use shoal_common::chat::words::RoomName;
 use shoal_common::protocol::chat::{Presence, RoomInfo};
 
 use super::line::Line;

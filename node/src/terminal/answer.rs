@@ -4,8 +4,8 @@ use shoal_common::clock::Stamp;
 use shoal_common::ident::Peer;
 
 use crate::app::Identity;
-use crate::chat::verbs::Told;
 use crate::catalog::found::{FileInfo, Findings};
+use crate::chat::verbs::Told;
 use crate::config::Limits;
 use crate::terminal::words::Verb;
 use crate::transfer::job::{JobInfo, UploadInfo};

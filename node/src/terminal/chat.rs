@@ -42,8 +42,7 @@ pub(super) fn lines(told: &Told, look: Look) -> Vec<String> {
             table.lines(look)
         }
         Told::Who { room, who } => {
-            let mut table =
-                Table::new(&[("NAME", Side::Left), ("", Side::Left), ("", Side::Left)]);
+            let mut table = Table::new(&[("NAME", Side::Left), ("", Side::Left), ("", Side::Left)]);
             for Presence { person, here, creator } in who {
                 let here = if *here { "here" } else { "away" };
                 let creator = if *creator { "creator" } else { "" };

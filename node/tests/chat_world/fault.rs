@@ -7,7 +7,7 @@ use super::World;
 impl World {
     /// Perhaps something happens to somebody.
     pub(super) fn misfortune(&mut self) {
-        if !self.rng.random_bool(0.06) {
+        if !self.rng.random_bool(0.15) {
             return;
         }
         match self.rng.random_range(0..14) {

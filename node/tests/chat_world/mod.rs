@@ -20,7 +20,7 @@ use node::SimNode;
 use tracker::{SimTracker, author_of};
 
 /// One step, in milliseconds.
-const STEP: u64 = 10;
+const STEP: u64 = 20;
 
 /// From a node to a tracker.
 #[derive(Debug, Clone)]
@@ -326,12 +326,7 @@ impl World {
 }
 
 /// Takes what is due, in order but for what is `free`.
-fn take<M>(
-    queue: &mut VecDeque<(u64, M)>,
-    now: u64,
-    free: impl Fn(&M) -> bool,
-    into: &mut Vec<M>,
-) {
+fn take<M>(queue: &mut VecDeque<(u64, M)>, now: u64, free: impl Fn(&M) -> bool, into: &mut Vec<M>) {
     let mut waiting = VecDeque::new();
     let mut blocked = false;
     for (at, message) in queue.drain(..) {

@@ -1,7 +1,8 @@
 //! A node of the simulated world: what it keeps on disk, and what it does.
 
 use rand::RngExt;
-use shoal_common::chat::entry::{Act, Event, LogId, Position, RoomName, Text};
+use shoal_common::chat::entry::{Act, Event, LogId, Position};
+use shoal_common::chat::words::{RoomName, Text};
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::{NodeId, NodeName};
 use shoal_node::chat::member::{Continuity, Heard, Member};
@@ -137,7 +138,7 @@ impl World {
         }
         // Who has only just begun hears first what the others have said.
         let chatty = self.nodes[at].heard.log.is_some() && self.now_ms < 40_000;
-        if chatty && self.is_rough && self.rng.random_bool(0.05) {
+        if chatty && self.is_rough && self.rng.random_bool(0.1) {
             let text: Text = "hello".to_owned().try_into().unwrap();
             let act = Act::Say { room: RoomName::lobby(), text };
             let now_us = self.now_ms * 1000;

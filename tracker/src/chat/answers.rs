@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use shoal_common::chat::entry::{Person, Reason, RoomName, Topic};
+use shoal_common::chat::entry::{Person, Reason};
+use shoal_common::chat::words::{RoomName, Topic};
 use shoal_common::chat::rooms::{Outcome, Room, Rooms};
 use shoal_common::ident::{NodeId, NodeName};
 use shoal_common::limits::MAX_HISTORY;
@@ -16,12 +17,7 @@ use super::proposer::Proposer;
 pub(super) type Here = BTreeMap<NodeId, NodeName>;
 
 /// The answer to a question of `by`.
-pub(super) fn answer(
-    question: &Question,
-    by: NodeId,
-    proposer: &Proposer,
-    here: &Here,
-) -> Answer {
+pub(super) fn answer(question: &Question, by: NodeId, proposer: &Proposer, here: &Here) -> Answer {
     let standing = proposer.standing();
     let book = match (question, proposer.book()) {
         (Question::Standing, _) => return Answer::Standing(standing),
@@ -50,10 +46,10 @@ fn all(rooms: &Rooms, by: NodeId, here: &Here) -> Vec<RoomInfo> {
         name: name.clone(),
         topic: room.topic.clone(),
         private: room.private,
-        creator: room.members().get(&room.creator).map(|creator| Person {
-            id: room.creator,
-            name: creator.name.clone(),
-        }),
+        creator: room
+            .members()
+            .get(&room.creator)
+            .map(|creator| Person { id: room.creator, name: creator.name.clone() }),
         members: room.members().len() as u64,
         joined: room.members().contains_key(&by),
     });
@@ -81,10 +77,7 @@ fn who(rooms: &Rooms, name: &RoomName, by: NodeId, here: &Here) -> Answer {
         let members = room.members().iter();
         members
             .map(|(id, member)| Presence {
-                person: Person {
-                    id: *id,
-                    name: here.get(id).unwrap_or(&member.name).clone(),
-                },
+                person: Person { id: *id, name: here.get(id).unwrap_or(&member.name).clone() },
                 here: here.contains_key(id),
                 creator: room.creator == *id,
             })

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use shoal_common::chat::entry::{Act, Body, Entry, Event, Position, Reason, RoomName};
+use shoal_common::chat::entry::{Act, Body, Entry, Event, Position, Reason};
+use shoal_common::chat::words::RoomName;
 use shoal_common::chat::log::{Base, Kept, Log, State};
 use shoal_common::chat::rooms::{Members, Outcome};
 use shoal_common::ident::NodeId;
@@ -174,9 +175,7 @@ impl Book {
         let target = event.act.target().map_or(event.author, |who| who.id);
         match (outcome, event.act.room()) {
             (Outcome::Double, _) => Audience::Nobody,
-            (Outcome::Refused(_), _) => {
-                Audience::Some { members: None, named: [event.author; 2] }
-            }
+            (Outcome::Refused(_), _) => Audience::Some { members: None, named: [event.author; 2] },
             (Outcome::Done, Some(room)) if room.is_lobby() => Audience::Everyone,
             // The author is a member.
             (Outcome::Done, Some(room)) if matches!(event.act, Act::Say { .. }) => {
@@ -202,8 +201,8 @@ impl Book {
             Outcome::Double => false,
             Outcome::Refused(_) => event.author == id,
             Outcome::Done => {
-                let is_named = event.author == id
-                    || event.act.target().is_some_and(|who| who.id == id);
+                let is_named =
+                    event.author == id || event.act.target().is_some_and(|who| who.id == id);
                 let since =
                     event.act.room().and_then(|room| self.state.rooms.member_since(room, id));
                 is_named || since.is_some_and(|since| since <= position)

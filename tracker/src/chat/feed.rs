@@ -8,20 +8,20 @@ use shoal_common::chat::rooms::Outcome;
 use shoal_common::clock::Clock;
 use shoal_common::connection::frame_of;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{KIB, MAX_CHAT_FRAME, MIB};
+use shoal_common::limits::MAX_CHAT_FRAME;
 use shoal_common::protocol::chat::{FromChat, Post, Posted as What};
 
 use super::book::{Audience, Posted, reason_of};
 
 /// Most bytes of the feed: what members may lag behind before they are served
 /// from the log, each by itself.
-const FEED_BYTES: usize = 4 * MIB as usize;
+const FEED_BYTES: usize = 4 * 1024 * 1024;
 
 /// Most batches of the feed. Each may hold the list of a room's members.
 const FEED_BATCHES: usize = 256;
 
 /// Bytes of a batch, about: what is sent to a member at once.
-const BATCH_BYTES: usize = 64 * KIB as usize;
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// Committed entries that follow each other.
 #[derive(Debug)]

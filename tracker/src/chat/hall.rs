@@ -9,7 +9,7 @@ use shoal_common::chat::entry::{Event, LogId, Position};
 use shoal_common::clock::Clock;
 use shoal_common::connection::{ConnectionError, frame_of};
 use shoal_common::ident::{NodeId, NodeName};
-use shoal_common::limits::{MAX_CHAT_FRAME, MIB};
+use shoal_common::limits::MAX_CHAT_FRAME;
 use shoal_common::party::Party;
 use shoal_common::protocol::chat::{
     Answer, Attached, Attachment, FromChat, FromReplica, Question, Standing, ToReplica,
@@ -30,7 +30,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Most bytes that are submitted and wait to be written, of all nodes together.
 /// Beyond it whoever submits more is hung up, and comes again.
-const MAX_SUBMITTED: usize = 64 * MIB as usize;
+const MAX_SUBMITTED: usize = 64 * 1024 * 1024;
 
 /// Most nodes of which it is remembered why they were hung up.
 const MAX_REASONS: usize = 1024;

@@ -179,13 +179,7 @@ impl Proposer {
 
     /// A node comes with its replica, on a connection with this number. It
     /// `knows` of a log even if its replica has no piece of one.
-    pub fn attach(
-        &mut self,
-        session: u64,
-        summary: Summary,
-        knows: Option<LogId>,
-        stamp: Stamp,
-    ) {
+    pub fn attach(&mut self, session: u64, summary: Summary, knows: Option<LogId>, stamp: Stamp) {
         let node = summary.replica.node;
         self.first_seen.get_or_insert(stamp.now);
         let knows = knows.or(summary.log);

@@ -8,7 +8,7 @@ use shoal_common::chat::log::weight_of;
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{
-    CHAT_BEAT, CHAT_WINDOW, HELLO_DEADLINE, KIB, MAX_CHAT_FRAME, MAX_REQUEST_FRAME,
+    CHAT_BEAT, CHAT_WINDOW, HELLO_DEADLINE, MAX_CHAT_FRAME, MAX_REQUEST_FRAME,
 };
 use shoal_common::protocol::chat::{FromChat, ToChat};
 use shoal_common::serve::Guest;
@@ -20,7 +20,7 @@ use super::hall::{Chat, News};
 
 /// Bytes that are queued for a member at once. One that reads slowly lets that
 /// much wait, and no more.
-const QUEUE: usize = 256 * KIB as usize;
+const QUEUE: usize = 256 * 1024;
 
 /// Entries that did not concern a member, after which it is told how far the log
 /// is: so that it does not have to be looked through for it again.
@@ -56,7 +56,10 @@ pub(super) async fn session(guest: Guest, chat: &Chat) -> Result<(), ConnectionE
     let mut connection = guest.connection;
     let attachment = match connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE).await? {
         ToChat::Attach(attachment) if attachment.summary.replica.node == node => attachment,
-        _ => return close(&mut connection, "the first message is `attach`, of the node itself").await,
+        _ => {
+            return close(&mut connection, "the first message is `attach`, of the node itself")
+                .await;
+        }
     };
     let (knows, told) = (attachment.knows, attachment.after);
     // Said first, so that the node can show it before what it missed.

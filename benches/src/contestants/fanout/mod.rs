@@ -154,11 +154,7 @@ impl Contestant for FanOut {
 }
 
 /// Connects, says something, and reads until the answer ends with this.
-fn connect(
-    address: std::net::SocketAddr,
-    hello: &[u8],
-    until: &[u8],
-) -> Outcome<TcpStream> {
+fn connect(address: std::net::SocketAddr, hello: &[u8], until: &[u8]) -> Outcome<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime};
 
-use shoal_common::chat::entry::{Act, Ballot, Event, ReplicaId, RoomName, Text};
+use shoal_common::chat::entry::{Act, Ballot, Event, ReplicaId};
+use shoal_common::chat::words::{RoomName, Text};
 use shoal_common::clock::Clock;
 use shoal_common::connection::frame_of;
 use shoal_common::ident::NodeId;

@@ -71,7 +71,8 @@ impl Proposer {
         let may = is_time && nobody_knows && self.book.is_none();
         let founder = self.links.values().find(|link| link.promised).map(|l| l.summary.replica);
         if let (Phase::Seeking, true, Some(founder)) = (self.phase, may, founder) {
-            let log = LogId { generation: 0, founded_ms: stamp.time_ms, nonce: self.ballot.instance };
+            let log =
+                LogId { generation: 0, founded_ms: stamp.time_ms, nonce: self.ballot.instance };
             self.book = Some(Book::new(Base::found(log, founder), self.settings.kept));
             self.take_office(stamp);
         }
@@ -85,7 +86,8 @@ impl Proposer {
         let founder = self.links.values().map(|link| link.summary.replica).next();
         let known = self.links.values().filter_map(|link| link.knows).min();
         let known = self.book.as_ref().map(|book| book.log().id()).into_iter().chain(known).min();
-        let (Some(founder), Some(known), false) = (founder, known, all > 0 && here > all / 2) else {
+        let (Some(founder), Some(known), false) = (founder, known, all > 0 && here > all / 2)
+        else {
             return false;
         };
         let log = LogId {
