@@ -81,14 +81,20 @@ pub const MAX_REQUEST_FRAME: usize = 16 * 1024;
 pub const MAX_SEARCH_FRAME: usize = MAX_MATCHES * (MAX_NAME + 128) + 128;
 
 /// Largest frame of a reply about content: a manifest, a hash of 32 bytes for
-/// each chunk and the rest in no more than 256 bytes. The raw bytes that may
-/// follow a reply are in no frame.
-pub const MAX_TRANSFER_FRAME: usize = MAX_CHUNKS as usize * 32 + 256;
+/// each chunk, the proof of its size (a block of 1 KiB and at most 16 hashes), and
+/// the rest in no more than 256 bytes. The raw bytes that may follow a reply are
+/// in no frame.
+pub const MAX_TRANSFER_FRAME: usize = (MAX_CHUNKS as usize + 16) * 32 + 1024 + 256;
 
 /// Largest frame of a tracker: a list of [`MAX_NODES`] nodes at no more than
 /// 256 bytes each (the longest name, two IPv6 addresses), and the rest of the
 /// message in no more than one of them takes.
 pub const MAX_TRACKER_FRAME: usize = (MAX_NODES + 1) * 256;
+
+/// Largest frame about peers: [`MAX_PEERS`] nodes at no more than 384 bytes each,
+/// as in [`MAX_TRACKER_FRAME`] with times and names of fields, [`MAX_DIGESTS`]
+/// numbers at 4, and the rest in no more than one of them takes.
+pub const MAX_PEERS_FRAME: usize = (MAX_PEERS + 1) * 384 + MAX_DIGESTS * 4;
 
 /// Bytes read at once from a connection while it is not known how many are
 /// wanted: a hundred small requests. A stranger's connection holds no more of
@@ -126,8 +132,26 @@ pub const MIN_ENTRIES: usize = MAX_SEARCH_FRAME / (MAX_NAME + 128) - 1;
 /// folder.
 pub const MAX_TREE: usize = 1_000_000;
 
+/// Most bytes that the entries of one listing take in memory: [`MAX_TREE`] of
+/// them with names of some 100 bytes. Peers that list names of the greatest
+/// length, or each another content under every name, reach it sooner.
+pub const MAX_TREE_MEMORY: usize = 256 << 20;
+
 /// Most nodes that a tracker keeps.
 pub const MAX_NODES: usize = 10_000;
+
+/// Members of the council, which decides on the tracker: those longest in the
+/// network. So few that a network of thousands decides as fast as a small one; so
+/// many that three may fail at once.
+pub const COUNCIL: usize = 7;
+
+/// Most nodes in one page that a node tells another. Whoever asks reads no more
+/// than a page at once, and a network of hundreds is told in one round trip.
+pub const MAX_PEERS: usize = 256;
+
+/// Most digests of what a node knows: so many that of [`MAX_NODES`] each stands
+/// for ten, and as few as fit into a request.
+pub const MAX_DIGESTS: usize = 1024;
 
 // Time ---------------------------------------------------------------------
 
@@ -139,6 +163,19 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// nobody waits for the news.
 pub const HEARTBEATS: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(3600));
+
+/// How often a node asks another one, drawn by lot, for the peers that it knows,
+/// unless told another interval.
+pub const EXCHANGE: Duration = Duration::from_secs(5);
+
+/// Shortest and longest interval of exchange that a node may be told. Shorter,
+/// and the delays of a busy machine pass for absence; longer, and nobody waits
+/// for the news.
+pub const EXCHANGES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
+
+/// How long a node that is gone is looked for. Who comes back later says so
+/// itself.
+pub const FORGET: Duration = Duration::from_secs(24 * 3600);
 
 /// Least time between two pushes of a tracker to one node, so that a crowd
 /// that joins at once costs each node a few messages instead of one a head.
@@ -211,10 +248,6 @@ pub const MAX_EVENT_RATE: u64 = 1_000_000;
 /// saving, a time zone, a clock that was set by hand.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
 
-/// A Lamport time that is ahead of the own by less than this is followed without
-/// looking at the wall clock: a few seconds of the busiest network.
-pub const SMALL_JUMP: u64 = 4 * MAX_EVENT_RATE;
-
 // Counts -------------------------------------------------------------------
 
 /// Most connections that one port of a node serves at once. Further ones wait
@@ -281,11 +314,6 @@ pub const MAX_JOBS: usize = 1000;
 pub const LOG_FILES: (u64, usize) = (8 * MIB, 5);
 
 // Chat ----------------------------------------------------------------------
-
-/// Most replicas of the chat's log. A message is held by a majority of them
-/// before it counts: with 7, three may be gone, and a network of thousands is as
-/// fast as one of seven.
-pub const MAX_REPLICAS: usize = 7;
 
 /// Longest message of a person, in bytes: some screens full.
 pub const MAX_TEXT: usize = 2048;

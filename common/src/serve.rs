@@ -143,7 +143,6 @@ async fn welcome(
         Ok(Err(error)) => return Err(error),
         Err(_) => return Err(ConnectionError::Silent(HELLO_DEADLINE)),
     };
-    us.clock.witness(hello.lamport);
     let greeting = us.greets(hello.talk);
     let known = if talks.contains(&hello.talk) { Ok(()) } else { Err(Refusal::Unsupported) };
     if let Err(refusal) = greeting.check(&hello).and(known) {
@@ -151,6 +150,9 @@ async fn welcome(
         connection.send(&Greeting::Refused { refusal }, MAX_REQUEST_FRAME).await?;
         return Ok(None);
     }
+    // The time of a foreign network is none of ours.
+    us.clock.witness(hello.lamport);
+    let greeting = us.greets(hello.talk);
     connection.send(&Greeting::Hello(greeting), MAX_REQUEST_FRAME).await?;
     connection.keep_time(us.clock);
     Ok(Some(Guest { connection, hello, address }))

@@ -226,40 +226,40 @@ async fn who_was_away_hears_what_it_missed_and_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tracker_that_comes_back_knows_the_rooms_from_the_nodes() {
+async fn it_goes_on_with_a_successor_and_with_the_home_tracker_again() {
     let network = Network::start().await;
     let nodes = in_lobby(&network, 3).await;
     ask(&nodes[0], Ask::Join { room: "pets".to_owned() }).await.unwrap();
-    says(&nodes[0], "first").await;
+    ask(&nodes[1], Ask::Join { room: "pets".to_owned() }).await.unwrap();
+    says(&nodes[0], "with the home tracker").await;
     network.stop_tracker();
-    let told = ask(&nodes[0], Ask::Say { text: "second".to_owned() }).await.unwrap();
-    assert!(matches!(told, Told::NotYet { waiting: 1, .. }), "{told:?}");
-    network.restart_tracker().await;
-    eventually("it is accepted now", || lines(&nodes[0]).len() == 2).await;
-    assert!(lines(&nodes[0])[1].ends_with("second"));
-    let Told::Rooms { rooms, .. } = ask(&nodes[0], Ask::Rooms).await.unwrap() else { panic!() };
-    assert_eq!(rooms.iter().map(|room| room.name.as_str()).collect::<Vec<_>>(), ["lobby", "pets"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_majority_nothing_is_accepted_until_it_is_back() {
-    let network = Network::start().await;
-    let mut nodes = in_lobby(&network, 3).await;
-    says(&nodes[0], "all are here").await;
-    // Their connections end with the tracker; then two of three stay away.
-    network.stop_tracker();
-    let away = [nodes.pop().unwrap().stop().await, nodes.pop().unwrap().stop().await];
-    network.restart_tracker().await;
-    let told = ask(&nodes[0], Ask::Say { text: "alone".to_owned() }).await.unwrap();
-    let Told::NotYet { reason, .. } = told else { panic!("{told:?}") };
-    assert!(reason.contains("hold"), "{reason}");
-    for (dir, name) in away.into_iter().zip(["node3", "node2"]) {
-        nodes.push(node_on(&network, name, dir).await);
+    says(&nodes[0], "with a successor").await;
+    let rooms = |told: Told| {
+        let Told::Rooms { rooms, .. } = told else { panic!() };
+        rooms.iter().map(|room| (room.name.to_string(), room.members)).collect::<Vec<_>>()
+    };
+    let expected = [("lobby".to_owned(), 3), ("pets".to_owned(), 2)];
+    let mut known = Vec::new();
+    for _ in 0..300 {
+        // Who is here is known when all have come to the successor.
+        known = ask(&nodes[2], Ask::Rooms).await.map(rooms).unwrap_or_default();
+        if known == expected {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    for node in &nodes {
-        eventually("all hear it", || lines(node).len() == 2).await;
-        assert!(lines(node)[1].ends_with("node1: alone"), "{:?}", lines(node));
+    assert_eq!(known, expected);
+    network.restart_tracker().await;
+    says(&nodes[1], "whoever it is").await;
+    let home = network.tracker();
+    let back = || nodes.iter().all(|node| node.app().identity().tracker == home.to_string());
+    eventually("the home tracker is back", back).await;
+    says(&nodes[0], "with the home tracker again").await;
+    for node in &nodes[..2] {
+        eventually("all lines", || lines(node).len() == 4).await;
+        assert_eq!(lines(node), lines(&nodes[0]));
     }
+    assert!(lines(&nodes[2]).is_empty(), "of a room that it is not in");
 }
 
 /// Strangers that speak nonsense are hung up, and the others talk on.

@@ -43,6 +43,8 @@ struct Talker {
     output: Option<JoinHandle<()>>,
     /// What it told to be accepted, over all its lives.
     accepted: Arc<Mutex<Vec<String>>>,
+    /// What else it told.
+    told: Arc<Mutex<Vec<String>>>,
     /// The last number that it was told to say.
     said: u32,
 }
@@ -67,6 +69,7 @@ impl Talker {
             input: None,
             output: None,
             accepted: Arc::default(),
+            told: Arc::default(),
             said: 0,
         };
         talker.listen();
@@ -76,14 +79,15 @@ impl Talker {
     fn listen(&mut self) {
         self.input = self.program.stdin.take();
         let output = BufReader::new(self.program.stdout.take().unwrap());
-        let accepted = Arc::clone(&self.accepted);
+        let (accepted, told) = (Arc::clone(&self.accepted), Arc::clone(&self.told));
         // The answer to `say` is the line as everyone has it.
         let mark = format!("[lobby] {0}: {0} ", self.name);
         self.output = Some(std::thread::spawn(move || {
             for line in output.lines() {
                 let Ok(line) = line else { return };
-                if let Some((_, text)) = line.split_once(&mark) {
-                    accepted.lock().unwrap().push(text.to_owned());
+                match line.split_once(&mark) {
+                    Some((_, text)) => accepted.lock().unwrap().push(text.to_owned()),
+                    None => told.lock().unwrap().push(line),
                 }
             }
         }));
@@ -96,6 +100,12 @@ impl Talker {
         // A killed node reads nothing.
         if let Some(input) = &mut self.input {
             input.write_all(line.as_bytes()).ok();
+        }
+    }
+
+    fn types(&mut self, line: &str) {
+        if let Some(input) = &mut self.input {
+            writeln!(input, "{line}").ok();
         }
     }
 
@@ -246,4 +256,47 @@ fn check(talkers: &[Talker]) {
     }
     println!("{} lines, {accepted_in_all} acknowledged at the prompt", heard.len());
     assert!(heard.len() as u32 > 4 * RATE * SECONDS, "only {} lines", heard.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_nothing_is_accepted_until_it_is_back() {
+    let network = Network::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut talkers: Vec<Talker> = (1..=3)
+        .map(|number| Talker::start(&format!("node{number}"), folder.path(), network.tracker()))
+        .collect();
+    tokio::task::block_in_place(|| {
+        for talker in &mut talkers {
+            talker.says();
+            let accepted = Arc::clone(&talker.accepted);
+            until("it is accepted", PATIENCE, || !accepted.lock().unwrap().is_empty());
+        }
+        until("all hold the log", PATIENCE, || {
+            talkers[0].types("who");
+            std::thread::sleep(Duration::from_millis(300));
+            talkers[0].told.lock().unwrap().iter().any(|line| line.starts_with("3 members"))
+        });
+        // Time for the last of them to be taken into the council.
+        let holds = |talker: &Talker| {
+            std::fs::metadata(talker.folder.join("files/.shoal/chat/log")).unwrap().len() > 1000
+        };
+        until("all hold the log", PATIENCE, || talkers.iter().all(holds));
+        talkers[1].kill();
+        talkers[2].kill();
+        talkers[0].says();
+        let told = Arc::clone(&talkers[0].told);
+        until("it says so", PATIENCE, || {
+            told.lock().unwrap().iter().any(|line| line.starts_with("not yet accepted: "))
+        });
+        assert_eq!(talkers[0].accepted.lock().unwrap().len(), 1);
+        assert_eq!(talkers[0].heard().len(), 3);
+        talkers[0].kill();
+        // It has not forgotten what it wanted to say.
+        for talker in &mut talkers {
+            talker.restart();
+        }
+        until("it is accepted", END, || talkers.iter().all(|talker| talker.heard().len() == 4));
+        assert!(agree(&talkers));
+        assert_eq!(talkers[0].heard()[3].1, "node1: node1 2");
+    });
 }

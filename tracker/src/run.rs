@@ -2,26 +2,24 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_common::clock::Clock;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{HEARTBEAT, MAX_TRACKER_CONNECTIONS};
 use shoal_common::party::Party;
-use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Talk};
-use shoal_common::serve::{Guest, serve};
+use shoal_common::protocol::greeting::DEFAULT_NETWORK;
+use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tracing::info_span;
 
-use crate::chat::Chat;
 use crate::chat::proposer::Settings;
-use crate::hub::Hub;
+use crate::door::{TALKS, admit};
+use crate::office::Office;
 use crate::registry::Registry;
 use crate::screen::Screen;
-use crate::session::session;
 
 /// How a tracker works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,9 +47,6 @@ impl Default for Config {
         }
     }
 }
-
-/// The epoch of a tracker that has succeeded nobody.
-const FIRST_EPOCH: u64 = 1;
 
 /// Why a tracker ended other than asked.
 #[derive(Debug, thiserror::Error)]
@@ -84,32 +79,22 @@ pub async fn run(
 ) -> Result<usize, RunError> {
     let Config { network, heartbeat, connections, clock, chat } = config;
     let address = listener.local_addr()?;
-    let hub = Arc::new(Hub::new(heartbeat, rand::random(), screen));
+    let us = Party { network, node: NodeId::random(), clock };
+    let office = Office::home(us.clone(), address, heartbeat, screen, chat);
+    let hub = office.hub();
     hub.say(format_args!(
-        "tracker of network `{network}` at `{address}`, a heartbeat every {} s",
+        "tracker of network `{}` at `{address}`, a heartbeat every {} s",
+        us.network,
         heartbeat.as_secs_f32()
     ));
     let tasks = Tasks::new(Handle::current());
 
-    let time = Arc::clone(&hub);
-    tasks.spawn(info_span!("time"), async move { time.keep_time().await });
-    let us = Party { network, node: NodeId::random(), clock };
-    let registered = Arc::clone(&hub);
-    let names = Arc::new(move |node| registered.look(|registry| registry.name_of(node)));
-    let chat = Chat::start(&us, FIRST_EPOCH, chat, names, &tasks);
-    let sessions = Arc::clone(&hub);
-    let handle = move |guest: Guest| {
-        let (chat, sessions) = (chat.clone(), Arc::clone(&sessions));
-        async move {
-            match guest.hello.talk {
-                Talk::Chat => chat.serve(guest).await,
-                _ => session(guest, sessions).await,
-            }
-        }
-    };
+    tasks.spawn(info_span!("office"), office.clone().run(tasks.clone()));
+    let guests = office.clone();
+    let handle = move |guest| admit(guest, guests.clone());
     tasks.spawn(
         info_span!("serve"),
-        serve(listener, us, &[Talk::Tracking, Talk::Chat], connections, tasks.clone(), handle),
+        serve(listener, us, &TALKS, connections, tasks.clone(), handle),
     );
 
     stop.await;

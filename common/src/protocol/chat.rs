@@ -13,9 +13,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::entry::{Ballot, Entry, Event, LogId, Person, Position, Reason, ReplicaId, shared};
-use crate::chat::words::{RoomName, Topic};
+use crate::chat::entry::{
+    Ballot, Entry, Event, LogId, Person, Position, Reason, ReplicaId, shared,
+};
 use crate::chat::log::Base;
+use crate::chat::words::{RoomName, Topic};
 use crate::ident::NodeId;
 
 /// What the proposer says to a replica.

@@ -8,6 +8,9 @@ pub mod node;
 
 mod known;
 mod network;
+mod standing;
+mod time;
+mod tracker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use shoal_common::ident::{NodeId, NodeName, Peer, address};
 use shoal_common::name::{NameError, SharedName};
 use shoal_common::party::Party;
 use shoal_common::protocol::search::Pattern;
+use shoal_tracker::office::Office;
 use tokio::sync::{broadcast, watch};
 
 use crate::catalog::Catalog;
@@ -26,11 +30,15 @@ use crate::catalog::found::{FileInfo, Findings, Indexing};
 use crate::catalog::pattern::{Matcher, PatternError, typed};
 use crate::chat::Chat;
 use crate::chat::verbs::{Ask, Told};
-use crate::membership::{Link, Membership};
+use crate::config::host_port;
+use crate::membership::{Exchange, Link, Membership};
 use crate::notice::Notices;
 use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted, What};
 use crate::transfer::stats::StatRow;
 use crate::transfer::{Downloads, JobError, Reader, StartError, Uploads};
+pub use standing::{HelloError, PeerInfo};
+pub use tracker::{Contact, Heir, Role, TrackerInfo};
+
 use known::Known;
 use limits::InForce;
 
@@ -44,14 +52,14 @@ pub struct Identity {
     /// The network it belongs to.
     pub network: String,
     /// Where it answers searches: as told to the others, or as it listens while
-    /// it has not met the tracker.
+    /// it has met neither the tracker nor another node.
     #[serde(with = "address")]
     pub search: SocketAddr,
     /// Where it serves content; likewise.
     #[serde(with = "address")]
     pub download: SocketAddr,
-    /// Its tracker, `"host:port"`.
-    pub tracker: String,
+    /// Its tracker, `"host:port"`, if it has one.
+    pub tracker: Option<String>,
     /// How it stands with the tracker.
     pub link: Link,
 }
@@ -78,11 +86,13 @@ impl std::fmt::Debug for App {
 
 struct Inner {
     us: Party,
-    tracker: String,
+    tracker: Option<String>,
     listening: (SocketAddr, SocketAddr),
     notices: Notices,
     membership: Membership,
     chat: Option<Chat>,
+    exchange: Exchange,
+    office: Office,
     catalog: Catalog,
     downloads: Downloads,
     uploads: Uploads,
@@ -123,13 +133,21 @@ impl App {
         self.inner.catalog.list()
     }
 
+    /// Who is tracker; nothing if this node has never met one.
+    pub fn tracker(&self) -> Option<TrackerInfo> {
+        let membership = &self.inner.membership;
+        let us = membership.us();
+        let known = |id| us.clone().filter(|us| us.id == id).or_else(|| membership.peer(id));
+        TrackerInfo::new(&self.inner.office.outlook(), known)
+    }
+
     /// How far this node is with getting to know its files; `None` if it knows
     /// them, or has only just begun.
     pub fn indexing(&self) -> Option<Indexing> {
         self.inner.catalog.indexing()
     }
 
-    /// The other nodes, by name.
+    /// The other nodes that are here, by name.
     pub fn peers(&self) -> Vec<Peer> {
         self.inner.membership.peers()
     }
@@ -143,6 +161,37 @@ impl App {
             Some(chat) => chat.ask(ask).await,
             None => Err("this node does not chat; its log says why".to_owned()),
         }
+    }
+
+    /// The other nodes and how it stands with each. Those that are offline come
+    /// last; while a tracker is there, who is not in its list is not in this one.
+    pub fn standings(&self) -> Vec<PeerInfo> {
+        let Inner { membership, exchange, .. } = &*self.inner;
+        standing::list(membership.peers(), membership.link(), exchange.standings())
+    }
+
+    /// Asks everyone who is known, now, also those that are offline. Takes some
+    /// seconds where somebody does not answer.
+    pub async fn refresh(&self) -> Vec<PeerInfo> {
+        self.inner.exchange.refresh().await;
+        self.standings()
+    }
+
+    /// Says hello to a node by its name, or at its search address.
+    ///
+    /// # Errors
+    /// See [`HelloError`].
+    pub async fn hello(&self, whom: &str) -> Result<PeerInfo, HelloError> {
+        let known = self.standings();
+        let address = match known.iter().find(|info| info.name.as_str() == whom) {
+            Some(info) => info.search.to_string(),
+            None => {
+                host_port(whom).map_err(|_| HelloError::Unknown(whom.escape_debug().to_string()))?
+            }
+        };
+        let by = self.inner.exchange.hello(&address).await?;
+        let now = self.standings().into_iter().find(|info| info.id == by);
+        now.ok_or(HelloError::Gone)
     }
 
     /// What the others have whose name matches: a glob if the text has
@@ -311,9 +360,19 @@ impl App {
         self.inner.catalog.completed().await;
     }
 
-    /// Waits until the tracker has taken this node in.
+    /// Waits until this node is in a network: taken in by the tracker, or told by
+    /// another node whom that knows.
     pub async fn registered(&self) {
-        self.inner.membership.registered().await;
+        if self.inner.tracker.is_some() {
+            self.inner.membership.registered().await;
+        } else {
+            self.inner.membership.joined().await;
+        }
+    }
+
+    /// Waits until this node is in a network, by whichever way comes first.
+    pub async fn joined(&self) {
+        self.inner.membership.joined().await;
     }
 
     /// Asks the node to leave. The program decides how.

@@ -6,13 +6,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use shoal_common::connection::ConnectionError;
 use shoal_common::ident::{NodeId, NodeName};
 use shoal_common::limits::MAX_NODE_CONNECTIONS;
 use shoal_common::party::Party;
 use shoal_common::process::connections;
 use shoal_common::protocol::greeting::Talk;
-use shoal_common::serve::serve;
+use shoal_common::serve::{Guest, serve};
 use shoal_common::task::Tasks;
+use shoal_tracker::door::admit;
+use shoal_tracker::office::Office;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
@@ -22,12 +25,13 @@ use tracing::{info, info_span, warn};
 use super::known::Known;
 use super::limits::InForce;
 use super::network::Everyone;
+use super::time::Timekeeper;
 use super::{App, Inner};
 use crate::catalog::serve::answer;
 use crate::catalog::{Catalog, keep_up};
 use crate::chat::{self, Chat};
 use crate::config::Config;
-use crate::membership::{self, FirstAnswer, Goodbye, Wish};
+use crate::membership::{self, Acquaintance, Exchange, FirstAnswer, Goodbye, Wish};
 use crate::notice::Notices;
 use crate::transfer::job::{JobInfo, JobState};
 use crate::transfer::rate::Throttle;
@@ -74,6 +78,7 @@ pub struct Node {
     doors: Tasks,
     /// Everything else.
     tasks: Tasks,
+    /// To the tracker.
     goodbye: Goodbye,
     first: Option<FirstAnswer>,
     sharing: Sharing,
@@ -81,11 +86,11 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node. It looks for its tracker from now on and shares what it
-    /// finds in its folder as it gets to know it.
+    /// Starts a node. It looks for its tracker and for other nodes from now on and
+    /// shares what it finds in its folder as it gets to know it.
     ///
     /// # Errors
-    /// See [`StartError`]. That the tracker does not answer is none.
+    /// See [`StartError`]. That nobody answers is none.
     pub fn start(config: &Config, sharing: Sharing) -> Result<Self, StartError> {
         let volume = Volume::open(&config.files)?;
         let id = match sharing {
@@ -98,6 +103,11 @@ impl Node {
         let bulk_tasks = tasks.child_on(bulk.handle());
         let doors = tasks.child();
         let notices = Notices::default();
+        // Who is a guest has another id the next time.
+        if sharing == Sharing::Folder {
+            let time = Timekeeper::resume(&volume, us.clock.clone());
+            tasks.spawn(info_span!("clock"), time.keep());
+        }
 
         let search = listen(&Handle::current(), config.listen, config.search_port)?;
         let download = listen(&bulk.handle(), config.listen, config.download_port)?;
@@ -119,21 +129,34 @@ impl Node {
                 bulk_tasks.clone(),
             ),
         );
-        let answering = catalog.clone();
+        let wish = wish(config, &us, listening, sharing);
+        let (membership, first, goodbye, office) =
+            membership::start(wish.clone(), notices.clone(), &tasks);
+        let acquaintance = Acquaintance {
+            party: us.clone(),
+            entries: config.peers.clone(),
+            interval: config.exchange,
+            advertise: wish.advertise,
+            ports: wish.ports,
+            guest: sharing == Sharing::Nothing,
+        };
+        let exchange = membership::meet(acquaintance, membership.clone(), notices.clone(), &tasks);
+        let answering = Answering {
+            catalog: catalog.clone(),
+            exchange: exchange.clone(),
+            office: office.clone(),
+        };
         doors.spawn(
             info_span!("search port"),
             serve(
                 search.0,
                 us.clone(),
-                &[Talk::Search],
+                &[Talk::Search, Talk::Peers, Talk::Tracking, Talk::Succession, Talk::Chat],
                 connections,
                 tasks.clone(),
-                move |guest| answer(guest, answering.clone()),
+                move |guest| converse(guest, answering.clone()),
             ),
         );
-
-        let wish = wish(config, &us, listening);
-        let (membership, first, goodbye) = membership::start(wish, notices.clone(), &tasks);
         let downloads = Downloads::new(Environment {
             volume: volume.clone(),
             catalog: catalog.clone(),
@@ -166,6 +189,8 @@ impl Node {
             notices,
             membership,
             chat,
+            exchange,
+            office,
             catalog,
             downloads,
             uploads,
@@ -192,7 +217,8 @@ impl Node {
         &self.tasks
     }
 
-    /// What the tracker says to the first registration, once.
+    /// What the tracker says to the first registration, once; none without a
+    /// tracker.
     pub fn first_answer(&mut self) -> Option<FirstAnswer> {
         self.first.take()
     }
@@ -203,7 +229,7 @@ impl Node {
         self.app.inner.downloads.resume();
     }
 
-    /// Ends the node in order: nobody new is served, the tracker is told, what
+    /// Ends the node in order: nobody new is served, the others are told, what
     /// is under way may end until `grace` is over or `hurry` is done, the rest
     /// is cut. Downloads that are cut go on the next time.
     pub async fn stop(self, grace: Duration, hurry: impl Future<Output = ()>) {
@@ -219,7 +245,12 @@ impl Node {
                 }
                 self.goodbye.say().await;
             };
-            let ((), ended, left) = tokio::join!(goodbye, uploads, inner.downloads.drain(grace));
+            let ((), (), ended, left) = tokio::join!(
+                goodbye,
+                inner.exchange.leave(),
+                uploads,
+                inner.downloads.drain(grace)
+            );
             ended && left.is_empty()
         };
         tokio::select! {
@@ -249,6 +280,23 @@ fn start_chat(setting: chat::Setting, notices: &Notices, tasks: &Tasks) -> Optio
             notices.say(format_args!("this node does not chat: {error} (in `.shoal/chat`)"));
             None
         }
+    }
+}
+
+/// Who answers at the search port.
+#[derive(Clone)]
+struct Answering {
+    catalog: Catalog,
+    exchange: Exchange,
+    office: Office,
+}
+
+/// Answers at the search port, whatever is to be talked of.
+async fn converse(guest: Guest, answering: Answering) -> Result<(), ConnectionError> {
+    match guest.hello.talk {
+        Talk::Peers => membership::answer(guest, answering.exchange).await,
+        Talk::Tracking | Talk::Succession | Talk::Chat => admit(guest, answering.office).await,
+        _ => answer(guest, answering.catalog).await,
     }
 }
 
@@ -328,13 +376,21 @@ fn listen(
     bind().map_err(|cause| StartError::Listen { address, cause })
 }
 
-fn wish(config: &Config, us: &Party, listening: (SocketAddr, SocketAddr)) -> Wish {
+fn wish(
+    config: &Config,
+    us: &Party,
+    listening: (SocketAddr, SocketAddr),
+    sharing: Sharing,
+) -> Wish {
     let name = match &config.name {
         Some(name) => (name.clone(), true),
         None => (host_name(), false),
     };
     Wish {
         tracker: config.tracker.clone(),
+        peers: config.peers.clone(),
+        // Who is here for one download is gone before it could be of use.
+        eligible: sharing == Sharing::Folder,
         us: us.clone(),
         name,
         // An address that was chosen to listen on is the one to be reached at.

@@ -20,8 +20,8 @@ use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
 use shoal_common::chat::entry::Event;
-use shoal_common::chat::words::RoomName;
 use shoal_common::chat::log::Kept;
+use shoal_common::chat::words::RoomName;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{KEPT_BYTES, KIB};
 use tracing::warn;

@@ -13,8 +13,8 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use crate::amount::Limit;
-use crate::app::Identity;
 use crate::app::limits::Setting;
+use crate::app::{Identity, PeerInfo, TrackerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::catalog::pattern::PatternError;
 use crate::chat::verbs::{Ask, Told};
@@ -27,6 +27,9 @@ use crate::transfer::stats::StatRow;
 /// Longest time that a search of the node may take, its own deadlines for
 /// silent peers included.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longest time that a hello may take, the deadlines of a slow node included.
+const HELLO_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The end of a download may be days away.
 const JOB_PATIENCE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -147,6 +150,17 @@ impl Door {
         }
     }
 
+    /// Who is tracker; nothing if the node has never met one.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn tracker(&self) -> Result<Option<TrackerInfo>, ControlError> {
+        match self.ask(&Request::Tracker, REPLY_DEADLINE).await? {
+            Reply::Tracker { tracker } => Ok(tracker),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
     /// Its own files whose name contains `part`.
     ///
     /// # Errors
@@ -176,6 +190,28 @@ impl Door {
     pub async fn chat(&self, ask: Ask) -> Result<Told, ControlError> {
         match self.ask(&Request::Chat { ask }, SEARCH_PATIENCE).await? {
             Reply::Chat { told } => Ok(told),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// How it stands with each other node; `refresh`: everyone is asked before.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn standings(&self, refresh: bool) -> Result<Vec<PeerInfo>, ControlError> {
+        match self.ask(&Request::Standings { refresh }, SEARCH_PATIENCE).await? {
+            Reply::Standings { peers } => Ok(peers),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Says hello to a node, by its name or at its search address.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn hello(&self, whom: String) -> Result<PeerInfo, ControlError> {
+        match self.ask(&Request::Hello { whom }, HELLO_PATIENCE).await? {
+            Reply::Standings { peers } => peers.into_iter().next().ok_or(ControlError::Unexpected),
             _ => Err(ControlError::Unexpected),
         }
     }

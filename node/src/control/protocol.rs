@@ -5,8 +5,8 @@ use shoal_common::clock::Stamp;
 use shoal_common::ident::Peer;
 
 use crate::amount::Limit;
-use crate::app::Identity;
 use crate::app::limits::Setting;
+use crate::app::{Identity, PeerInfo, TrackerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::chat::verbs::{Ask, Told};
 use crate::config::Limits;
@@ -26,6 +26,8 @@ pub enum Request {
     GetIp,
     /// What does your clock show? Answered with [`Reply::Clock`].
     Clock,
+    /// Who is tracker? Answered with [`Reply::Tracker`].
+    Tracker,
     /// What do you share? Answered with [`Reply::Files`].
     Show {
         /// Only names that contain this text, whatever its case.
@@ -38,6 +40,17 @@ pub enum Request {
     },
     /// Who else is here? Answered with [`Reply::Peers`].
     Peers,
+    /// How does it stand with each other node? Answered with
+    /// [`Reply::Standings`].
+    Standings {
+        /// Whether to ask everyone before.
+        refresh: bool,
+    },
+    /// Say hello to another node. Answered with [`Reply::Standings`] of that one.
+    Hello {
+        /// Its name, or its search address.
+        whom: String,
+    },
     /// What do the others have? Answered with [`Reply::Found`].
     Search {
         /// Part of a name, or a glob.
@@ -129,6 +142,11 @@ pub enum Reply {
     Identity(Identity),
     /// What its Lamport clock shows.
     Clock(Stamp),
+    /// Who is tracker.
+    Tracker {
+        /// Nothing if this node has never met one.
+        tracker: Option<TrackerInfo>,
+    },
     /// Its own files.
     Files {
         /// By name.
@@ -143,6 +161,11 @@ pub enum Reply {
     Chat {
         /// What.
         told: Told,
+    },
+    /// How it stands with other nodes.
+    Standings {
+        /// By name, those that are offline last.
+        peers: Vec<PeerInfo>,
     },
     /// What the others have.
     Found(Findings),

@@ -18,13 +18,18 @@ use tokio::time::Instant;
 pub(super) enum Event {
     Joined(Peer),
     Left(Peer, Leaving),
+    /// By exchange: it answers.
+    Here(Peer),
+    /// By exchange: it does not, or said goodbye.
+    Offline(Peer),
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Joined(peer) => write!(f, "`{}` joined", peer.name),
+            Self::Joined(peer) | Self::Here(peer) => write!(f, "`{}` joined", peer.name),
             Self::Left(peer, Leaving::Exit) => write!(f, "`{}` left", peer.name),
+            Self::Offline(peer) => write!(f, "`{}` is offline", peer.name),
             Self::Left(peer, Leaving::Vanished) => write!(f, "`{}` left without a word", peer.name),
         }
     }
@@ -54,6 +59,11 @@ impl Roster {
     /// One of them.
     pub(super) fn peer(&self, id: NodeId) -> Option<Peer> {
         self.peers.get(&id).map(|entry| entry.peer.clone())
+    }
+
+    /// Whether there is nobody.
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
     }
 
     /// In order of their names.
@@ -141,7 +151,13 @@ mod tests {
         let at = "127.0.0.1:9".parse().unwrap();
         let mut id = [0; 32];
         id[0] = name.as_bytes()[0];
-        Peer { id: NodeId::from_bytes(id), name: name.parse().unwrap(), search: at, download: at }
+        Peer {
+            id: NodeId::from_bytes(id),
+            name: name.parse().unwrap(),
+            search: at,
+            download: at,
+            joined: 0,
+        }
     }
 
     fn registered(instance: u64, names: &[&str]) -> Registered {
@@ -151,6 +167,8 @@ mod tests {
             instance,
             revision: 1,
             peers: names.iter().map(|name| peer(name)).collect(),
+            joined: 0,
+            charter: None,
         }
     }
 

@@ -1,9 +1,8 @@
 //! What a command brought, before it is text.
 
 use shoal_common::clock::Stamp;
-use shoal_common::ident::Peer;
 
-use crate::app::Identity;
+use crate::app::{Identity, PeerInfo, TrackerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::chat::verbs::Told;
 use crate::config::Limits;
@@ -20,12 +19,16 @@ pub enum Answer {
     Identity(Identity),
     /// What its clock shows.
     Clock(Stamp),
+    /// Who is tracker.
+    Tracker(Option<TrackerInfo>),
     /// Its files.
     Files(Vec<FileInfo>),
     /// The other nodes.
-    Peers(Vec<Peer>),
+    Peers(Vec<PeerInfo>),
     /// What came of it in the chat.
     Chat(Told),
+    /// A node that answered a hello.
+    Greeted(PeerInfo),
     /// What others have.
     Found(Findings),
     /// Downloads, and uploads beside them.

@@ -8,7 +8,7 @@ use crate::amount::{Limit, RequestSize};
 use crate::app::limits::Setting;
 use crate::chat::verbs::Ask;
 use crate::terminal::text::escape;
-use crate::terminal::words::{LIMITED, VERBS, Verb, nearest};
+use crate::terminal::words::{LIMITED, REFRESH, VERBS, Verb, nearest};
 use crate::transfer::job::{JobId, Order, Priority};
 
 /// What a person wants.
@@ -20,13 +20,23 @@ pub enum Command {
     GetIp,
     /// What its clock shows.
     Clock,
+    /// Who is tracker.
+    Tracker,
     /// Its own files.
     Show {
         /// Only names that contain this.
         part: Option<String>,
     },
     /// The other nodes.
-    Peers,
+    Peers {
+        /// Whether to ask everyone before.
+        refresh: bool,
+    },
+    /// Say hello to another node.
+    Hello {
+        /// Its name, or its search address.
+        whom: String,
+    },
     /// What the others have.
     Search {
         /// Part of a name, or a glob.
@@ -192,8 +202,10 @@ pub fn parse_words(words: Vec<String>) -> Result<Command, CommandError> {
         }),
         "getip" => Command::GetIp,
         "clock" => Command::Clock,
+        "tracker" => Command::Tracker,
         "show" => Command::Show { part: args.optional() },
-        "peers" => Command::Peers,
+        "peers" => Command::Peers { refresh: args.refresh()? },
+        "hello" => Command::Hello { whom: args.required("a NAME or an ADDRESS")? },
         "search" => Command::Search { pattern: args.required("a PATTERN")? },
         "download" => Command::Download(args.download()?),
         "jobs" => match args.optional() {
@@ -262,6 +274,14 @@ impl Args {
                 escape(&word)
             ))),
             None => Ok(()),
+        }
+    }
+
+    fn refresh(&mut self) -> Result<bool, CommandError> {
+        match self.optional() {
+            None => Ok(false),
+            Some(word) if word.eq_ignore_ascii_case(REFRESH) => Ok(true),
+            Some(word) => Err(self.wrong(format!("`{}` is not `{REFRESH}`", escape(&word)))),
         }
     }
 

@@ -15,9 +15,11 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Help(None) => VERBS.iter().map(help).collect(),
         Answer::Identity(identity) => json!(identity),
         Answer::Clock(Stamp { time, node }) => json!({ "time": time, "node": node }),
+        Answer::Tracker(tracker) => json!(tracker),
         Answer::Files(files) => json!(files),
         Answer::Peers(peers) => json!(peers),
         Answer::Chat(told) => chat::value(told),
+        Answer::Greeted(peer) => json!(peer),
         Answer::Found(findings) => found(findings),
         Answer::Jobs(jobs, _) => json!(jobs),
         Answer::Started(job)
@@ -73,13 +75,15 @@ fn found(findings: &Findings) -> Value {
 mod tests {
     use super::*;
     use crate::amount::Limit;
-    use crate::app::Identity;
+    use crate::app::{Identity, PeerInfo};
     use crate::catalog::found::{FileInfo, Found};
     use crate::config::Limits;
+    use crate::membership::Link;
     use crate::transfer::job::{JobInfo, JobState, OwnerInfo, Wanted};
     use crate::transfer::stats::StatRow;
     use shoal_common::content::FileId;
     use shoal_common::ident::{NodeId, Peer};
+    use shoal_common::protocol::peers::State;
 
     fn peer() -> Peer {
         Peer {
@@ -87,6 +91,7 @@ mod tests {
             name: "node1".parse().unwrap(),
             search: "172.20.0.3:40001".parse().unwrap(),
             download: "172.20.0.3:40002".parse().unwrap(),
+            joined: 0,
         }
     }
 
@@ -97,14 +102,17 @@ mod tests {
     #[test]
     fn shapes() {
         let file = FileId::from_bytes([0xcd; 32]);
-        let peers = value(&Answer::Peers(vec![peer()]));
-        assert_eq!(
-            peers,
-            json!([{
-                "id": "ab".repeat(32), "name": "node1",
-                "search": "172.20.0.3:40001", "download": "172.20.0.3:40002",
-            }])
-        );
+        let Peer { id: node, name, search, download, .. } = peer();
+        let state = State::Offline;
+        let (contact, clock) = (Some(1.5), Some(7));
+        let info = PeerInfo { id: node, name, search, download, state, contact, clock };
+        let expected = json!({
+            "id": "ab".repeat(32), "name": "node1",
+            "search": "172.20.0.3:40001", "download": "172.20.0.3:40002",
+            "state": "offline", "contact": 1.5, "clock": 7,
+        });
+        assert_eq!(value(&Answer::Peers(vec![info.clone()])), json!([expected]));
+        assert_eq!(value(&Answer::Greeted(info)), expected);
         let info = FileInfo { name: "a b".parse().unwrap(), size: 7, id: file };
         assert_eq!(
             value(&Answer::Files(vec![info.clone()])),
@@ -201,16 +209,19 @@ mod tests {
 
     #[test]
     fn an_identity() {
-        let Peer { id, name, search, download } = peer();
+        let Peer { id, name, search, download, .. } = peer();
         let identity = Identity {
             id,
             name,
             network: "shoal".into(),
             search,
             download,
-            tracker: "172.20.0.2:12345".into(),
-            link: crate::membership::Link::Registered,
+            tracker: Some("172.20.0.2:12345".into()),
+            link: Link::Registered,
         };
+        let alone = Identity { tracker: None, link: Link::None, ..identity.clone() };
+        let alone = value(&Answer::Identity(alone));
+        assert_eq!((&alone["tracker"], &alone["link"]), (&Value::Null, &json!("none")));
         assert_eq!(
             value(&Answer::Identity(identity)),
             json!({

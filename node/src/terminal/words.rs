@@ -34,13 +34,18 @@ pub enum Argument {
     AnyJob,
     /// What is limited: a direction, a number of transfers, a download.
     Limited,
-    /// A command.
-    Verb,
     /// The name of a node.
     Node,
+    /// Nothing, or [`REFRESH`].
+    Refresh,
+    /// A command.
+    Verb,
     /// Text, or what can't be offered.
     Text,
 }
+
+/// What makes `peers` ask everyone.
+pub const REFRESH: &str = "refresh";
 
 /// What can be limited besides single downloads.
 pub const LIMITED: &[&str] = &["up", "down", "uploads", "downloads"];
@@ -80,6 +85,16 @@ pub const VERBS: &[Verb] = &[
         ..PLAIN
     },
     Verb {
+        name: "tracker",
+        usage: "tracker",
+        summary: "who is tracker, since when, and who would succeed it",
+        details: "A node takes over when the tracker is lost, the one longest in the network\n\
+                  first, with the next epoch; the home tracker gets the office back when it\n\
+                  returns. A caretaker serves without a majority of the council, as when a\n\
+                  network is cut in two.",
+        ..PLAIN
+    },
+    Verb {
         name: "show",
         usage: "show [PART]",
         summary: "the files this node shares: name, size, file id",
@@ -88,7 +103,25 @@ pub const VERBS: &[Verb] = &[
         argument: Argument::File,
         ..PLAIN
     },
-    Verb { name: "peers", usage: "peers", summary: "the other nodes of the network", ..PLAIN },
+    Verb {
+        name: "peers",
+        usage: "peers [refresh]",
+        summary: "the other nodes; `refresh` asks everyone before",
+        details: "STATE is `online` or `offline`, CONTACT how long ago this node spoke with that\n\
+                  one about other nodes, CLOCK the Lamport time at which this was known of it.\n\
+                  Whoever is offline is shown where no tracker keeps the list, for a day.",
+        argument: Argument::Refresh,
+        ..PLAIN
+    },
+    Verb {
+        name: "hello",
+        usage: "hello NAME|ADDRESS",
+        summary: "say hello to a node; each tells the other whom it knows",
+        details: "By its name, or at its search address, HOST:PORT. So a node is told of a\n\
+                  network that it did not find.",
+        argument: Argument::Node,
+        ..PLAIN
+    },
     Verb {
         name: "say",
         usage: "say TEXT",
@@ -309,6 +342,13 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("whoami", "getip"),
     ("ip", "getip"),
     ("nodes", "peers"),
+    ("refresh", "peers"),
+    ("greet", "hello"),
+    ("ping", "hello"),
+    ("time", "clock"),
+    ("leader", "tracker"),
+    ("succession", "tracker"),
+    ("lamport", "clock"),
     ("downloads", "jobs"),
     ("status", "jobs"),
     ("kill", "cancel"),

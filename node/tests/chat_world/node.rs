@@ -2,8 +2,8 @@
 
 use rand::RngExt;
 use shoal_common::chat::entry::{Act, Event, LogId, Position};
-use shoal_common::chat::words::{RoomName, Text};
 use shoal_common::chat::log::Kept;
+use shoal_common::chat::words::{RoomName, Text};
 use shoal_common::ident::{NodeId, NodeName};
 use shoal_node::chat::member::{Continuity, Heard, Member};
 use shoal_node::chat::replica::{Record, Replica};

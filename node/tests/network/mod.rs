@@ -108,7 +108,7 @@ impl Network {
 
     pub fn config(&self, name: &str, files: &Path) -> Config {
         Config {
-            tracker: self.tracker.to_string(),
+            tracker: Some(self.tracker.to_string()),
             listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
             files: files.to_owned(),
             name: Some(name.parse().unwrap()),
@@ -126,7 +126,8 @@ impl Network {
         let us = Party::new("shoal", NodeId::random());
         let (mut connection, _) = call(self.tracker, &us, Talk::Tracking).await.unwrap();
         let name = name.parse().unwrap();
-        let registration = Registration { name, exact: true, search, download };
+        let (exact, reign, joined) = (true, None, 0);
+        let registration = Registration { name, exact, search, download, reign, joined };
         let answer =
             connection.ask(&ToTracker::Register(registration), MAX_TRACKER_FRAME).await.unwrap();
         assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use shoal_common::chat::entry::{Person, Reason};
-use shoal_common::chat::words::{RoomName, Topic};
 use shoal_common::chat::rooms::{Outcome, Room, Rooms};
+use shoal_common::chat::words::{RoomName, Topic};
 use shoal_common::ident::{NodeId, NodeName};
 use shoal_common::limits::MAX_HISTORY;
 use shoal_common::protocol::chat::{Answer, Presence, Question, RoomInfo};

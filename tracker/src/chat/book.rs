@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use shoal_common::chat::entry::{Act, Body, Entry, Event, Position, Reason};
-use shoal_common::chat::words::RoomName;
 use shoal_common::chat::log::{Base, Kept, Log, State};
 use shoal_common::chat::rooms::{Members, Outcome};
+use shoal_common::chat::words::RoomName;
 use shoal_common::ident::NodeId;
 
 /// No node has this id, which would have to be drawn by chance.
@@ -54,6 +54,9 @@ pub struct Posted {
     /// Whom it concerns.
     pub audience: Audience,
 }
+
+/// An entry of the past, where it stands, and what came of it.
+pub type Past<'a> = (Position, &'a Arc<Entry>, Outcome);
 
 /// A piece of the log, with all that follows from its committed part.
 #[derive(Debug)]
@@ -118,12 +121,7 @@ impl Book {
 
     /// Committed entries after a position that concern somebody, `most` looked
     /// at; and the position up to which was looked.
-    pub fn missed(
-        &self,
-        id: NodeId,
-        after: Position,
-        most: usize,
-    ) -> (Vec<(Position, &Arc<Entry>, Outcome)>, Position) {
+    pub fn missed(&self, id: NodeId, after: Position, most: usize) -> (Vec<Past<'_>>, Position) {
         let base = self.log.base().position;
         let skip = usize::try_from(after.saturating_sub(base)).unwrap_or(usize::MAX);
         let entries = self.log.after(after).zip(self.outcomes.iter().skip(skip));

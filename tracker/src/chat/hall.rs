@@ -18,6 +18,7 @@ use shoal_common::serve::Guest;
 use shoal_common::task::Tasks;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, info_span};
 
 use super::answers::{Here, answer};
@@ -59,6 +60,8 @@ struct Shared {
     /// Rings when a session may have something to say.
     bell: watch::Sender<()>,
     submitted: AtomicUsize,
+    /// Cancelled when this is no tracker any more.
+    ended: CancellationToken,
 }
 
 struct Hall {
@@ -105,6 +108,7 @@ impl Chat {
             sessions: AtomicU64::new(1),
             bell: watch::Sender::new(()),
             submitted: AtomicUsize::new(0),
+            ended: tasks.cancelled().clone(),
         };
         let chat = Self { shared: Arc::new(shared) };
         let keeper = chat.clone();
@@ -156,6 +160,11 @@ impl Chat {
     }
 
     // For the sessions -------------------------------------------------------
+
+    /// Cancelled when this is no tracker any more.
+    pub(super) fn ended(&self) -> &CancellationToken {
+        &self.shared.ended
+    }
 
     pub(super) fn bell(&self) -> watch::Receiver<()> {
         self.shared.bell.subscribe()

@@ -133,6 +133,9 @@ impl Session<'_> {
                     self.submit();
                 }
                 () = sleep_until(self.beat_due) => {}
+                () = self.chat.ended().cancelled() => {
+                    return close(&mut self.connection, "this is no tracker any more").await;
+                }
             }
         }
     }

@@ -2,8 +2,7 @@ use super::*;
 use crate::chat::entry::{Act, Body};
 use crate::chat::words::Text;
 use crate::limits::{
-    MAX_HISTORY, MAX_NESTING, MAX_NODE_NAME, MAX_REPLICAS, MAX_REQUEST_FRAME, MAX_ROOM_NAME,
-    MAX_TEXT,
+    COUNCIL, MAX_HISTORY, MAX_NESTING, MAX_NODE_NAME, MAX_REQUEST_FRAME, MAX_ROOM_NAME, MAX_TEXT,
 };
 use crate::protocol::golden::{golden, parse};
 
@@ -135,7 +134,7 @@ fn the_largest_messages_fit() {
         last: ballot,
         end: most,
         committed: most,
-        council: vec![replica; MAX_REPLICAS],
+        council: vec![replica; COUNCIL],
     };
     let attach = Attachment { summary: summary.clone(), knows: Some(log), after: most };
     let promised = FromReplica::Promised { ballot, summary };

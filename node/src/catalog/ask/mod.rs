@@ -5,10 +5,13 @@ mod list;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shoal_common::call::call;
+use shoal_common::call::call_with;
+use shoal_common::connection::Connection;
 use shoal_common::content::FileId;
 use shoal_common::ident::Peer;
-use shoal_common::limits::{MAX_MATCHES, MAX_SEARCH_FRAME, SEARCH_DEADLINE};
+use shoal_common::limits::{
+    MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, REPLY_DEADLINE, SEARCH_DEADLINE,
+};
 use shoal_common::name::SharedName;
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::Talk;
@@ -93,10 +96,12 @@ async fn ask_all(
 }
 
 async fn ask_one(peer: &Peer, us: &Party, pattern: Pattern) -> Answer {
-    let (mut connection, _) =
-        call(peer.search, us, Talk::Search).await.map_err(|error| error.to_string())?;
     let matcher = Matcher::new(&pattern).map_err(|error| error.to_string())?;
-    match connection.ask(&SearchRequest::Search { pattern }, MAX_SEARCH_FRAME).await {
+    let request = SearchRequest::Search { pattern };
+    let ahead = |connection: &mut Connection<_>| connection.queue(&request, MAX_REQUEST_FRAME);
+    let called = call_with(peer.search, us, Talk::Search, ahead);
+    let (mut connection, _) = called.await.map_err(|error| error.to_string())?;
+    match connection.receive(MAX_SEARCH_FRAME, REPLY_DEADLINE).await {
         Ok(SearchReply::Matches { matches, more }) => {
             let asked = |found: &Match| {
                 let may_be_partial = matches!(matcher, Matcher::Content(_));
@@ -169,7 +174,13 @@ mod tests {
 
     fn peer(name: &str) -> Peer {
         let at = "127.0.0.1:9".parse().unwrap();
-        Peer { id: NodeId::random(), name: name.parse().unwrap(), search: at, download: at }
+        Peer {
+            id: NodeId::random(),
+            name: name.parse().unwrap(),
+            search: at,
+            download: at,
+            joined: 0,
+        }
     }
 
     fn found(name: &str, content: &[u8]) -> Match {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use shoal_common::chat::entry::{Body, ReplicaId};
-use shoal_common::limits::MAX_REPLICAS;
+use shoal_common::limits::COUNCIL;
 
 use super::{AWAY, Phase, Proposer, Stamp};
 
@@ -55,7 +55,7 @@ impl Proposer {
 
     /// With one more, that has nearly everything.
     fn with_one(&self, council: &[ReplicaId], end: u64) -> Option<Vec<ReplicaId>> {
-        if council.len() >= MAX_REPLICAS {
+        if council.len() >= COUNCIL {
             return None;
         }
         let has_all = |id: &ReplicaId| {

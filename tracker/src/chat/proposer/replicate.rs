@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shoal_common::chat::entry::{Position, ReplicaId};
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{MAX_REPLICAS, PIECE_BYTES};
+use shoal_common::limits::{COUNCIL, PIECE_BYTES};
 use shoal_common::protocol::chat::ToReplica;
 
 use super::{Phase, Proposer, RESEND, Stamp};
@@ -86,7 +86,7 @@ impl Proposer {
         let council = book.log().council().1;
         let members = council.iter().filter(|member| self.link_of(member).is_some());
         let mut receivers: Vec<_> = members.map(|member| member.node).collect();
-        let lacking = MAX_REPLICAS.saturating_sub(council.len());
+        let lacking = COUNCIL.saturating_sub(council.len());
         receivers.extend(self.candidates().map(|replica| replica.node).take(lacking));
         receivers
     }
