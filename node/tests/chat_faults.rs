@@ -298,5 +298,17 @@ async fn without_a_majority_nothing_is_accepted_until_it_is_back() {
         until("it is accepted", END, || talkers.iter().all(|talker| talker.heard().len() == 4));
         assert!(agree(&talkers));
         assert_eq!(talkers[0].heard()[3].1, "node1: node1 2");
+
+        // They are gone for ever, and the person at the third decides to go on.
+        talkers[1].kill();
+        talkers[2].kill();
+        talkers[0].says();
+        until("it is accepted", END, || {
+            talkers[0].types("revive");
+            std::thread::sleep(Duration::from_millis(500));
+            talkers[0].heard().last().is_some_and(|(_, said)| said == "node1: node1 3")
+        });
+        // What was said before is still said.
+        assert_eq!(talkers[0].heard().len(), 5);
     });
 }

@@ -16,7 +16,7 @@ use shoal_common::protocol::chat::{
 };
 use shoal_common::serve::Guest;
 use shoal_common::task::Tasks;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, info_span};
@@ -57,7 +57,7 @@ struct Shared {
     clock: Clock,
     names: Names,
     sessions: AtomicU64,
-    /// Rings when a session may have something to say.
+    /// Rings when something was committed.
     bell: watch::Sender<()>,
     submitted: AtomicUsize,
     /// Cancelled when this is no tracker any more.
@@ -71,7 +71,8 @@ struct Hall {
     log: Option<LogId>,
     /// What is to be said to replicas, in frames, by the number of the session.
     to_replicas: BTreeMap<u64, Vec<Arc<[u8]>>>,
-    sessions: BTreeMap<NodeId, u64>,
+    /// The session of each node, and what wakes it alone.
+    sessions: BTreeMap<NodeId, (u64, Arc<Notify>)>,
     /// Why nodes were hung up.
     reasons: BTreeMap<NodeId, &'static str>,
 }
@@ -170,17 +171,21 @@ impl Chat {
         self.shared.bell.subscribe()
     }
 
-    /// A node comes. The number of its session.
-    pub(super) fn attach(&self, attachment: Attachment) -> u64 {
+    /// A node comes. The number of its session, and what wakes it when there is
+    /// something for it alone.
+    pub(super) fn attach(&self, attachment: Attachment) -> (u64, Arc<Notify>) {
         let number = self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         let node = attachment.summary.replica.node;
+        let alone = Arc::new(Notify::new());
         self.tell(|hall, stamp| {
-            if let Some(before) = hall.sessions.insert(node, number) {
+            let own = (number, Arc::clone(&alone));
+            if let Some((before, waker)) = hall.sessions.insert(node, own) {
                 hall.to_replicas.remove(&before);
+                waker.notify_one();
             }
             hall.proposer.attach(number, attachment.summary, attachment.knows, stamp);
         });
-        number
+        (number, alone)
     }
 
     /// A session ends, for a reason that the node may be told the next time.
@@ -188,7 +193,7 @@ impl Chat {
         self.tell(|hall, stamp| {
             hall.proposer.detach(node, session, stamp.now);
             hall.to_replicas.remove(&session);
-            if hall.sessions.get(&node) == Some(&session) {
+            if hall.sessions.get(&node).is_some_and(|(current, _)| *current == session) {
                 hall.sessions.remove(&node);
             }
             if let Some(reason) = reason.filter(|_| hall.reasons.len() < MAX_REASONS) {
@@ -204,7 +209,7 @@ impl Chat {
 
     /// Whether the session is the node's only one still.
     pub(super) fn is_current(&self, node: NodeId, session: u64) -> bool {
-        self.hall().sessions.get(&node) == Some(&session)
+        self.hall().sessions.get(&node).is_some_and(|(current, _)| *current == session)
     }
 
     pub(super) fn hear(&self, node: NodeId, session: u64, answer: FromReplica) {
@@ -330,11 +335,11 @@ impl Chat {
 }
 
 impl Hall {
-    /// Makes ready what the proposer says; whether there is anything.
+    /// Makes ready what the proposer says; whether everyone is to look.
     fn settle(&mut self, clock: &Clock) -> bool {
         let posted = self.proposer.take_posted();
         let log = self.proposer.book().map(|book| book.log().id());
-        let mut has_news = self.log != log || !posted.is_empty();
+        let has_news = self.log != log || !posted.is_empty();
         if self.log != log {
             self.feed.clear();
             self.log = log;
@@ -343,7 +348,7 @@ impl Hall {
         // Replicas are mostly sent the same.
         let mut last: Option<(ToReplica, Arc<[u8]>)> = None;
         for (node, message) in self.proposer.take_messages() {
-            let Some(session) = self.sessions.get(&node) else { continue };
+            let Some((session, waker)) = self.sessions.get(&node) else { continue };
             let frame = match last.take() {
                 Some((before, frame)) if before == message => frame,
                 _ => {
@@ -359,7 +364,7 @@ impl Hall {
             };
             last = Some((message, Arc::clone(&frame)));
             self.to_replicas.entry(*session).or_default().push(frame);
-            has_news = true;
+            waker.notify_one();
         }
         has_news
     }

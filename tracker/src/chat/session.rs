@@ -13,7 +13,7 @@ use shoal_common::limits::{
 use shoal_common::protocol::chat::{FromChat, ToChat};
 use shoal_common::serve::Guest;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::hall::{Chat, News};
@@ -68,10 +68,11 @@ pub(super) async fn session(guest: Guest, chat: &Chat) -> Result<(), ConnectionE
         connection.queue(&FromChat::Closing { reason }, MAX_CHAT_FRAME)?;
     }
     let bell = chat.bell();
+    let (number, alone) = chat.attach(attachment);
     let mut session = Session {
         chat,
         node,
-        number: chat.attach(attachment),
+        number,
         connection,
         knows,
         log: None,
@@ -81,7 +82,7 @@ pub(super) async fn session(guest: Guest, chat: &Chat) -> Result<(), ConnectionE
         leaving: false,
         beat_due: Instant::now() + CHAT_BEAT,
     };
-    let outcome = session.talk(bell).await;
+    let outcome = session.talk(bell, &alone).await;
     let reason = matches!(outcome, Err(ConnectionError::Slow)).then_some(SLOW);
     chat.release(session.weight());
     chat.detach(node, session.number, reason);
@@ -97,7 +98,11 @@ async fn close(
 }
 
 impl Session<'_> {
-    async fn talk(&mut self, mut bell: watch::Receiver<()>) -> Result<(), ConnectionError> {
+    async fn talk(
+        &mut self,
+        mut bell: watch::Receiver<()>,
+        alone: &Notify,
+    ) -> Result<(), ConnectionError> {
         let standing = self.chat.standing();
         if !standing.writes {
             self.connection.queue(&FromChat::Waits(standing), MAX_CHAT_FRAME)?;
@@ -132,6 +137,7 @@ impl Session<'_> {
                     }
                     self.submit();
                 }
+                () = alone.notified() => {}
                 () = sleep_until(self.beat_due) => {}
                 () = self.chat.ended().cancelled() => {
                     return close(&mut self.connection, "this is no tracker any more").await;

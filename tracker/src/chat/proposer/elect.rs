@@ -18,7 +18,14 @@ use crate::chat::book::Book;
 const YIELD: Duration = Duration::from_millis(100);
 
 impl Proposer {
+    /// Asks for a promise, if the replica has a piece of a log: another has no vote.
     pub(super) fn prepare(&mut self, node: NodeId) {
+        if self.links.get(&node).is_some_and(|link| link.summary.log.is_some()) {
+            self.ask_for_promise(node);
+        }
+    }
+
+    fn ask_for_promise(&mut self, node: NodeId) {
         self.out.push((node, ToReplica::Prepare { ballot: self.ballot }));
     }
 
@@ -69,8 +76,13 @@ impl Proposer {
         let is_time = self.first_seen.is_some_and(|at| stamp.now >= at + self.settings.found_pause);
         let nobody_knows = self.links.values().all(|link| link.knows.is_none());
         let may = is_time && nobody_knows && self.book.is_none();
-        let founder = self.links.values().find(|link| link.promised).map(|l| l.summary.replica);
-        if let (Phase::Seeking, true, Some(founder)) = (self.phase, may, founder) {
+        let founder = self.links.values().next().map(|link| (link.promised, link.summary.replica));
+        let (Phase::Seeking, true, Some((promised, founder))) = (self.phase, may, founder) else {
+            return;
+        };
+        if !promised {
+            self.ask_for_promise(founder.node);
+        } else {
             let log =
                 LogId { generation: 0, founded_ms: stamp.time_ms, nonce: self.ballot.instance };
             self.book = Some(Book::new(Base::found(log, founder), self.settings.kept));
