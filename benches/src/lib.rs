@@ -12,6 +12,7 @@ pub mod say;
 pub mod size;
 
 pub mod bare;
+pub mod crowd;
 
 pub mod document;
 pub mod figures;

@@ -18,6 +18,8 @@ mod frame;
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -70,6 +72,17 @@ impl ConnectionError {
             _ => false,
         }
     }
+}
+
+/// A message of at most `bound` bytes as it travels, for [`Connection::send_raw`]:
+/// one that many are sent is encoded once.
+///
+/// # Errors
+/// It is longer than `bound`.
+pub fn encode<M: Serialize>(message: &M, bound: usize) -> Result<Vec<u8>, ConnectionError> {
+    let mut encoded = Vec::new();
+    frame::encode(message, bound, &mut encoded)?;
+    Ok(encoded)
 }
 
 /// A stream that carries messages.
@@ -163,6 +176,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.outgoing.tail().extend_from_slice(bytes);
     }
 
+    /// Sends raw bytes, behind what is queued. They are not copied, unless this is
+    /// cancelled: then what was not sent is queued.
+    ///
+    /// # Errors
+    /// As for [`flush`](Self::flush).
+    pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
+        if !self.outgoing.is_empty() {
+            self.queue_raw(bytes);
+            return self.flush().await;
+        }
+        // Nearly always all of it is taken at once.
+        let first = poll_fn(|context| {
+            Poll::Ready(match Pin::new(&mut self.stream).poll_write(context, bytes) {
+                Poll::Ready(written) => written,
+                Poll::Pending => Ok(0),
+            })
+        });
+        let written = first.await?;
+        match bytes.get(written..) {
+            Some(rest) if !rest.is_empty() => {
+                self.queue_raw(rest);
+                Box::pin(self.flush()).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Number of bytes that are queued.
     pub fn queued(&self) -> usize {
         self.outgoing.len()
@@ -213,6 +253,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let message = frame::decode(body);
         self.incoming.consume(PREFIX + length);
         message
+    }
+
+    /// Ready when a message has begun to come in, or the stream has ended or broken:
+    /// what [`receive`](Self::receive) says then comes at once, or within
+    /// [`FRAME_DEADLINE`]. Safe to cancel. It needs no timer, so that one task can
+    /// wait for this and for other things at little cost.
+    pub fn poll_begun(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        if !self.incoming.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.poll_fill(0, context) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(ConnectionError::Closed)),
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Removes the message at the front if it is exactly `expected`, prefix
+    /// included; whether it was. Comparing is much cheaper than reading.
+    pub fn take_if(&mut self, expected: &[u8]) -> bool {
+        let same = self.incoming.bytes().get(..expected.len()) == Some(expected);
+        if same {
+            self.incoming.consume(expected.len());
+        }
+        same
     }
 
     /// Whether [`receive`](Self::receive) with this `bound` would not wait: a
@@ -287,16 +353,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads once: what there is, but not much more than is `missing`. Safe to
     /// cancel.
     async fn fill(&mut self, missing: usize) -> io::Result<usize> {
+        poll_fn(|context| self.poll_fill(missing, context)).await
+    }
+
+    fn poll_fill(&mut self, missing: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let at_most = self.ahead.max(missing);
-        poll_fn(|context| {
-            let filled = self.incoming.poll_fill(&mut self.stream, at_most, context);
-            if filled.is_pending() {
-                self.incoming.rest();
-                self.outgoing.rest();
-            }
-            filled
-        })
-        .await
+        let filled = self.incoming.poll_fill(&mut self.stream, at_most, context);
+        if filled.is_pending() {
+            self.incoming.rest();
+            self.outgoing.rest();
+        }
+        filled
     }
 }
 

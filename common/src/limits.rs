@@ -85,10 +85,11 @@ pub const MAX_SEARCH_FRAME: usize = MAX_MATCHES * (MAX_NAME + 128) + 128;
 /// follow a reply are in no frame.
 pub const MAX_TRANSFER_FRAME: usize = MAX_CHUNKS as usize * 32 + 256;
 
-/// Largest frame of a tracker: a list of [`MAX_NODES`] nodes at no more than
-/// 256 bytes each (the longest name, two IPv6 addresses), and the rest of the
-/// message in no more than one of them takes.
-pub const MAX_TRACKER_FRAME: usize = (MAX_NODES + 1) * 256;
+/// Largest frame of a tracker: [`PAGE`] nodes, or [`MAX_NEWS`] changes, at no
+/// more than 256 bytes each (the longest name, two IPv6 addresses), and the rest
+/// of the message in no more than one of them takes. It does not grow with the
+/// network.
+pub const MAX_TRACKER_FRAME: usize = (PAGE + 1) * 256;
 
 /// Bytes read at once from a connection while it is not known how many are
 /// wanted: a hundred small requests. A stranger's connection holds no more of
@@ -126,8 +127,24 @@ pub const MIN_ENTRIES: usize = MAX_SEARCH_FRAME / (MAX_NAME + 128) - 1;
 /// folder.
 pub const MAX_TREE: usize = 1_000_000;
 
-/// Most nodes that a tracker keeps.
-pub const MAX_NODES: usize = 10_000;
+/// Most nodes that a tracker keeps, and that a node knows: 20,000 and room. Some
+/// 200 bytes each at a node.
+pub const MAX_NODES: usize = 32_768;
+
+/// Most other nodes that a newcomer is told of at once (some 8 KiB). Half of them
+/// follow it in the order of ids, so that each node knows the next ones to itself
+/// from the beginning; the others are spread over all. Who wants everyone turns
+/// [pages](PAGE).
+pub const SAMPLE: usize = 64;
+
+/// Most nodes in a page of the list of all, and fewest if it is not the last:
+/// some 30 KiB. 20,000 nodes are 79 pages.
+pub const PAGE: usize = 256;
+
+/// Most changes that a tracker tells in one message; of more it says only that
+/// there were. It is what one page takes, so that a crowd that comes at once
+/// costs a node no more than turning the pages.
+pub const MAX_NEWS: usize = PAGE;
 
 // Time ---------------------------------------------------------------------
 
@@ -140,12 +157,23 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 pub const HEARTBEATS: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(3600));
 
-/// Least time between two pushes of a tracker to one node, so that a crowd
-/// that joins at once costs each node a few messages instead of one a head.
-/// And between two registrations on one connection: who wants lists faster is
-/// hung up.
-/// Far below the second in which everyone is to know.
-pub const PUSH_PAUSE: Duration = Duration::from_millis(50);
+/// Least and greatest time between two rounds in which a tracker tells its nodes
+/// what changed, so that a crowd that joins at once costs each node a few
+/// messages instead of one a head. The least is far below what a person notices,
+/// and the least time between two registrations, or two pages, on one connection:
+/// who wants them faster is hung up. The greatest, and sending to everyone after
+/// it, stay below the second in which everyone is to know.
+pub const PUSH_PAUSES: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_millis(750));
+
+/// How much longer the pause between two rounds is for each node: a message takes
+/// about a fifth of it, so that telling everyone takes no more than that part of
+/// one core.
+pub const PUSH_PAUSE_EACH: Duration = Duration::from_micros(40);
+
+/// Most pages that a tracker gives a second, to all nodes together: some 8 MB, and
+/// a hundredth of a core. Who turns pages is told when to ask for the next one.
+pub const PAGES_A_SECOND: u32 = 250;
 
 /// Least time between two messages on one connection about the chunks that are
 /// here: small beside the time that a chunk takes on a link of 100 Mbit/s (21
@@ -212,17 +240,18 @@ pub const MAX_NODE_CONNECTIONS: usize = 4096;
 /// Most connections of a tracker: one for each node, and room for newcomers.
 pub const MAX_TRACKER_CONNECTIONS: usize = MAX_NODES + 4096;
 
-/// Changes that a tracker remembers. A node that is further behind gets the
-/// whole list instead.
+/// Changes that a tracker remembers. A node that is further behind turns the
+/// pages anew.
 pub const CHANGE_LOG: usize = 1024;
 
-/// Most changes or nodes in a message of a tracker that any number of sessions
-/// may be sending at once (some 16 KiB); longer ones count for [`MAX_LISTS`].
+/// Most changes in a message of a tracker that is encoded for one node alone;
+/// longer ones are shared by all. Any number of sessions may be sending one, at
+/// most 16 KiB, to somebody who is slow to read.
 pub const SMALL_NEWS: u64 = 64;
 
-/// Most lists of nodes and other long messages that a tracker is sending at
-/// once. Each takes up to [`MAX_TRACKER_FRAME`] for as long as the other side is
-/// slow to read it, so this bounds the tracker's memory.
+/// Most pages that a tracker is sending at once. Each takes up to
+/// [`MAX_TRACKER_FRAME`] for as long as the other side is slow to read it, so this
+/// bounds the tracker's memory.
 pub const MAX_LISTS: usize = 64;
 
 /// Most requests for bytes that a node serves at once; beyond it a request is

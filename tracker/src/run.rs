@@ -79,7 +79,9 @@ pub async fn run(
     let tasks = Tasks::new(Handle::current());
 
     let time = Arc::clone(&hub);
-    tasks.spawn(info_span!("time"), async move { time.keep_time().await });
+    tasks.spawn(info_span!("time"), async move {
+        tokio::join!(time.keep_time(), time.keep_rounds());
+    });
     let us = Hello::new(network, NodeId::random());
     let sessions = Arc::clone(&hub);
     let handle = move |guest| session(guest, Arc::clone(&sessions));
