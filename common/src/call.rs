@@ -8,7 +8,8 @@ use tokio::time::timeout;
 
 use crate::connection::{Connection, ConnectionError};
 use crate::limits::{CONNECT_DEADLINE, HELLO_DEADLINE, MAX_REQUEST_FRAME};
-use crate::protocol::greeting::{Greeting, Hello};
+use crate::party::Party;
+use crate::protocol::greeting::{Greeting, Hello, Talk};
 use crate::protocol::refusal::Refusal;
 
 /// Why somebody could not be reached.
@@ -46,14 +47,18 @@ pub enum CallError {
     },
 }
 
-/// Opens a connection and greets. Returns it with the greeting of the other
-/// side.
+/// Opens a connection for a conversation and greets. Returns it with the greeting
+/// of the other side.
 ///
 /// # Errors
 /// See [`CallError`]. Takes at most [`CONNECT_DEADLINE`], within which a name is
 /// resolved too, then [`HELLO_DEADLINE`] until the answer begins, and then
 /// [`FRAME_DEADLINE`](crate::limits::FRAME_DEADLINE) until it is whole.
-pub async fn call<A>(address: A, us: &Hello) -> Result<(Connection<TcpStream>, Hello), CallError>
+pub async fn call<A>(
+    address: A,
+    us: &Party,
+    talk: Talk,
+) -> Result<(Connection<TcpStream>, Hello), CallError>
 where
     A: ToSocketAddrs + fmt::Display,
 {
@@ -69,9 +74,14 @@ where
     // refuses, they are merely slower.
     stream.set_nodelay(true).ok();
     let mut connection = Connection::new(stream);
-    match greet(&mut connection, us).await {
-        Ok(Greeting::Hello(hello)) => match us.check(&hello) {
-            Ok(()) => Ok((connection, hello)),
+    let greeting = us.greets(talk);
+    match greet(&mut connection, &greeting).await {
+        Ok(Greeting::Hello(hello)) => match greeting.check(&hello) {
+            Ok(()) => {
+                us.clock.witness(hello.lamport);
+                connection.keep_time(us.clock.clone());
+                Ok((connection, hello))
+            }
             Err(refusal) => Err(CallError::Refused { address: called(), refusal }),
         },
         Ok(Greeting::Refused { refusal }) => Err(CallError::Refused { address: called(), refusal }),
@@ -81,8 +91,8 @@ where
 
 async fn greet(
     connection: &mut Connection<TcpStream>,
-    us: &Hello,
+    greeting: &Hello,
 ) -> Result<Greeting, ConnectionError> {
-    connection.send(&Greeting::Hello(us.clone()), MAX_REQUEST_FRAME).await?;
+    connection.send(&Greeting::Hello(greeting.clone()), MAX_REQUEST_FRAME).await?;
     connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE).await
 }

@@ -1,5 +1,8 @@
-//! Messages on a stream: a length of four bytes (big endian), then one
-//! MessagePack map. Raw bytes may follow a message on the same stream.
+//! Messages on a stream: a length of four bytes (big endian), the Lamport time of
+//! the sender in eight, then one MessagePack map. Raw bytes may follow a message
+//! on the same stream. A connection begins without times, so that programs that
+//! know of none can be refused in words; the greeting that is said then has a
+//! field for it.
 //!
 //! The length is compared with the bound for that message before anything is
 //! allocated, and memory grows only as bytes arrive. A frame that has begun
@@ -17,7 +20,7 @@ mod buffer;
 mod frame;
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,9 +29,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::debug;
 
 use self::buffer::Buffer;
-use self::frame::PREFIX;
+use crate::clock::Clock;
 use crate::limits::{
     FRAME_DEADLINE, MAX_READ_AHEAD, MAX_REQUEST_FRAME, READ_AHEAD, REPLY_DEADLINE,
 };
@@ -74,14 +78,19 @@ impl ConnectionError {
     }
 }
 
-/// A message of at most `bound` bytes as it travels, for [`Connection::send_raw`]:
-/// one that many are sent is encoded once.
+/// Most bytes of an encoded message that is rather copied behind its prefix than
+/// sent from where it is: a call with two parts costs more than with one.
+const SHORT: usize = 256;
+
+/// A message of at most `bound` bytes as it travels, without what is in front of
+/// it: for [`Connection::send_encoded`], where many are sent the same.
 ///
 /// # Errors
 /// It is longer than `bound`.
 pub fn encode<M: Serialize>(message: &M, bound: usize) -> Result<Vec<u8>, ConnectionError> {
     let mut encoded = Vec::new();
-    frame::encode(message, bound, &mut encoded)?;
+    frame::encode(message, bound, None, &mut encoded)?;
+    encoded.drain(..frame::prefix(false));
     Ok(encoded)
 }
 
@@ -97,13 +106,27 @@ pub struct Connection<S> {
     ahead: usize,
     /// What is queued and was not sent yet.
     outgoing: Buffer,
+    /// The clock that goes with the messages, once both sides keep time.
+    clock: Option<Clock>,
+    /// The time of the last message that was received.
+    heard: u64,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Messages on `stream`.
+    /// Messages on `stream`, without times.
     pub fn new(stream: S) -> Self {
         let (incoming, outgoing) = (Buffer::default(), Buffer::default());
-        Self { stream, incoming, due: None, ahead: READ_AHEAD, outgoing }
+        Self { stream, incoming, due: None, ahead: READ_AHEAD, outgoing, clock: None, heard: 0 }
+    }
+
+    /// From now on each message carries a time, either way.
+    pub fn keep_time(&mut self, clock: Clock) {
+        self.clock = Some(clock);
+    }
+
+    /// The Lamport time of the last message received; 0 while none carried one.
+    pub fn heard(&self) -> u64 {
+        self.heard
     }
 
     /// The stream itself: for what it can tell of itself, and for raw bytes that
@@ -144,7 +167,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         message: &M,
         bound: usize,
     ) -> Result<(), ConnectionError> {
-        frame::encode(message, bound, self.outgoing.tail())
+        let time = self.clock.as_ref().map(Clock::tick);
+        frame::encode(message, bound, time, self.outgoing.tail())
     }
 
     /// Queues a message and `length` raw bytes behind it, which `fill` writes.
@@ -159,9 +183,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         length: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Result<(), E>, ConnectionError> {
+        let time = self.clock.as_ref().map(Clock::tick);
         let tail = self.outgoing.tail();
         let start = tail.len();
-        frame::encode(message, bound, tail)?;
+        frame::encode(message, bound, time, tail)?;
         let raw = tail.len();
         tail.resize(raw.saturating_add(length), 0);
         let filled = fill(tail.get_mut(raw..).unwrap_or_default());
@@ -176,31 +201,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.outgoing.tail().extend_from_slice(bytes);
     }
 
-    /// Sends raw bytes, behind what is queued. They are not copied, unless this is
-    /// cancelled: then what was not sent is queued.
+    /// Sends a message that was [encoded](encode) before, behind what is queued.
+    /// It is not copied, unless it is short or the other side is slow: what is
+    /// not taken at once is queued.
     ///
     /// # Errors
     /// As for [`flush`](Self::flush).
-    pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
-        if !self.outgoing.is_empty() {
-            self.queue_raw(bytes);
+    pub async fn send_encoded(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+        let time = self.clock.as_ref().map(Clock::tick);
+        let prefix = frame::announce(message.len(), time)?;
+        let prefix = prefix.get(..self.prefix()).unwrap_or_default();
+        let mut written = 0;
+        if self.outgoing.is_empty() && message.len() > SHORT {
+            written = poll_fn(|context| {
+                let parts = [IoSlice::new(prefix), IoSlice::new(message)];
+                match Pin::new(&mut self.stream).poll_write_vectored(context, &parts) {
+                    Poll::Ready(written) => Poll::Ready(written),
+                    Poll::Pending => Poll::Ready(Ok(0)),
+                }
+            })
+            .await?;
+        }
+        if written < prefix.len() + message.len() {
+            let tail = self.outgoing.tail();
+            tail.extend_from_slice(prefix.get(written..).unwrap_or_default());
+            let from = written.saturating_sub(prefix.len());
+            tail.extend_from_slice(message.get(from..).unwrap_or_default());
             return self.flush().await;
         }
-        // Nearly always all of it is taken at once.
-        let first = poll_fn(|context| {
-            Poll::Ready(match Pin::new(&mut self.stream).poll_write(context, bytes) {
-                Poll::Ready(written) => written,
-                Poll::Pending => Ok(0),
-            })
-        });
-        let written = first.await?;
-        match bytes.get(written..) {
-            Some(rest) if !rest.is_empty() => {
-                self.queue_raw(rest);
-                Box::pin(self.flush()).await
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Number of bytes that are queued.
@@ -249,9 +278,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             None => self.arrive(bound, patience).await?,
         };
         self.due = None;
-        let body = self.incoming.bytes().get(PREFIX..PREFIX + length).unwrap_or_default();
+        self.witness();
+        let end = self.prefix() + length;
+        let body = self.incoming.bytes().get(self.prefix()..end).unwrap_or_default();
         let message = frame::decode(body);
-        self.incoming.consume(PREFIX + length);
+        self.incoming.consume(end);
         message
     }
 
@@ -271,14 +302,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Removes the message at the front if it is exactly `expected`, prefix
-    /// included; whether it was. Comparing is much cheaper than reading.
-    pub fn take_if(&mut self, expected: &[u8]) -> bool {
-        let same = self.incoming.bytes().get(..expected.len()) == Some(expected);
-        if same {
-            self.incoming.consume(expected.len());
+    /// Receives the message at the front if it is here as a whole and
+    /// [encoded](encode) exactly so; whether it was. Comparing is much cheaper than
+    /// reading.
+    pub fn receive_if(&mut self, expected: &[u8]) -> bool {
+        let length = frame::length(self.incoming.bytes(), expected.len());
+        let body = self.incoming.bytes().get(self.prefix()..).unwrap_or_default();
+        if !matches!(length, Ok(Some(length)) if length == expected.len())
+            || !body.starts_with(expected)
+        {
+            return false;
         }
-        same
+        self.witness();
+        self.due = None;
+        self.incoming.consume(self.prefix() + expected.len());
+        true
+    }
+
+    /// The message at the front is received: its time counts.
+    fn witness(&mut self) {
+        if let Some(clock) = &self.clock {
+            self.heard = frame::time(self.incoming.bytes());
+            if !clock.witness(self.heard) {
+                debug!("a time that can't be honest is not believed: {}", self.heard);
+            }
+        }
+    }
+
+    /// Bytes of a frame in front of its message.
+    fn prefix(&self) -> usize {
+        frame::prefix(self.clock.is_some())
     }
 
     /// Whether [`receive`](Self::receive) with this `bound` would not wait: a
@@ -321,7 +374,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn arrived(&self, bound: usize) -> Result<Option<usize>, ConnectionError> {
         let here = self.incoming.len();
         let length = frame::length(self.incoming.bytes(), bound)?;
-        Ok(length.filter(|length| here.saturating_sub(PREFIX) >= *length))
+        Ok(length.filter(|length| here >= self.prefix() + *length))
     }
 
     /// Waits for the message at the front; its length.
@@ -343,7 +396,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Ok(length);
             }
             let length = frame::length(self.incoming.bytes(), bound)?.unwrap_or_default();
-            let missing = (PREFIX + length).saturating_sub(self.incoming.len());
+            let missing = (self.prefix() + length).saturating_sub(self.incoming.len());
             if self.fill(missing).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }

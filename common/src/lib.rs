@@ -11,6 +11,9 @@ pub mod ident;
 pub mod limits;
 pub mod name;
 
+// Time.
+pub mod clock;
+
 // Ways of the process: how tasks run, stop and are logged.
 pub mod logs;
 pub mod process;
@@ -20,6 +23,8 @@ pub mod task;
 pub mod connection;
 pub mod protocol;
 
-// Conversations: the two ends of a connection, each written once.
+// Conversations: who speaks, and the two ends of a connection, each written once.
+pub mod party;
+
 pub mod call;
 pub mod serve;

@@ -80,6 +80,12 @@ pub const MAX_REQUEST_FRAME: usize = 16 * 1024;
 /// rest of the message takes no more than one of them does.
 pub const MAX_SEARCH_FRAME: usize = MAX_MATCHES * (MAX_NAME + 128) + 128;
 
+/// Largest frame of the answers of several nodes to a search that was passed on:
+/// [`MAX_MATCHES`] of the longest name as before, each of another node, which takes
+/// no more than 320 bytes, and [`MAX_SILENT`] names.
+pub const MAX_GATHER_FRAME: usize =
+    MAX_MATCHES * (MAX_NAME + 128 + 320) + MAX_SILENT * (MAX_NODE_NAME + 2) + 128;
+
 /// Largest frame of a reply about content: a manifest, a hash of 32 bytes for
 /// each chunk and the rest in no more than 256 bytes. The raw bytes that may
 /// follow a reply are in no frame.
@@ -111,6 +117,14 @@ pub const MAX_RANGES: usize = 64;
 
 /// Most matches in one answer to a search; the answer says that it was cut.
 pub const MAX_MATCHES: usize = 1000;
+
+/// Most names of nodes without an answer in what a search brought that was passed
+/// on; it says how many there are.
+pub const MAX_SILENT: usize = 64;
+
+/// How often a search is passed on at most: four times reach any
+/// [`MAX_NODES`] that know each other, and two more newcomers who do not yet.
+pub const MAX_HOPS: u8 = 6;
 
 /// Most files and folders in one page of a listing; the next page begins behind
 /// the last of them. As many as fit into [`MAX_SEARCH_FRAME`] with the shortest
@@ -230,6 +244,19 @@ pub const GRACE: Duration = Duration::from_secs(30);
 pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(4));
 
+/// Most events a second, one caused by the other, that a network could ever have
+/// had: a message over the fastest link takes microseconds. Lamport times that
+/// would need more are not believed.
+pub const MAX_EVENT_RATE: u64 = 1_000_000;
+
+/// How far the wall clocks of honest machines may be apart: an hour of daylight
+/// saving, a time zone, a clock that was set by hand.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
+
+/// A Lamport time that is ahead of the own by less than this is followed without
+/// looking at the wall clock: a few seconds of the busiest network.
+pub const SMALL_JUMP: u64 = 4 * MAX_EVENT_RATE;
+
 // Counts -------------------------------------------------------------------
 
 /// Most connections that one port of a node serves at once. Further ones wait
@@ -253,6 +280,11 @@ pub const SMALL_NEWS: u64 = 64;
 /// [`MAX_TRACKER_FRAME`] for as long as the other side is slow to read it, so this
 /// bounds the tracker's memory.
 pub const MAX_LISTS: usize = 64;
+
+/// Most searches that a node passes on at once; more are refused, and another node
+/// is asked for its part. Each takes a few connections and, at worst, their
+/// frames.
+pub const MAX_GATHERS: usize = 16;
 
 /// Most requests for bytes that a node serves at once; beyond it a request is
 /// refused as busy and the peer tries again.

@@ -8,13 +8,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use tracing::Subscriber;
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+use crate::clock::Clock;
 use crate::limits::LOG_FILES;
 
 /// How a line of the log looks.
@@ -55,32 +59,80 @@ pub enum LogError {
     Taken(#[from] TryInitError),
 }
 
-/// Logs this process to `dir/<program>.log` until the guard is dropped.
+/// Logs this process to `dir/<program>.log` until the guard is dropped. Each line
+/// carries the time of the day and that of `clock`.
 ///
 /// `RUST_LOG` chooses what is logged; without it, `info`.
 ///
 /// # Errors
 /// The folder can't be written, or logging has started already.
-pub fn start(dir: &Path, program: &str, format: LogFormat) -> Result<WorkerGuard, LogError> {
+pub fn start(
+    dir: &Path,
+    program: &str,
+    format: LogFormat,
+    clock: Clock,
+) -> Result<WorkerGuard, LogError> {
     let path = dir.join(format!("{program}.log"));
     let file =
         RollingFile::open(&path, LOG_FILES).map_err(|cause| LogError::File { path, cause })?;
     let (writer, guard) = tracing_appender::non_blocking(file);
-    tracing_subscriber::registry().with(layer(writer, format)).try_init()?;
+    tracing_subscriber::registry().with(layer(writer, format, clock)).try_init()?;
     Ok(guard)
 }
 
-fn layer<S>(writer: NonBlocking, format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+fn layer<S, W>(writer: W, format: LogFormat, clock: Clock) -> Box<dyn Layer<S> + Send + Sync>
 where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let filter =
         EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
     match format {
         LogFormat::Text => {
-            fmt::layer().with_ansi(false).with_writer(writer).with_filter(filter).boxed()
+            let layer = fmt::layer().with_ansi(false).with_timer(BothTimes(clock));
+            layer.with_writer(writer).with_filter(filter).boxed()
         }
-        LogFormat::Json => fmt::layer().json().with_writer(writer).with_filter(filter).boxed(),
+        LogFormat::Json => {
+            let inner = fmt::format().json();
+            let layer = fmt::layer().json().event_format(WithLamport { inner, clock });
+            layer.with_writer(writer).with_filter(filter).boxed()
+        }
+    }
+}
+
+/// The time of the day, then Lamport time.
+struct BothTimes(Clock);
+
+impl FormatTime for BothTimes {
+    fn format_time(&self, to: &mut Writer<'_>) -> std::fmt::Result {
+        SystemTime.format_time(to)?;
+        write!(to, " {}", self.0.now())
+    }
+}
+
+/// The same object with a field more: the formatter that makes it has none for
+/// what is no field of the event.
+struct WithLamport<F> {
+    inner: F,
+    clock: Clock,
+}
+
+impl<S, N, F> FormatEvent<S, N> for WithLamport<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut to: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let mut line = String::new();
+        self.inner.format_event(context, Writer::new(&mut line), event)?;
+        let rest = line.strip_prefix('{').unwrap_or(&line);
+        write!(to, r#"{{"lamport":{},{rest}"#, self.clock.now())
     }
 }
 
@@ -153,7 +205,47 @@ impl Write for RollingFile {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    /// What is logged in `format` while something happens at time 41 and 42.
+    fn logged(format: LogFormat) -> Vec<String> {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&written);
+        let writer = move || Lines(Arc::clone(&into));
+        let clock = Clock::at(41);
+        let subscriber = tracing_subscriber::registry().with(layer(writer, format, clock.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("one");
+            clock.tick();
+            tracing::info!(name = "x", "two");
+        });
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_line_carries_lamport_time() {
+        let text = logged(LogFormat::Text);
+        assert!(text[0].contains("Z 41 ") && text[0].ends_with("one"), "{text:?}");
+        assert!(text[1].contains("Z 42 "), "{text:?}");
+        let json = logged(LogFormat::Json);
+        assert!(json[0].starts_with(r#"{"lamport":41,"timestamp":""#), "{json:?}");
+        assert!(json[1].starts_with(r#"{"lamport":42,"#) && json[1].ends_with("}"), "{json:?}");
+    }
 
     #[test]
     fn files_are_bounded_in_size_and_number_and_the_newest_stay() {

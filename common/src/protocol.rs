@@ -1,7 +1,7 @@
 //! What is said, one conversation a module.
 //!
-//! Every connection begins with a [`greeting`] each way. Then the side that
-//! connected asks and the other answers:
+//! Every connection begins with a [`greeting`] each way, which says what is to be
+//! talked of. Then the side that connected asks and the other answers:
 //!
 //! | port | conversation |
 //! |---|---|

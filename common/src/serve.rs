@@ -14,7 +14,9 @@ use tracing::{debug, info, info_span, warn};
 
 use crate::connection::{Connection, ConnectionError};
 use crate::limits::{HELLO_DEADLINE, MAX_REQUEST_FRAME};
-use crate::protocol::greeting::{Greeting, Hello};
+use crate::party::Party;
+use crate::protocol::greeting::{Greeting, Hello, Talk};
+use crate::protocol::refusal::Refusal;
 use crate::task::Tasks;
 
 /// Somebody who connected and greeted.
@@ -31,11 +33,18 @@ pub struct Guest {
 /// Accepts connections until the tasks are cancelled, greets, and runs `handle`
 /// for each in a task of its own.
 ///
-/// At most `bound` connections are open at once; further ones wait in the
+/// Only the conversations `talks` are had here; others are refused as
+/// unsupported. At most `bound` connections are open at once; further ones wait in the
 /// kernel's queue. A connection that does not greet within [`HELLO_DEADLINE`]
 /// is closed. An error of one connection is logged once and touches no other.
-pub async fn serve<H, F>(listener: TcpListener, us: Hello, bound: usize, tasks: Tasks, handle: H)
-where
+pub async fn serve<H, F>(
+    listener: TcpListener,
+    us: Party,
+    talks: &'static [Talk],
+    bound: usize,
+    tasks: Tasks,
+    handle: H,
+) where
     H: Fn(Guest) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
 {
@@ -51,7 +60,7 @@ where
         let (us, handle) = (us.clone(), handle.clone());
         tasks.spawn(info_span!("from", %address), async move {
             let _slot = slot;
-            let outcome = match welcome(stream, address, us).await {
+            let outcome = match welcome(stream, address, us, talks).await {
                 Ok(Some(guest)) => handle(guest).await,
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
@@ -122,7 +131,8 @@ impl Pauses {
 async fn welcome(
     stream: TcpStream,
     address: SocketAddr,
-    us: Hello,
+    us: Party,
+    talks: &[Talk],
 ) -> Result<Option<Guest>, ConnectionError> {
     stream.set_nodelay(true).ok();
     let mut connection = Connection::new(stream);
@@ -133,12 +143,16 @@ async fn welcome(
         Ok(Err(error)) => return Err(error),
         Err(_) => return Err(ConnectionError::Silent(HELLO_DEADLINE)),
     };
-    if let Err(refusal) = us.check(&hello) {
+    us.clock.witness(hello.lamport);
+    let greeting = us.greets(hello.talk);
+    let known = if talks.contains(&hello.talk) { Ok(()) } else { Err(Refusal::Unsupported) };
+    if let Err(refusal) = greeting.check(&hello).and(known) {
         debug!("refused: {refusal}");
         connection.send(&Greeting::Refused { refusal }, MAX_REQUEST_FRAME).await?;
         return Ok(None);
     }
-    connection.send(&Greeting::Hello(us), MAX_REQUEST_FRAME).await?;
+    connection.send(&Greeting::Hello(greeting), MAX_REQUEST_FRAME).await?;
+    connection.keep_time(us.clock);
     Ok(Some(Guest { connection, hello, address }))
 }
 
@@ -157,10 +171,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::new(Handle::current());
-        let us = Hello::new("test", NodeId::random());
+        let us = Party::new("test", NodeId::random());
         tasks.spawn(
             tracing::Span::none(),
-            serve(listener, us, bound, tasks.clone(), |mut guest| async move {
+            serve(listener, us, &[Talk::Search], bound, tasks.clone(), |mut guest| async move {
                 loop {
                     let text: String = guest.connection.receive(100, HELLO_DEADLINE).await?;
                     guest.connection.send(&text, 100).await?;
@@ -171,8 +185,8 @@ mod tests {
     }
 
     async fn answers(address: SocketAddr) -> bool {
-        let us = Hello::new("test", NodeId::random());
-        let Ok((mut connection, _)) = call(address, &us).await else {
+        let us = Party::new("test", NodeId::random());
+        let Ok((mut connection, _)) = call(address, &us, Talk::Search).await else {
             return false;
         };
         connection.ask::<_, String>(&"hello", 100).await.is_ok_and(|text| text == "hello")
@@ -205,8 +219,8 @@ mod tests {
     #[tokio::test]
     async fn another_network_is_refused_in_words() {
         let (address, _tasks) = echo(10).await;
-        let stranger = Hello::new("elsewhere", NodeId::random());
-        let error = call(address, &stranger).await.unwrap_err();
+        let stranger = Party::new("elsewhere", NodeId::random());
+        let error = call(address, &stranger, Talk::Search).await.unwrap_err();
         assert!(
             matches!(error, CallError::Refused { refusal: Refusal::WrongNetwork, .. }),
             "{error}"
@@ -234,10 +248,10 @@ mod tests {
         ];
         // Both slots are taken until the strangers' time to greet is over.
         let start = tokio::time::Instant::now();
-        let us = Hello::new("test", NodeId::random());
+        let us = Party::new("test", NodeId::random());
         let mut served = false;
         for _ in 0..3 {
-            if call(address, &us).await.is_ok() {
+            if call(address, &us, Talk::Search).await.is_ok() {
                 served = true;
                 break;
             }

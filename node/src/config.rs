@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use shoal_common::clock::Clock;
 use shoal_common::ident::NodeName;
 use shoal_common::limits::{GRACE, MAX_DOWNLOADS, MAX_UPLOADS};
 use shoal_common::protocol::greeting::DEFAULT_NETWORK;
@@ -109,6 +110,8 @@ pub struct Config {
     pub limits: Limits,
     /// How bytes leave a shared file.
     pub io: Io,
+    /// Its Lamport clock; the log of the process shows the same.
+    pub clock: Clock,
 }
 
 impl Default for Config {
@@ -125,6 +128,7 @@ impl Default for Config {
             grace: GRACE,
             limits: Limits::default(),
             io: Io::default(),
+            clock: Clock::default(),
         }
     }
 }

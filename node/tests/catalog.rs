@@ -18,13 +18,15 @@ use network::{PATIENCE, eventually};
 use shoal_common::content::{FileId, Manifest};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::MAX_FILE;
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::search::Pattern;
 use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use shoal_node::catalog::ask::ask;
 use shoal_node::catalog::index::Shared;
-use shoal_node::catalog::{Catalog, keep_up, serve::answer};
+use shoal_node::catalog::serve::{Circle, answer};
+use shoal_node::catalog::{Catalog, keep_up};
 use shoal_node::notice::Notices;
 use shoal_node::volume::{Stamp, Volume};
 use tokio::net::TcpListener;
@@ -182,11 +184,12 @@ async fn peers_are_asked_at_once_and_a_silent_one_is_named() {
     let (catalog, tasks) = start(dir.path()).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let hello = Hello::new("test", NodeId::random());
+    let us = Party::new("test", NodeId::random());
+    let circle = Circle::alone(us.clone());
     tasks.spawn(
         Span::none(),
-        serve(listener, hello.clone(), 10, tasks.clone(), move |guest| {
-            answer(guest, catalog.clone())
+        serve(listener, us.clone(), &[Talk::Search], 10, tasks.clone(), move |guest| {
+            answer(guest, catalog.clone(), circle.clone())
         }),
     );
     // Accepts into its queue and never says a word.
@@ -201,7 +204,7 @@ async fn peers_are_asked_at_once_and_a_silent_one_is_named() {
         vec![peer("one", address), peer("mute", mute.local_addr().unwrap()), peer("two", address)];
 
     let start = tokio::time::Instant::now();
-    let findings = ask(peers, &hello, &Pattern::Glob("*.txt".to_owned())).await;
+    let findings = ask(peers, &us, &Pattern::Glob("*.txt".to_owned())).await;
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     assert_eq!(findings.found.len(), 1);
     assert_eq!(findings.found[0].id, FileId::of(b"notes"));

@@ -20,7 +20,8 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::{
     FRAME_DEADLINE, HELLO_DEADLINE, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, MAX_TRANSFER_FRAME,
 };
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::{Greeting, Talk};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::search::{Pattern, SearchReply, SearchRequest};
 use shoal_common::protocol::transfer::{TransferReply, TransferRequest};
@@ -28,20 +29,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-fn stranger() -> Hello {
-    Hello::new("shoal", NodeId::random())
+fn stranger() -> Party {
+    Party::new("shoal", NodeId::random())
 }
 
 /// Whether the search port answers a proper question.
 async fn searches(address: SocketAddr) -> bool {
-    let Ok((mut connection, _)) = call(address, &stranger()).await else { return false };
+    let Ok((mut connection, _)) = call(address, &stranger(), Talk::Search).await else {
+        return false;
+    };
     let request = SearchRequest::Search { pattern: Pattern::Exact("notes.txt".parse().unwrap()) };
     matches!(connection.ask(&request, MAX_SEARCH_FRAME).await, Ok(SearchReply::Matches { matches, .. }) if matches.len() == 1)
 }
 
 /// Whether the download port answers a proper question.
 async fn downloads(address: SocketAddr) -> bool {
-    let Ok((mut connection, _)) = call(address, &stranger()).await else { return false };
+    let Ok((mut connection, _)) = call(address, &stranger(), Talk::Transfer).await else {
+        return false;
+    };
     let request = TransferRequest::Size { file: FileId::of(b"notes") };
     matches!(
         connection.ask(&request, MAX_TRANSFER_FRAME).await,
@@ -87,10 +92,13 @@ async fn garbage_half_frames_and_endless_frames_are_closed_at_every_port() {
         assert!(until_closed(&mut half).await < HELLO_DEADLINE / 2, "{port}");
     }
     // The same after a proper greeting.
-    for port in [us.search, us.download, network.tracker()] {
+    let talks = [Talk::Search, Talk::Transfer, Talk::Tracking];
+    for (port, talk) in [us.search, us.download, network.tracker()].into_iter().zip(talks) {
         for hostile in [&[0xff; 64][..], b"\0\0\0\x01\xc1", &[0; 4], &nested] {
-            let (mut connection, _) = call(port, &stranger()).await.unwrap();
-            connection.stream().write_all(hostile).await.unwrap();
+            let (length, message) = hostile.split_at(4);
+            let hostile = [length, &[0; 8], message].concat();
+            let (mut connection, _) = call(port, &stranger(), talk).await.unwrap();
+            connection.stream().write_all(&hostile).await.unwrap();
             assert!(until_closed(connection.stream()).await < HELLO_DEADLINE, "{port} {hostile:?}");
         }
     }
@@ -164,7 +172,7 @@ async fn requests_of_a_newer_program_are_refused_and_the_connection_goes_on() {
         tempo: u32,
     }
     let newer = Newer { r#type: "dance", tempo: 5 };
-    let (mut search, _) = call(us.search, &stranger()).await.unwrap();
+    let (mut search, _) = call(us.search, &stranger(), Talk::Search).await.unwrap();
     let refused: SearchReply = search.ask(&newer, MAX_SEARCH_FRAME).await.unwrap();
     assert_eq!(refused, SearchReply::Refused { refusal: Refusal::Unsupported });
     let request = SearchRequest::Search { pattern: Pattern::Content(FileId::of(b"notes")) };
@@ -173,7 +181,7 @@ async fn requests_of_a_newer_program_are_refused_and_the_connection_goes_on() {
         Ok(SearchReply::Matches { .. })
     ));
 
-    let (mut download, _) = call(us.download, &stranger()).await.unwrap();
+    let (mut download, _) = call(us.download, &stranger(), Talk::Transfer).await.unwrap();
     let refused: TransferReply = download.ask(&newer, MAX_TRANSFER_FRAME).await.unwrap();
     assert_eq!(refused, TransferReply::Refused { refusal: Refusal::Unsupported });
     let request = TransferRequest::Size { file: FileId::of(b"notes") };
@@ -206,12 +214,11 @@ async fn liar(network: &Network, listener: TcpListener, name: String) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let mut connection = shoal_common::connection::Connection::new(stream);
-        let greeting = shoal_common::protocol::greeting::Greeting::Hello(stranger());
-        let said = connection
-            .receive::<shoal_common::protocol::greeting::Greeting>(MAX_REQUEST_FRAME, PATIENCE)
-            .await;
-        said.unwrap();
+        let us = stranger();
+        connection.receive::<Greeting>(MAX_REQUEST_FRAME, PATIENCE).await.unwrap();
+        let greeting = Greeting::Hello(us.greets(Talk::Search));
         connection.send(&greeting, MAX_REQUEST_FRAME).await.unwrap();
+        connection.keep_time(us.clock);
         let Ok(_) = connection.receive::<SearchRequest>(MAX_REQUEST_FRAME, PATIENCE).await else {
             continue;
         };
@@ -267,7 +274,7 @@ async fn names_that_leave_the_folder_are_refused_from_a_peer_and_at_a_peer() {
         eventually("the liar is forgotten", || node.app().peers().is_empty()).await;
 
         let us = node.app().identity();
-        let (mut connection, _) = call(us.search, &stranger()).await.unwrap();
+        let (mut connection, _) = call(us.search, &stranger(), Talk::Search).await.unwrap();
         #[derive(serde::Serialize)]
         struct Lying<'a> {
             r#type: &'static str,

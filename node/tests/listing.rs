@@ -16,7 +16,8 @@ use shoal_common::limits::{
     IDLE_DEADLINE, MAX_ENTRIES, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, MIN_ENTRIES, SEARCH_DEADLINE,
 };
 use shoal_common::name::SharedName;
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::search::{
     Entry, FileEntry, Match, Pattern, SearchReply, SearchRequest, Tree,
 };
@@ -26,7 +27,7 @@ use shoal_node::catalog::Catalog;
 use shoal_node::catalog::ask::{ask, list, owners};
 use shoal_node::catalog::found::{Listing, Source};
 use shoal_node::catalog::index::Shared;
-use shoal_node::catalog::serve::answer;
+use shoal_node::catalog::serve::{Circle, answer};
 use shoal_node::volume::{Stamp, Volume};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -35,8 +36,8 @@ use tracing::Span;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn hello() -> Hello {
-    Hello::new("test", NodeId::random())
+fn party() -> Party {
+    Party::new("test", NodeId::random())
 }
 
 fn name(text: &str) -> SharedName {
@@ -81,9 +82,12 @@ impl Port {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = peer(of, &listener);
         let guests = tasks.clone();
+        let circle = Circle::alone(party());
         tasks.spawn(
             Span::none(),
-            serve(listener, hello(), 100, guests, move |guest| answer(guest, catalog.clone())),
+            serve(listener, party(), &[Talk::Search], 100, guests, move |guest| {
+                answer(guest, catalog.clone(), circle.clone())
+            }),
         );
         Self { peer, tasks, _dir: dir }
     }
@@ -98,7 +102,7 @@ impl Port {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = peer(of, &listener);
         let guests = tasks.clone();
-        let accept = serve(listener, hello(), 100, guests, move |mut guest| {
+        let accept = serve(listener, party(), &[Talk::Search], 100, guests, move |mut guest| {
             let reply = reply.clone();
             async move {
                 for number in 0.. {
@@ -130,7 +134,7 @@ fn name_of(node: &str) -> shoal_common::ident::NodeName {
 
 async fn listed(ports: &[&Port], tree: &Tree) -> Listing {
     let peers = ports.iter().map(|port| port.peer.clone()).collect();
-    let us = hello();
+    let us = party();
     let listing = list(peers, &us, tree);
     tokio::time::timeout(PATIENCE, listing).await.expect("an end").unwrap()
 }
@@ -163,7 +167,7 @@ async fn a_tree_is_listed_at_all_peers_and_merged() {
 
     let globbed = listed(&[&a, &b, &c], &Tree::Glob("*/y".to_owned())).await;
     assert_eq!(shape(&globbed), [("tx/y".to_owned(), false, vec!["a".to_owned()])]);
-    assert!(list(Vec::new(), &hello(), &Tree::Glob("[".to_owned())).await.is_err());
+    assert!(list(Vec::new(), &party(), &Tree::Glob("[".to_owned())).await.is_err());
     assert_eq!(shape(&listed(&[&a], &folder("nothing")).await), []);
     for port in [a, b, c] {
         port.end().await;
@@ -290,7 +294,7 @@ async fn a_silent_peer_delays_nobody_for_long_and_is_named() {
     let honest = Port::honest("honest", &[("t/a", "a", false)]).await;
     let peers = vec![peer("mute", &mute), honest.peer.clone()];
     let start = Instant::now();
-    let listing = list(peers, &hello(), &folder("t")).await.unwrap();
+    let listing = list(peers, &party(), &folder("t")).await.unwrap();
     assert!(start.elapsed() < SEARCH_DEADLINE * 3, "{:?}", start.elapsed());
     assert_eq!(listing.silent, [name_of("mute")]);
     assert_eq!(shape(&listing), [("t/a".to_owned(), false, vec!["honest".to_owned()])]);
@@ -309,8 +313,8 @@ async fn partial_owners_are_told_to_who_asks_for_a_content_and_to_nobody_else() 
     .await;
     let whole = Port::honest("whole", &[("b", "content", false), ("c", "content", false)]).await;
     let peers = vec![partial.peer.clone(), whole.peer.clone()];
-    assert_eq!(owners(peers.clone(), &hello(), file, 8).await, [], "another size, another content");
-    let mut sources = owners(peers.clone(), &hello(), file, 7).await;
+    assert_eq!(owners(peers.clone(), &party(), file, 8).await, [], "another size, another content");
+    let mut sources = owners(peers.clone(), &party(), file, 7).await;
     sources.sort_by(|a, b| a.peer.name.cmp(&b.peer.name));
     let expected = [
         Source { peer: partial.peer.clone(), chunks: Some(some) },
@@ -318,9 +322,9 @@ async fn partial_owners_are_told_to_who_asks_for_a_content_and_to_nobody_else() 
     ];
     assert_eq!(sources, expected);
     // It says it to who asks for a name, too: that was not asked.
-    let findings = ask(peers.clone(), &hello(), &Pattern::Exact(name("a"))).await;
+    let findings = ask(peers.clone(), &party(), &Pattern::Exact(name("a"))).await;
     assert_eq!((findings.found.len(), findings.silent), (0, vec![name_of("partial")]));
-    let findings = ask(peers, &hello(), &Pattern::Content(file)).await;
+    let findings = ask(peers, &party(), &Pattern::Content(file)).await;
     let by: Vec<_> = findings.found.iter().flat_map(|found| &found.owners).collect();
     assert_eq!(by, [&whole.peer, &whole.peer]);
     partial.end().await;

@@ -16,7 +16,8 @@ use network::{HEARTBEAT, Network, PATIENCE, eventually};
 use shoal_common::connection::Connection;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::MAX_REQUEST_FRAME;
-use shoal_common::protocol::greeting::{Greeting, Hello};
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::{Greeting, Talk};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{FromTracker, Registered, ToTracker};
 use shoal_common::task::Tasks;
@@ -46,7 +47,7 @@ fn member(tracker: SocketAddr, name: &str, exact: bool) -> Member {
     let notices = Notices::default();
     let wish = Wish {
         tracker: tracker.to_string(),
-        hello: Hello::new("shoal", NodeId::random()),
+        us: Party::new("shoal", NodeId::random()),
         name: (name.parse().unwrap(), exact),
         advertise: None,
         ports: (1000, 1001),
@@ -185,12 +186,14 @@ async fn take_in(listener: &TcpListener) -> Connection<TcpStream> {
     let (stream, _) = tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     let mut connection = Connection::new(stream);
     let _: Greeting = connection.receive(MAX_REQUEST_FRAME, PATIENCE).await.unwrap();
-    let hello = Greeting::Hello(Hello::new("shoal", NodeId::random()));
-    connection.send(&hello, MAX_REQUEST_FRAME).await.unwrap();
+    let us = Party::new("shoal", NodeId::random());
+    let greeting = Greeting::Hello(us.greets(Talk::Tracking));
+    connection.send(&greeting, MAX_REQUEST_FRAME).await.unwrap();
+    connection.keep_time(us.clock);
     let _: ToTracker = connection.receive(MAX_REQUEST_FRAME, PATIENCE).await.unwrap();
     let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).unwrap();
     let (name, peers) = ("one".parse().unwrap(), vec![]);
-    let registered = Registered { name, heartbeat_ms, instance: 1, revision: 1, peers };
+    let registered = Registered { name, heartbeat_ms, instance: 1, revision: 1, total: 0, peers };
     connection.send(&FromTracker::Registered(registered), MAX_REQUEST_FRAME).await.unwrap();
     connection
 }

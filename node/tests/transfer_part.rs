@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{MIB, Owner, content, eventually, hello, manifest_of};
+use common::{MIB, Owner, content, eventually, manifest_of, party};
 use shoal_common::call::call;
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::content::{ChunkSet, FileId, Manifest};
@@ -19,6 +19,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::{
     HAVE_PAUSE, IDLE_DEADLINE, MAX_FELLOWS, MAX_FOLLOWED, MAX_TRANSFER_FRAME, MIN_CHUNK,
 };
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::search::Pattern;
 use shoal_common::protocol::transfer::{ByteRange, Have, TransferReply, TransferRequest};
@@ -83,7 +84,7 @@ impl Half {
     }
 
     async fn guest(&self, id: NodeId) -> Wire {
-        call(self.owner.peer.download, &hello(id)).await.unwrap().0
+        call(self.owner.peer.download, &party(id), Talk::Transfer).await.unwrap().0
     }
 
     fn chunks(&self, from: usize, until: usize) -> TransferRequest {
@@ -329,7 +330,7 @@ async fn a_guest_follows_so_many_and_no_more() {
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
     let owner = Owner::start("node1", &files).await;
     let us = NodeId::random();
-    let (mut wire, _) = call(owner.peer.download, &hello(us)).await.unwrap();
+    let (mut wire, _) = call(owner.peer.download, &party(us), Talk::Transfer).await.unwrap();
     for name in &names {
         let have = follow(&mut wire, FileId::of(name.as_bytes())).await;
         assert_eq!(have.chunks, ChunkSet::all(1), "all of a shared file is here");
@@ -349,8 +350,10 @@ async fn a_guest_follows_so_many_and_no_more() {
 async fn who_follows_and_is_silent_is_idle_and_who_asks_again_is_not() {
     let owner = Owner::start("node1", &[("file", b"content")]).await;
     let file = FileId::of(b"content");
-    let (mut silent, _) = call(owner.peer.download, &hello(NodeId::random())).await.unwrap();
-    let (mut asking, _) = call(owner.peer.download, &hello(NodeId::random())).await.unwrap();
+    let (mut silent, _) =
+        call(owner.peer.download, &party(NodeId::random()), Talk::Transfer).await.unwrap();
+    let (mut asking, _) =
+        call(owner.peer.download, &party(NodeId::random()), Talk::Transfer).await.unwrap();
     follow(&mut silent, file).await;
     follow(&mut asking, file).await;
     let start = tokio::time::Instant::now();
@@ -377,7 +380,8 @@ async fn a_file_that_changes_is_no_longer_told_of_as_here() {
     let tasks = shoal_common::task::Tasks::new(tokio::runtime::Handle::current());
     shoal_node::catalog::keep_up(owner.catalog.clone(), Default::default(), &tasks);
     owner.catalog.completed().await;
-    let (mut wire, _) = call(owner.peer.download, &hello(NodeId::random())).await.unwrap();
+    let (mut wire, _) =
+        call(owner.peer.download, &party(NodeId::random()), Talk::Transfer).await.unwrap();
     let have = follow(&mut wire, FileId::of(&bytes)).await;
     assert_eq!(have.chunks, ChunkSet::all(4));
     std::fs::write(owner.path("file.bin"), b"something else").unwrap();

@@ -8,7 +8,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{MIB, Node, Owner, content, eventually, hello};
+use common::{MIB, Node, Owner, content, eventually, party};
 use shoal_common::call::call;
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::content::{FileId, Manifest};
@@ -16,6 +16,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::{
     FRAME_DEADLINE, HELLO_DEADLINE, LEAST_LIMIT, MAX_CHUNK, MAX_TRANSFER_FRAME, STALL_DEADLINE,
 };
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{ByteRange, TransferReply, TransferRequest};
 use shoal_node::config::Io;
@@ -27,7 +28,7 @@ use tokio::time::timeout;
 type Wire = Connection<TcpStream>;
 
 async fn guest(owner: &Owner) -> Wire {
-    call(owner.peer.download, &hello(NodeId::random())).await.unwrap().0
+    call(owner.peer.download, &party(NodeId::random()), Talk::Transfer).await.unwrap().0
 }
 
 async fn ask(wire: &mut Wire, request: &TransferRequest) -> TransferReply {
@@ -372,7 +373,7 @@ async fn on_leaving_a_running_upload_may_end_and_nobody_new_is_served() {
     let reply = ask(&mut running, &chunks(file, &[(5, 5)])).await;
     assert!(matches!(reply, TransferReply::Bytes(_)), "a running one goes on: {reply:?}");
     raw(&mut running, 5).await;
-    let late = call(owner.peer.download, &hello(NodeId::random())).await;
+    let late = call(owner.peer.download, &party(NodeId::random()), Talk::Transfer).await;
     assert!(late.is_err(), "nobody new is served");
     timeout(STALL_DEADLINE, owner.uploads.idle()).await.expect("it ends when the peer pauses");
     let reply = running.receive::<TransferReply>(1000, HELLO_DEADLINE).await;

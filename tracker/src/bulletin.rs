@@ -10,7 +10,7 @@ use shoal_common::protocol::tracking::{Change, FromTracker, News, Update};
 
 use crate::registry::{Registry, about};
 
-/// A message with its prefix, ready to be sent, shared by all who are sent it.
+/// A message as it travels, shared by all who are sent it.
 pub(crate) type Frame = Arc<[u8]>;
 
 /// Rounds that are kept: of who is further behind there are few.
@@ -164,8 +164,7 @@ mod tests {
         /// Numbers of those who are told of; none if there is too much to tell.
         fn joined(&self, node: u64, from: u64) -> Option<Vec<u64>> {
             let frame = self.news(node, from);
-            let body = &frame[encode(&0_u8, 1).unwrap().len() - 1..];
-            let FromTracker::Update(update) = rmp_serde::from_slice(body).unwrap() else {
+            let FromTracker::Update(update) = rmp_serde::from_slice(&frame).unwrap() else {
                 panic!("no update");
             };
             assert_eq!(update.revision, self.registry.published());

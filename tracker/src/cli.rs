@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use shoal_common::call::call;
+use shoal_common::clock::Clock;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{HEARTBEATS, MAX_TRACKER_CONNECTIONS};
 use shoal_common::logs::{self, LogError, LogFormat};
+use shoal_common::party::Party;
 use shoal_common::process::{Exit, StopSignals, connections};
-use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Hello};
+use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Talk};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -107,17 +109,19 @@ pub fn main() -> Exit {
 }
 
 fn track(args: Args) -> Result<Exit, Failure> {
-    let _log = logs::start(&args.logs, "shoal-tracker", args.log_format)?;
+    let clock = Clock::default();
+    let _log = logs::start(&args.logs, "shoal-tracker", args.log_format, clock.clone())?;
     // While its guard lives; afterwards nothing more is written.
-    track_logged(args).inspect_err(|failure| tracing::error!("{failure}"))
+    track_logged(args, clock).inspect_err(|failure| tracing::error!("{failure}"))
 }
 
-fn track_logged(args: Args) -> Result<Exit, Failure> {
+fn track_logged(args: Args, clock: Clock) -> Result<Exit, Failure> {
     let (screen, _screen) = Screen::stdout();
     let config = Config {
         network: args.network,
         heartbeat: args.heartbeat,
         connections: connections(MAX_TRACKER_CONNECTIONS, 1, OTHER_DESCRIPTORS),
+        clock,
     };
     // One thread: all sessions share one registry, and waking another thread for a
     // message costs more than the message.
@@ -156,8 +160,8 @@ async fn until_signal(
 
 fn health(args: &Args) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let us = Hello::new(args.network.as_str(), NodeId::random());
-    match runtime.block_on(call(nearby(args.listen), &us)) {
+    let us = Party::new(args.network.as_str(), NodeId::random());
+    match runtime.block_on(call(nearby(args.listen), &us, Talk::Tracking)) {
         Ok(_) => Ok(Exit::Done),
         Err(error) => {
             complain(error);

@@ -39,7 +39,7 @@ pub(crate) struct Hub {
     /// Room for [`MAX_LISTS`] long messages.
     room: Semaphore,
     screen: Screen,
-    /// A heartbeat as it comes: most of what comes.
+    /// A heartbeat, encoded: most of what comes.
     heartbeat: Vec<u8>,
 }
 
@@ -94,7 +94,7 @@ impl Hub {
         question(&self.known().registry)
     }
 
-    /// A heartbeat as it comes.
+    /// A heartbeat, encoded.
     pub(crate) fn heartbeat(&self) -> &[u8] {
         &self.heartbeat
     }

@@ -5,9 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shoal_common::clock::Clock;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{HEARTBEAT, MAX_TRACKER_CONNECTIONS};
-use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Hello};
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Talk};
 use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use tokio::net::TcpListener;
@@ -28,6 +30,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Most connections it has at once.
     pub connections: usize,
+    /// Its Lamport clock; the log of the process shows the same.
+    pub clock: Clock,
 }
 
 impl Default for Config {
@@ -36,6 +40,7 @@ impl Default for Config {
             network: DEFAULT_NETWORK.to_owned(),
             heartbeat: HEARTBEAT,
             connections: MAX_TRACKER_CONNECTIONS,
+            clock: Clock::default(),
         }
     }
 }
@@ -69,7 +74,7 @@ pub async fn run(
     screen: Screen,
     stop: impl Future<Output = ()>,
 ) -> Result<usize, RunError> {
-    let Config { network, heartbeat, connections } = config;
+    let Config { network, heartbeat, connections, clock } = config;
     let address = listener.local_addr()?;
     let hub = Arc::new(Hub::new(heartbeat, rand::random(), screen));
     hub.say(format_args!(
@@ -82,10 +87,13 @@ pub async fn run(
     tasks.spawn(info_span!("time"), async move {
         tokio::join!(time.keep_time(), time.keep_rounds());
     });
-    let us = Hello::new(network, NodeId::random());
+    let us = Party { network, node: NodeId::random(), clock };
     let sessions = Arc::clone(&hub);
     let handle = move |guest| session(guest, Arc::clone(&sessions));
-    tasks.spawn(info_span!("serve"), serve(listener, us, connections, tasks.clone(), handle));
+    tasks.spawn(
+        info_span!("serve"),
+        serve(listener, us, &[Talk::Tracking], connections, tasks.clone(), handle),
+    );
 
     stop.await;
     let connected = hub.look(Registry::connected);

@@ -68,7 +68,7 @@ impl Session {
             let deed = match poll_fn(|context| self.poll_event(context)).await? {
                 Event::Due => return Err(ConnectionError::Silent(HELLO_DEADLINE)),
                 Event::Round => hub.push(&mut self.visit)?,
-                Event::Message if self.connection.take_if(hub.heartbeat()) => {
+                Event::Message if self.connection.receive_if(hub.heartbeat()) => {
                     hub.answer(&mut self.visit, ToTracker::Heartbeat)?
                 }
                 // Rare, and it takes much more memory while it lasts.
@@ -78,7 +78,7 @@ impl Session {
                 },
             };
             match deed {
-                Deed::Send(frame) => self.connection.send_raw(&frame).await?,
+                Deed::Send(frame) => self.connection.send_encoded(&frame).await?,
                 Deed::Step(Step::Wait | Step::News { .. }) => {}
                 Deed::Step(Step::HangUp) => return Ok(()),
                 Deed::Step(Step::Say(message)) => Box::pin(self.say(message)).await?,
@@ -147,7 +147,8 @@ mod tests {
     use shoal_common::call::call;
     use shoal_common::ident::NodeId;
     use shoal_common::limits::{MAX_LISTS, PUSH_PAUSES};
-    use shoal_common::protocol::greeting::Hello;
+    use shoal_common::party::Party;
+    use shoal_common::protocol::greeting::Talk;
     use shoal_common::protocol::tracking::Registration;
     use shoal_common::serve::serve;
     use shoal_common::task::Tasks;
@@ -172,16 +173,19 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::new(Handle::current());
-        let us = Hello::new("test", NodeId::random());
+        let us = Party::new("test", NodeId::random());
         let sessions = Arc::clone(&hub);
         let handle = move |guest| session(guest, Arc::clone(&sessions));
-        tasks.spawn(tracing::Span::none(), serve(listener, us.clone(), 10, tasks.clone(), handle));
+        tasks.spawn(
+            tracing::Span::none(),
+            serve(listener, us.clone(), &[Talk::Tracking], 10, tasks.clone(), handle),
+        );
 
         let mut room = Vec::new();
         for _ in 0..MAX_LISTS {
             room.push(hub.room().await.unwrap());
         }
-        let (mut node, _) = call(address, &us).await.unwrap();
+        let (mut node, _) = call(address, &us, Talk::Tracking).await.unwrap();
         let early: FromTracker = node.ask(&ToTracker::Exit, MAX_TRACKER_FRAME).await.unwrap();
         assert_eq!(early, refused(Refusal::NotAllowed));
         let answer: FromTracker = node.ask(&register("one"), MAX_TRACKER_FRAME).await.unwrap();

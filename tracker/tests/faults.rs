@@ -34,6 +34,12 @@ const GARBAGE: [&[u8]; 5] = [
 /// Half a frame, then nothing.
 const HALVES: [&[u8]; 3] = [b"\0", b"\0\0\0\x20", b"\0\0\0\x20\x82\xa4type\xa9heart"];
 
+/// The same as it looks behind a greeting: with a Lamport time.
+fn timed(frame: &[u8]) -> Vec<u8> {
+    let (length, message) = frame.split_at(4);
+    [length, &[0; 8], message].concat()
+}
+
 async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
     timeout(within, stream.read_to_end(&mut Vec::new())).await.is_ok()
 }
@@ -60,7 +66,7 @@ async fn garbage_is_closed_at_once() {
             if registered {
                 node.register(&registration("odd", false)).await.unwrap();
             }
-            node.connection.stream().write_all(garbage).await.unwrap();
+            node.connection.stream().write_all(&timed(garbage)).await.unwrap();
             let stream = node.connection.stream();
             if garbage.ends_with(b"dancer") {
                 continue; // A request of a newer program: see below.
@@ -135,7 +141,7 @@ async fn bad_requests_are_refused_in_words() {
     node.hears_nothing().await;
     // A name that leaves its place can't even be read.
     let name = b"\x82\xa4type\xa8register\xa4name\xa9../passwd";
-    let frame = [&[0, 0, 0, u8::try_from(name.len()).unwrap()], name.as_slice()].concat();
+    let frame = timed(&[&[0, 0, 0, u8::try_from(name.len()).unwrap()], &name[..]].concat());
     node.connection.stream().write_all(&frame).await.unwrap();
     assert_eq!(node.receive(AT_ONCE).await.unwrap(), refused(Refusal::Malformed));
     assert!(node.receive(AT_ONCE).await.is_err());
@@ -197,7 +203,7 @@ async fn a_node_that_never_reads_holds_up_nobody() {
     let mut deaf = Node::join_deaf(&tracker, "deaf").await;
     one.until_others(1, AT_ONCE).await;
     // It asks and asks and reads no answer, until neither side takes more.
-    let flood = b"\0\0\0\x10\x81\xa4type\xa9heartbeat".repeat(1_000);
+    let flood = timed(b"\0\0\0\x10\x81\xa4type\xa9heartbeat").repeat(1_000);
     let start = Instant::now();
     let flooding = async { while deaf.stream().write_all(&flood).await.is_ok() {} };
     let others = async {

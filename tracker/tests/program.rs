@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use shoal_common::call::call;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::MAX_TRACKER_FRAME;
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::tracking::{FromTracker, ToTracker};
 use support::{EVER, registration};
 use tempfile::TempDir;
@@ -104,9 +105,9 @@ fn coming_and_going(address: SocketAddr) {
     runtime.block_on(async {
         let mut connections = Vec::new();
         for name in ["one", "two"] {
-            let us = Hello::new("test", NodeId::from_bytes([0xab; 32]));
-            let us = if name == "one" { us } else { Hello { node: NodeId::random(), ..us } };
-            let (mut connection, _) = call(address, &us).await.unwrap();
+            let us = Party::new("test", NodeId::from_bytes([0xab; 32]));
+            let us = if name == "one" { us } else { Party { node: NodeId::random(), ..us } };
+            let (mut connection, _) = call(address, &us, Talk::Tracking).await.unwrap();
             let register = ToTracker::Register(registration(name, true));
             let answer: FromTracker = connection.ask(&register, MAX_TRACKER_FRAME).await.unwrap();
             assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");

@@ -1,6 +1,7 @@
 //! As many requests a second as are answered: each connection sends the next
 //! one when the last is answered.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -70,7 +71,7 @@ pub fn run(
                 links.open(at, to)?;
                 links.send(at, &words::hello(NodeId::random())?)?;
             }
-            wait_for(&mut links, next - open, &mut ready)?;
+            wait_for(&mut links, open, next - open, &mut ready)?;
             open = next;
         }
         // What is still pushed of the registrations is over.
@@ -105,10 +106,10 @@ fn requests(server: Server, count: usize) -> Outcome<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// Registers those that have greeted, until so many more are registered.
-fn wait_for(links: &mut Links, count: usize, ready: &mut Vec<usize>) -> Outcome<()> {
+/// Registers those that have greeted, number `first` and on, until so many are.
+fn wait_for(links: &mut Links, first: usize, count: usize, ready: &mut Vec<usize>) -> Outcome<()> {
     let end = Instant::now() + PATIENCE;
-    let mut registered = 0;
+    let (mut registered, mut greeted) = (0, HashSet::new());
     while registered < count {
         if Instant::now() > end {
             return Err(Failure::new("the nodes are not taken in in time"));
@@ -116,8 +117,10 @@ fn wait_for(links: &mut Links, count: usize, ready: &mut Vec<usize>) -> Outcome<
         links.wait(Duration::from_millis(100), ready)?;
         for &at in ready.iter() {
             let mut said = Said::Nothing;
+            // Those of the groups before have long greeted.
+            let mut has_greeted = at < first || greeted.contains(&at);
             links.read(at, |bytes| {
-                each(bytes, |body| match words::kind(body) {
+                each(bytes, &mut has_greeted, |body| match words::kind(body) {
                     Kind::Hello => {
                         said = Said::Register;
                         Ok(())
@@ -131,6 +134,7 @@ fn wait_for(links: &mut Links, count: usize, ready: &mut Vec<usize>) -> Outcome<
                 })
             })?;
             if matches!(said, Said::Register) {
+                greeted.insert(at);
                 links.send(at, &words::register(at)?)?;
             }
         }
@@ -151,7 +155,7 @@ fn drain(links: &mut Links, ready: &mut Vec<usize>) -> Outcome<()> {
             return Err(Failure::new("the tracker does not come to rest"));
         }
         for &at in ready.iter() {
-            links.read(at, |bytes| each(bytes, |_| Ok(())))?;
+            links.read(at, |bytes| each(bytes, &mut true, |_| Ok(())))?;
         }
     }
 }
@@ -171,7 +175,7 @@ fn exchange(
         for &at in ready.iter() {
             let mut said = Said::Nothing;
             links.read(at, |bytes| match server {
-                Server::Tracker => each(bytes, |body| match words::kind(body) {
+                Server::Tracker => each(bytes, &mut true, |body| match words::kind(body) {
                     Kind::Update => {
                         said = Said::Next;
                         Ok(())
@@ -197,12 +201,15 @@ fn exchange(
 /// Hands on each message that is here as a whole; how many bytes they take.
 pub(super) fn each(
     bytes: &[u8],
+    greeted: &mut bool,
     mut take: impl FnMut(&[u8]) -> Outcome<()>,
 ) -> Outcome<usize> {
     let mut done = 0;
-    while let Some((body, length)) = words::first(bytes.get(done..).unwrap_or_default()) {
+    loop {
+        let rest = bytes.get(done..).unwrap_or_default();
+        let Some((body, length)) = words::first(rest, *greeted) else { return Ok(done) };
+        *greeted = true;
         take(body)?;
         done += length;
     }
-    Ok(done)
 }

@@ -73,6 +73,7 @@ const LATE: Duration = Duration::from_secs(3);
 enum State {
     Absent,
     Coming,
+    Greeted,
     Here,
     Leaving,
 }
@@ -239,8 +240,10 @@ impl Crowd {
     fn hear(&mut self, at: usize) -> Outcome<()> {
         let mut next = None;
         let (joins, came) = (&mut self.joins, &mut self.came);
+        let state = self.states.get(at).copied().unwrap_or(State::Absent);
+        let mut greeted = state != State::Coming;
         self.links.read(at, |bytes| {
-            each(bytes, |body| {
+            each(bytes, &mut greeted, |body| {
                 (came.0, came.1) = (came.0 + body.len() as u64, came.1 + 1);
                 match words::kind(body) {
                     Kind::Update => joins.hear(at, body)?,
@@ -252,6 +255,7 @@ impl Crowd {
         })?;
         match next {
             Some(Kind::Hello) => {
+                self.set(at, State::Greeted);
                 self.joins.starts(at);
                 self.links.send(at, &words::register(at)?)?;
             }

@@ -4,18 +4,24 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 use shoal_common::ident::NodeId;
-use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Greeting, Hello};
+use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Greeting, Hello, Talk};
 use shoal_common::protocol::tracking::{FromTracker, Registration, ToTracker};
 
 use crate::failure::{Failure, Outcome};
 
-/// Bytes in front of a message.
-const PREFIX: usize = 4;
+/// Bytes of the length in front of a message.
+const LENGTH: usize = 4;
 
-/// A message as it travels.
-fn frame<M: Serialize>(message: &M) -> Outcome<Vec<u8>> {
+/// Bytes of the Lamport time behind the length, in all messages but greetings.
+const TIME: usize = 8;
+
+/// A message as it travels. Its time is an old one, which is honest.
+fn frame<M: Serialize>(message: &M, timed: bool) -> Outcome<Vec<u8>> {
     let body = rmp_serde::to_vec_named(message)?;
     let mut frame = u32::try_from(body.len())?.to_be_bytes().to_vec();
+    if timed {
+        frame.extend([0; TIME]);
+    }
     frame.extend(body);
     Ok(frame)
 }
@@ -25,7 +31,7 @@ fn frame<M: Serialize>(message: &M) -> Outcome<Vec<u8>> {
 /// # Errors
 /// It can't be encoded.
 pub fn hello(id: NodeId) -> Outcome<Vec<u8>> {
-    frame(&Greeting::Hello(Hello::new(DEFAULT_NETWORK, id)))
+    frame(&Greeting::Hello(Hello::new(DEFAULT_NETWORK, id, Talk::Tracking)), false)
 }
 
 /// The registration of node number `at`.
@@ -37,7 +43,7 @@ pub fn register(at: usize) -> Outcome<Vec<u8>> {
     let search = SocketAddr::from(([10, 0, high, low], 8080));
     let download = SocketAddr::from(([10, 0, high, low], 8081));
     let name = format!("node{at}").parse()?;
-    frame(&ToTracker::Register(Registration { name, exact: false, search, download }))
+    frame(&ToTracker::Register(Registration { name, exact: false, search, download }), true)
 }
 
 /// A heartbeat.
@@ -45,7 +51,7 @@ pub fn register(at: usize) -> Outcome<Vec<u8>> {
 /// # Errors
 /// It can't be encoded.
 pub fn heartbeat() -> Outcome<Vec<u8>> {
-    frame(&ToTracker::Heartbeat)
+    frame(&ToTracker::Heartbeat, true)
 }
 
 /// A goodbye.
@@ -53,14 +59,15 @@ pub fn heartbeat() -> Outcome<Vec<u8>> {
 /// # Errors
 /// It can't be encoded.
 pub fn exit() -> Outcome<Vec<u8>> {
-    frame(&ToTracker::Exit)
+    frame(&ToTracker::Exit, true)
 }
 
 /// The first message in these bytes, and how many of them it takes; none if it
-/// is not here as a whole.
-pub fn first(bytes: &[u8]) -> Option<(&[u8], usize)> {
+/// is not here as a whole. Behind the greeting each has a time.
+pub fn first(bytes: &[u8], timed: bool) -> Option<(&[u8], usize)> {
     let length = usize::try_from(u32::from_be_bytes(*bytes.first_chunk()?)).ok()?;
-    Some((bytes.get(PREFIX..PREFIX + length)?, PREFIX + length))
+    let start = if timed { LENGTH + TIME } else { LENGTH };
+    Some((bytes.get(start..start + length)?, start + length))
 }
 
 /// What a message is, by its first words.

@@ -9,14 +9,14 @@ use super::frame::decode;
 use super::*;
 use crate::ident::NodeId;
 use crate::limits::MAX_NESTING;
-use crate::protocol::greeting::{Greeting, Hello};
+use crate::protocol::greeting::{Greeting, Hello, Talk};
 use crate::protocol::search::SearchRequest;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn encode<M: Serialize>(message: &M, bound: usize) -> Result<Vec<u8>, ConnectionError> {
     let mut frame = Vec::new();
-    super::frame::encode(message, bound, &mut frame).map(|()| frame)
+    super::frame::encode(message, bound, None, &mut frame).map(|()| frame)
 }
 
 async fn received(bytes: &[u8], bound: usize) -> Result<String, ConnectionError> {
@@ -72,7 +72,7 @@ async fn half_a_frame_is_broken_and_none_is_closed() {
 
 /// A greeting with one field more: so many lists within each other.
 fn nested(depth: usize) -> Vec<u8> {
-    let hello = Greeting::Hello(Hello::new("shoal", NodeId::from_bytes([7; 32])));
+    let hello = Greeting::Hello(Hello::new("shoal", NodeId::from_bytes([7; 32]), Talk::Search));
     let greeting = rmp_serde::to_vec_named(&hello).unwrap();
     // Before the type, so that it has to be kept until that is known.
     [b"\x85\xa1x", &vec![0x91; depth][..], b"\xc0", &greeting[1..]].concat()
@@ -331,4 +331,53 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _ = runtime.block_on(received(&bytes, 64));
     }
+}
+
+#[tokio::test]
+async fn each_message_carries_the_time_of_its_sender() {
+    let (far, near) = duplex(1000);
+    let (mut far, mut near) = (Connection::new(far), Connection::new(near));
+    let (theirs, ours) = (Clock::at(40), Clock::at(7));
+    far.keep_time(theirs.clone());
+    near.keep_time(ours.clone());
+    far.send(&"one", 100).await.unwrap();
+    assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "one");
+    assert_eq!((near.heard(), ours.now()), (41, 42));
+    near.send(&"two", 100).await.unwrap();
+    assert_eq!(far.receive::<String>(100, SECOND).await.unwrap(), "two");
+    assert_eq!((far.heard(), theirs.now()), (43, 44));
+}
+
+#[tokio::test]
+async fn a_time_stands_between_the_length_and_the_message() {
+    let (mut far, near) = duplex(1000);
+    let mut near = Connection::new(near);
+    near.keep_time(Clock::at(0x0102_0303));
+    near.send(&7_u8, 100).await.unwrap();
+    let mut frame = [0; 13];
+    far.read_exact(&mut frame).await.unwrap();
+    assert_eq!(frame, [0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4, 7]);
+    // One that can't be honest: the message is read, the clock moves on as usual.
+    let absurd = [&[0, 0, 0, 1][..], &(1_u64 << 63).to_be_bytes(), &[9]].concat();
+    far.write_all(&absurd).await.unwrap();
+    assert_eq!(near.receive::<u8>(100, SECOND).await.unwrap(), 9);
+    near.send(&7_u8, 100).await.unwrap();
+    far.read_exact(&mut frame).await.unwrap();
+    assert_eq!(frame, [0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 6, 7]);
+}
+
+#[tokio::test]
+async fn a_frame_with_a_time_may_come_in_pieces() {
+    let (mut far, near) = duplex(1000);
+    let mut near = Connection::new(near);
+    near.keep_time(Clock::default());
+    let frame = [&[0, 0, 0, 1][..], &5_u64.to_be_bytes(), &[9]].concat();
+    let sending = async {
+        for byte in frame.chunks(1) {
+            far.write_all(byte).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let (received, ()) = tokio::join!(near.receive::<u8>(100, SECOND), sending);
+    assert_eq!((received.unwrap(), near.heard()), (9, 5));
 }

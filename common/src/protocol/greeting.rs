@@ -7,12 +7,12 @@ use crate::protocol::refusal::Refusal;
 
 /// Version of the protocol. Raised when an old program would misunderstand a
 /// new one; new fields and new requests do not raise it.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Name of the network unless another is given.
 pub const DEFAULT_NETWORK: &str = "shoal";
 
-/// Who speaks.
+/// Who speaks, and of what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Version of the protocol it speaks.
@@ -21,12 +21,34 @@ pub struct Hello {
     pub network: String,
     /// Which node or tracker it is.
     pub node: NodeId,
+    /// The conversation that is to follow. The answer repeats it.
+    #[serde(default)]
+    pub talk: Talk,
+    /// Its Lamport time. In later messages the frame carries it.
+    #[serde(default)]
+    pub lamport: u64,
+}
+
+/// A conversation. Several may be had at one port, but only one on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Talk {
+    /// Between a node and its tracker: [`tracking`](super::tracking).
+    Tracking,
+    /// About names and contents: [`search`](super::search).
+    Search,
+    /// About the bytes of contents: [`transfer`](super::transfer).
+    Transfer,
+    /// One that this program does not know, or none was named.
+    #[default]
+    #[serde(other)]
+    Unknown,
 }
 
 impl Hello {
-    /// The greeting of this program.
-    pub fn new(network: impl Into<String>, node: NodeId) -> Self {
-        Self { protocol: PROTOCOL, network: network.into(), node }
+    /// The greeting of this program, which is to be followed by `talk`.
+    pub fn new(network: impl Into<String>, node: NodeId, talk: Talk) -> Self {
+        Self { protocol: PROTOCOL, network: network.into(), node, talk, lamport: 0 }
     }
 
     /// Whether one that greets with `other` can be talked to.
@@ -60,14 +82,18 @@ pub enum Greeting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::golden::golden;
+    use crate::protocol::golden::{golden, parse};
 
     #[test]
     fn wire() {
         golden(
-            &Greeting::Hello(Hello::new("shoal", NodeId::from_bytes([7; 32]))),
-            "84 a4'type a5'hello a8'protocol 02 a7'network a5'shoal a4'node c420 \
-             07070707 07070707 07070707 07070707 07070707 07070707 07070707 07070707",
+            &Greeting::Hello(Hello {
+                lamport: 300,
+                ..Hello::new("shoal", NodeId::from_bytes([7; 32]), Talk::Tracking)
+            }),
+            "86 a4'type a5'hello a8'protocol 03 a7'network a5'shoal a4'node c420 \
+             07070707 07070707 07070707 07070707 07070707 07070707 07070707 07070707 \
+             a4'talk a8'tracking a7'lamport cd012c",
         );
         golden(
             &Greeting::Refused { refusal: Refusal::WrongNetwork },
@@ -76,10 +102,24 @@ mod tests {
     }
 
     #[test]
+    fn an_older_program_can_be_told_that_it_is_old() {
+        let old = parse(
+            "84 a4'type a5'hello a8'protocol 02 a7'network a5'shoal a4'node c420 \
+             07070707 07070707 07070707 07070707 07070707 07070707 07070707 07070707",
+        );
+        let Greeting::Hello(old) = rmp_serde::from_slice(&old).unwrap() else {
+            panic!("no greeting")
+        };
+        let us = Hello::new("shoal", NodeId::random(), Talk::Search);
+        assert_eq!(us.check(&old), Err(Refusal::WrongProtocol));
+    }
+
+    #[test]
     fn only_the_same_network_and_protocol_are_talked_to() {
-        let us = Hello::new("a", NodeId::random());
-        assert_eq!(us.check(&Hello::new("a", NodeId::random())), Ok(()));
-        assert_eq!(us.check(&Hello::new("b", NodeId::random())), Err(Refusal::WrongNetwork));
+        let hello = |network| Hello::new(network, NodeId::random(), Talk::Search);
+        let us = hello("a");
+        assert_eq!(us.check(&hello("a")), Ok(()));
+        assert_eq!(us.check(&hello("b")), Err(Refusal::WrongNetwork));
         let newer = Hello { protocol: PROTOCOL + 1, ..us.clone() };
         assert_eq!(us.check(&newer), Err(Refusal::WrongProtocol));
     }

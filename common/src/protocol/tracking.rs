@@ -102,6 +102,14 @@ pub struct Registered {
     pub peers: Vec<Peer>,
 }
 
+impl Registered {
+    /// Whether everyone else is among [`peers`](Self::peers), so that no pages are
+    /// to be asked for.
+    pub fn is_everyone(&self) -> bool {
+        self.peers.len() as u64 >= self.total
+    }
+}
+
 /// Some of those who are here: all whose ids lie between that which was asked for
 /// and the last of these, or, if there are no `more`, the end. Who asked is among
 /// them.

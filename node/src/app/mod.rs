@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use shoal_common::ident::{NodeId, NodeName, Peer, address};
 use shoal_common::name::{NameError, SharedName};
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
 use shoal_common::protocol::search::Pattern;
 use tokio::sync::{broadcast, watch};
 
@@ -74,7 +74,7 @@ impl std::fmt::Debug for App {
 }
 
 struct Inner {
-    hello: Hello,
+    us: Party,
     tracker: String,
     listening: (SocketAddr, SocketAddr),
     notices: Notices,
@@ -94,9 +94,9 @@ impl App {
         let us = inner.membership.us();
         let (search, download) = us.map_or(inner.listening, |us| (us.search, us.download));
         Identity {
-            id: inner.hello.node,
+            id: inner.us.node,
             name: inner.membership.name(),
-            network: inner.hello.network.clone(),
+            network: inner.us.network.clone(),
             search,
             download,
             tracker: inner.tracker.clone(),
@@ -147,7 +147,7 @@ impl App {
     }
 
     async fn ask(&self, pattern: Pattern) -> Findings {
-        let findings = ask(self.peers(), &self.inner.hello, &pattern).await;
+        let findings = ask(self.peers(), &self.inner.us, &pattern).await;
         self.inner.known.learn(&findings);
         findings
     }

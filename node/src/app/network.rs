@@ -2,7 +2,7 @@
 
 use shoal_common::content::FileId;
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
 use shoal_common::protocol::search::Tree;
 use tokio::sync::watch;
 
@@ -14,7 +14,7 @@ use crate::transfer::{Answer, Network};
 /// All peers, asked by this node.
 pub(super) struct Everyone {
     pub(super) membership: Membership,
-    pub(super) us: Hello,
+    pub(super) us: Party,
 }
 
 impl Network for Everyone {

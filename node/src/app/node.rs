@@ -6,10 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shoal_common::ident::{NodeId, NodeName};
+use shoal_common::ident::{NodeId, NodeName, Peer};
 use shoal_common::limits::MAX_NODE_CONNECTIONS;
+use shoal_common::party::Party;
 use shoal_common::process::connections;
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use tokio::net::{TcpListener, TcpSocket};
@@ -22,10 +23,10 @@ use super::known::Known;
 use super::limits::InForce;
 use super::network::Everyone;
 use super::{App, Inner};
-use crate::catalog::serve::answer;
+use crate::catalog::serve::{Circle, answer};
 use crate::catalog::{Catalog, keep_up};
 use crate::config::Config;
-use crate::membership::{self, FirstAnswer, Goodbye, Wish};
+use crate::membership::{self, FirstAnswer, Goodbye, Membership, Wish};
 use crate::notice::Notices;
 use crate::transfer::job::{JobInfo, JobState};
 use crate::transfer::rate::Throttle;
@@ -90,7 +91,7 @@ impl Node {
             Sharing::Folder => volume.node_id().map_err(StartError::Id)?,
             Sharing::Nothing => NodeId::random(),
         };
-        let hello = Hello::new(config.network.clone(), id);
+        let us = Party { network: config.network.clone(), node: id, clock: config.clock.clone() };
         let bulk = BulkRuntime::new().map_err(StartError::Threads)?;
         let tasks = Tasks::new(Handle::current());
         let bulk_tasks = tasks.child_on(bulk.handle());
@@ -112,26 +113,32 @@ impl Node {
             serve_downloads(
                 uploads.clone(),
                 download.0,
-                hello.clone(),
+                us.clone(),
                 connections,
                 bulk_tasks.clone(),
             ),
         );
+        let wish = wish(config, &us, listening);
+        let (membership, first, goodbye) = membership::start(wish, notices.clone(), &tasks);
         let answering = catalog.clone();
+        let circle = Circle { us: us.clone(), known: known_to(&membership) };
         doors.spawn(
             info_span!("search port"),
-            serve(search.0, hello.clone(), connections, tasks.clone(), move |guest| {
-                answer(guest, answering.clone())
-            }),
+            serve(
+                search.0,
+                us.clone(),
+                &[Talk::Search],
+                connections,
+                tasks.clone(),
+                move |guest| answer(guest, answering.clone(), circle.clone()),
+            ),
         );
 
-        let wish = wish(config, &hello, listening);
-        let (membership, first, goodbye) = membership::start(wish, notices.clone(), &tasks);
         let downloads = Downloads::new(Environment {
             volume: volume.clone(),
             catalog: catalog.clone(),
-            us: hello.clone(),
-            network: Box::new(Everyone { membership: membership.clone(), us: hello.clone() }),
+            us: us.clone(),
+            network: Box::new(Everyone { membership: membership.clone(), us: us.clone() }),
             fellows: uploads.fellows().clone(),
             down: Throttle::unlimited(),
             notices: notices.clone(),
@@ -139,7 +146,7 @@ impl Node {
         });
         let limits = InForce::new(config.limits, &uploads, &downloads);
         let inner = Inner {
-            hello,
+            us,
             tracker: config.tracker.clone(),
             listening,
             notices,
@@ -290,14 +297,22 @@ fn listen(
     bind().map_err(|cause| StartError::Listen { address, cause })
 }
 
-fn wish(config: &Config, hello: &Hello, listening: (SocketAddr, SocketAddr)) -> Wish {
+/// This node and the others, for those whose searches it passes on.
+fn known_to(
+    membership: &Membership,
+) -> Arc<dyn Fn() -> (Option<Peer>, Vec<Peer>) + Send + Sync> {
+    let membership = membership.clone();
+    Arc::new(move || (membership.us(), membership.peers()))
+}
+
+fn wish(config: &Config, us: &Party, listening: (SocketAddr, SocketAddr)) -> Wish {
     let name = match &config.name {
         Some(name) => (name.clone(), true),
         None => (host_name(), false),
     };
     Wish {
         tracker: config.tracker.clone(),
-        hello: hello.clone(),
+        us: us.clone(),
         name,
         // An address that was chosen to listen on is the one to be reached at.
         advertise: config.advertise.or(Some(config.listen).filter(|ip| !ip.is_unspecified())),

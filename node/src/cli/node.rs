@@ -28,11 +28,12 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Runs a node until it is told to leave.
 pub(super) async fn run(args: NodeArgs) -> Exit {
     raise_descriptor_limit();
-    let _logs = match logs::start(&args.logs, "shoal-node", args.log_format) {
+    let config = args.config();
+    let clock = config.clock.clone();
+    let _logs = match logs::start(&args.logs, "shoal-node", args.log_format, clock) {
         Ok(guard) => guard,
         Err(error) => return failed(&error),
     };
-    let config = args.config();
     let signals = match StopSignals::listen() {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("cannot listen to signals: {error}")),

@@ -3,6 +3,7 @@
 //! `roster` decides without I/O; `session` keeps the conversation with the
 //! tracker and feeds it; [`Membership`] is the handle.
 
+mod pages;
 mod roster;
 
 mod handle;

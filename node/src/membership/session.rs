@@ -10,7 +10,8 @@ use shoal_common::ident::{NodeName, Peer};
 use shoal_common::limits::{
     HEARTBEAT, HEARTBEATS, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME, RECONNECT_PAUSE, REPLY_DEADLINE,
 };
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{FromTracker, Registered, Registration, ToTracker};
 use shoal_common::task::Tasks;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use tracing::{Instrument, debug, info_span};
 
 use super::handle::{Link, Membership};
+use super::pages::Pages;
 use super::roster::Event;
 use crate::notice::Notices;
 
@@ -28,8 +30,8 @@ use crate::notice::Notices;
 pub struct Wish {
     /// The tracker, `"host:port"`.
     pub tracker: String,
-    /// The greeting of this node.
-    pub hello: Hello,
+    /// This node.
+    pub us: Party,
     /// The name it asks for, and whether only that one will do.
     pub name: (NodeName, bool),
     /// The address to tell the others; else the local one of the connection to
@@ -63,7 +65,7 @@ impl Goodbye {
 /// Keeps this node registered until the tasks are cancelled or it has said
 /// goodbye.
 pub fn start(wish: Wish, notices: Notices, tasks: &Tasks) -> (Membership, FirstAnswer, Goodbye) {
-    let membership = Membership::new(wish.hello.node, wish.name.0.clone());
+    let membership = Membership::new(wish.us.node, wish.name.0.clone());
     let (first, answer) = oneshot::channel();
     let (goodbye, goodbyes) = mpsc::channel(1);
     let session = Session {
@@ -160,7 +162,8 @@ impl Session {
 
     /// Connects and registers.
     async fn register(&mut self) -> Result<(Connection<TcpStream>, Registered), End> {
-        let (mut connection, _) = call(self.wish.tracker.as_str(), &self.wish.hello).await?;
+        let (mut connection, _) =
+            call(self.wish.tracker.as_str(), &self.wish.us, Talk::Tracking).await?;
         let local = connection.stream().local_addr().map_err(ConnectionError::from)?.ip();
         let ip = self.wish.advertise.unwrap_or(local);
         let registration = Registration {
@@ -186,7 +189,7 @@ impl Session {
 
     fn registered(&mut self, registered: &Registered, registration: &Registration) {
         let us = Peer {
-            id: self.wish.hello.node,
+            id: self.wish.us.node,
             name: registered.name.clone(),
             search: registration.search,
             download: registration.download,
@@ -196,7 +199,7 @@ impl Session {
             self.notices.say(format_args!(
                 "in the network as `{}`, with {} others; tracker at `{}`",
                 us.name,
-                registered.peers.len(),
+                registered.total,
                 self.wish.tracker
             ));
         }
@@ -223,6 +226,7 @@ impl Session {
         // it is gone although the connection stands.
         let patience = self.heartbeat * 2;
         let now = Instant::now();
+        let mut pages = Pages::after(&registered, now);
         let first = self.membership.roster().registered(registered, now, patience);
         self.tell_events(first, false);
         let mut beats = interval(self.heartbeat);
@@ -239,6 +243,15 @@ impl Session {
                     self.tell_events(events, true);
                     Ok(None)
                 }
+                () = sleep_until(pages.due().unwrap_or(now)), if pages.due().is_some() => {
+                    match pages.ask() {
+                        Some(after) => {
+                            let page = ToTracker::Page { after };
+                            connection.send(&page, MAX_REQUEST_FRAME).await.map(|()| None)
+                        }
+                        None => Ok(None),
+                    }
+                }
                 Some(said) = goodbyes.recv() => {
                     leave(connection).await;
                     said.send(()).ok();
@@ -249,7 +262,16 @@ impl Session {
                 due = Instant::now() + patience;
             }
             match heard {
+                Ok(Some(FromTracker::Page(page))) => {
+                    let now = Instant::now();
+                    if let Some(after) = pages.came(&page, now) {
+                        let events = self.membership.roster().page(after, page, now);
+                        // They were here before this node.
+                        self.tell_events(events, false);
+                    }
+                }
                 Ok(Some(FromTracker::Update(update))) => {
+                    pages.hear(&update, Instant::now());
                     let events = self.membership.roster().update(update);
                     self.tell_events(events, true);
                 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use shoal_common::content::FileId;
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
 use shoal_common::protocol::search::Tree;
 use shoal_common::task::Tasks;
 use tokio::sync::watch;
@@ -44,7 +44,7 @@ pub struct Environment {
     /// Where the person is told.
     pub notices: Notices,
     /// How this node greets.
-    pub us: Hello,
+    pub us: Party,
     /// Who else is here, and what they have.
     pub network: Box<dyn Network>,
     /// Who fetches what from this node.

@@ -20,6 +20,7 @@ use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{
     IDLE_DEADLINE, MAX_FELLOWS, MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME, REPLY_DEADLINE,
 };
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{ByteRange, Have, TransferReply, TransferRequest};
 use tokio::net::TcpStream;
@@ -45,7 +46,7 @@ const IDLE_TICK: Duration = Duration::from_millis(100);
 /// # Errors
 /// The owner gives no more.
 pub(super) async fn fetch(swarm: &Arc<Swarm>, peer: &Peer) -> Result<(), FetchError> {
-    let (connection, hello) = call(peer.download, &swarm.us).await?;
+    let (connection, hello) = call(peer.download, &swarm.us, Talk::Transfer).await?;
     if hello.node != peer.id {
         return Err(FetchError::Stranger);
     }

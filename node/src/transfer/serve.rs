@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::limits::{IDLE_DEADLINE, MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME};
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{TransferReply, TransferRequest};
 use shoal_common::serve::{Guest, serve};
@@ -43,12 +44,14 @@ const FULL_WITHOUT_SLOT: usize = 16 * 1024;
 pub async fn serve_downloads(
     uploads: Uploads,
     listener: TcpListener,
-    us: Hello,
+    us: Party,
     bound: usize,
     tasks: Tasks,
 ) {
     let draining = uploads.draining().clone();
-    let accept = serve(listener, us, bound, tasks, move |guest| converse(uploads.clone(), guest));
+    let accept = serve(listener, us, &[Talk::Transfer], bound, tasks, move |guest| {
+        converse(uploads.clone(), guest)
+    });
     draining.run_until_cancelled(accept).await;
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use shoal_common::content::{FileId, Manifest};
 use shoal_common::ident::NodeId;
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
 use shoal_common::protocol::refusal::Refusal;
 use tokio::sync::{Notify, mpsc};
 
@@ -43,7 +43,7 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) struct Swarm {
     /// How this node greets.
-    pub(super) us: Hello,
+    pub(super) us: Party,
     /// Whether one file is fetched, not a tree: an owner that has it no more is
     /// of no use then.
     pub(super) single: bool,
@@ -66,7 +66,7 @@ pub(super) struct Swarm {
 
 impl Swarm {
     pub(super) fn new(
-        us: Hello,
+        us: Party,
         single: bool,
         plan: Plan,
         throttles: [Throttle; 2],

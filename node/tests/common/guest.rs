@@ -9,6 +9,7 @@ use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::content::FileId;
 use shoal_common::ident::Peer;
 use shoal_common::limits::{IDLE_DEADLINE, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, MAX_TRACKER_FRAME};
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::search::{Match, Pattern, SearchReply, SearchRequest};
 use shoal_common::protocol::tracking::{FromTracker, Registration, ToTracker};
@@ -18,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tracing::Span;
 
-use super::hello;
+use super::party;
 
 /// How often it is heard at the tracker: more often than any test asks for.
 const BEAT: Duration = Duration::from_millis(300);
@@ -47,9 +48,10 @@ impl Guest {
         let tasks = Tasks::new(Handle::current());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = Peer { search: listener.local_addr().unwrap(), ..peer.clone() };
-        let answering = serve(listener, hello(peer.id), 100, tasks.clone(), move |guest| {
-            answer(guest.connection, file.clone())
-        });
+        let answering =
+            serve(listener, party(peer.id), &[Talk::Search], 100, tasks.clone(), move |guest| {
+                answer(guest.connection, file.clone())
+            });
         tasks.spawn(Span::none(), answering);
         tasks.spawn(Span::none(), async move {
             loop {
@@ -63,7 +65,7 @@ impl Guest {
 
 /// Is registered as long as the tracker lives. Nothing that it says matters.
 async fn stay(tracker: SocketAddr, peer: &Peer) -> Option<()> {
-    let (mut tracker, _) = call(tracker, &hello(peer.id)).await.ok()?;
+    let (mut tracker, _) = call(tracker, &party(peer.id), Talk::Tracking).await.ok()?;
     let (name, search, download) = (peer.name.clone(), peer.search, peer.download);
     let registration = Registration { name, exact: true, search, download };
     tracker.send(&ToTracker::Register(registration), MAX_REQUEST_FRAME).await.ok()?;

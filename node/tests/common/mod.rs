@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use shoal_common::content::{FileId, Geometry, Manifest, ManifestBuilder};
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
 use shoal_common::protocol::search::Tree;
 use shoal_common::task::Tasks;
 use shoal_node::catalog::Catalog;
@@ -48,8 +48,8 @@ pub fn manifest_of(content: &[u8]) -> Manifest {
     builder.finish().unwrap()
 }
 
-pub fn hello(id: NodeId) -> Hello {
-    Hello::new("test", id)
+pub fn party(id: NodeId) -> Party {
+    Party::new("test", id)
 }
 
 /// Waits until `done` gives something.
@@ -113,7 +113,7 @@ impl Owner {
         let tasks = Tasks::new(Handle::current());
         let listener = TcpListener::bind(at).await.unwrap();
         let peer = peer(name, id, &listener);
-        let serve = serve_downloads(uploads.clone(), listener, hello(id), 1000, tasks.clone());
+        let serve = serve_downloads(uploads.clone(), listener, party(id), 1000, tasks.clone());
         tasks.spawn(tracing::Span::none(), serve);
         Self { dir, peer, uploads, catalog, tasks }
     }
@@ -183,7 +183,7 @@ impl Node {
             volume,
             catalog: catalog.clone(),
             notices,
-            us: hello(NodeId::random()),
+            us: party(NodeId::random()),
             network: Box::new(Told { peers: asked, changes: tokio::sync::watch::channel(0).0 }),
             fellows: Fellows::default(),
             down: Throttle::unlimited(),

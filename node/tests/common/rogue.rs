@@ -8,6 +8,7 @@ use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::content::{Manifest, UncheckedManifest};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{IDLE_DEADLINE, MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME};
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::transfer::{ByteRange, TransferReply, TransferRequest};
 use shoal_common::serve::serve;
@@ -16,7 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 
-use super::{hello, manifest_of, peer};
+use super::{manifest_of, party, peer};
 
 /// What it does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,11 +91,12 @@ impl Rogue {
             asked: Arc::clone(&asked),
         };
         let calls = Arc::clone(&called);
-        let accept = serve(listener, hello(id), 100, tasks.clone(), move |mut guest| {
-            calls.fetch_add(1, Ordering::Relaxed);
-            let script = script.clone();
-            async move { script.play(&mut guest.connection).await }
-        });
+        let accept =
+            serve(listener, party(id), &[Talk::Transfer], 100, tasks.clone(), move |mut guest| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                let script = script.clone();
+                async move { script.play(&mut guest.connection).await }
+            });
         tasks.spawn(tracing::Span::none(), accept);
         Self { peer, asked, called, tasks }
     }

@@ -10,7 +10,8 @@ use shoal_common::call::call;
 use shoal_common::connection::Connection;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::MAX_TRACKER_FRAME;
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::tracking::{FromTracker, Registration, ToTracker};
 use shoal_common::task::Tasks;
 use shoal_node::app::App;
@@ -121,8 +122,8 @@ impl Network {
         search: SocketAddr,
         download: SocketAddr,
     ) -> Connection<TcpStream> {
-        let hello = Hello::new("shoal", NodeId::random());
-        let (mut connection, _) = call(self.tracker, &hello).await.unwrap();
+        let us = Party::new("shoal", NodeId::random());
+        let (mut connection, _) = call(self.tracker, &us, Talk::Tracking).await.unwrap();
         let name = name.parse().unwrap();
         let registration = Registration { name, exact: true, search, download };
         let answer =

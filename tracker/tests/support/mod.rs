@@ -11,7 +11,8 @@ use shoal_common::call::call;
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{MAX_REQUEST_FRAME, MAX_TRACKER_FRAME};
-use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Greeting, Hello};
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Greeting, Talk};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{
     Change, FromTracker, Leaving, News, Registered, Registration, ToTracker,
@@ -80,7 +81,7 @@ impl Node {
 
     pub(crate) async fn greet_as(tracker: &Tracker, id: NodeId) -> Self {
         let (connection, _) =
-            call(tracker.address, &Hello::new(DEFAULT_NETWORK, id)).await.unwrap();
+            call(tracker.address, &Party::new(DEFAULT_NETWORK, id), Talk::Tracking).await.unwrap();
         Self { id, connection, peers: BTreeMap::new(), left: Vec::new(), messages: 0 }
     }
 
@@ -101,8 +102,10 @@ impl Node {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut connection = Connection::new(socket.connect(tracker.address).await.unwrap());
-        let us = Hello::new(DEFAULT_NETWORK, NodeId::random());
-        let _: Greeting = connection.ask(&Greeting::Hello(us), MAX_REQUEST_FRAME).await.unwrap();
+        let us = Party::new(DEFAULT_NETWORK, NodeId::random());
+        let greeting = Greeting::Hello(us.greets(Talk::Tracking));
+        let _: Greeting = connection.ask(&greeting, MAX_REQUEST_FRAME).await.unwrap();
+        connection.keep_time(us.clock);
         let wish = ToTracker::Register(registration(name, true));
         let _: FromTracker = connection.ask(&wish, MAX_TRACKER_FRAME).await.unwrap();
         connection
@@ -151,12 +154,12 @@ impl Node {
         };
         self.messages += 1;
         match update.news {
-            News::Everyone(peers) => {
-                self.peers = peers.into_iter().map(|peer| (peer.id, peer)).collect();
-            }
+            News::Much => panic!("so much happened that it is not told"),
             News::Changes(changes) => {
                 for change in changes {
                     match change {
+                        // In long news it may be told of itself.
+                        Change::Joined(peer) if peer.id == self.id => {}
                         Change::Joined(peer) => {
                             self.peers.insert(peer.id, peer);
                         }
@@ -167,6 +170,28 @@ impl Node {
                     }
                 }
             }
+        }
+    }
+
+    /// Turns all pages and knows everyone then. News may come between them.
+    pub(crate) async fn turn_pages(&mut self) -> usize {
+        let (mut after, mut pages) = (None, 0);
+        loop {
+            self.send(&ToTracker::Page { after }).await;
+            let page = loop {
+                match self.receive(EVER).await.unwrap() {
+                    FromTracker::Page(page) => break page,
+                    news => self.learn(news),
+                }
+            };
+            pages += 1;
+            after = page.peers.last().map(|peer| peer.id);
+            let others = page.peers.into_iter().filter(|peer| peer.id != self.id);
+            self.peers.extend(others.map(|peer| (peer.id, peer)));
+            if !page.more {
+                return pages;
+            }
+            tokio::time::sleep(Duration::from_millis(page.pause_ms)).await;
         }
     }
 

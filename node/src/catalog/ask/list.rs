@@ -11,7 +11,8 @@ use shoal_common::limits::{
     SEARCH_DEADLINE,
 };
 use shoal_common::name::SharedName;
-use shoal_common::protocol::greeting::Hello;
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::search::{Entry, SearchReply, SearchRequest, Tree};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -39,7 +40,7 @@ const PAGES: usize = 4;
 ///
 /// # Errors
 /// The tree can't be used.
-pub async fn list(peers: Vec<Peer>, us: &Hello, tree: &Tree) -> Result<Listing, PatternError> {
+pub async fn list(peers: Vec<Peer>, us: &Party, tree: &Tree) -> Result<Listing, PatternError> {
     let question = Arc::new(Question {
         us: us.clone(),
         tree: tree.clone(),
@@ -79,7 +80,7 @@ pub async fn list(peers: Vec<Peer>, us: &Hello, tree: &Tree) -> Result<Listing, 
 
 /// What every peer is asked.
 struct Question {
-    us: Hello,
+    us: Party,
     tree: Tree,
     selection: Selection,
     /// Who may be connected.
@@ -95,7 +96,7 @@ impl Question {
     /// All that a peer lists; whether there is more than may be listed.
     async fn ask(&self, peer: &Peer, position: u16, pages: Pages) -> Result<bool, String> {
         let _slot = self.slots.acquire().await;
-        let called = in_time(SEARCH_DEADLINE, call(peer.search, &self.us)).await?;
+        let called = in_time(SEARCH_DEADLINE, call(peer.search, &self.us, Talk::Search)).await?;
         let (connection, _) = called.map_err(|error| error.to_string())?;
         let _turn = self.turns.acquire().await;
         in_time(LISTING_DEADLINE, self.turn_pages(connection, position, pages)).await?
@@ -139,7 +140,9 @@ impl Question {
                 Ok((entries, more))
             }
             Ok(SearchReply::Refused { refusal }) => Err(format!("refused: {refusal}")),
-            Ok(SearchReply::Matches { .. } | SearchReply::Unknown) => {
+            Ok(
+                SearchReply::Matches { .. } | SearchReply::Gathered(_) | SearchReply::Unknown,
+            ) => {
                 Err("an unknown answer".to_owned())
             }
             Err(error) => Err(error.to_string()),
