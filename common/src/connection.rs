@@ -211,25 +211,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let time = self.clock.as_ref().map(Clock::tick);
         let prefix = frame::announce(message.len(), time)?;
         let prefix = prefix.get(..self.prefix()).unwrap_or_default();
-        let mut written = 0;
-        if self.outgoing.is_empty() && message.len() > SHORT {
-            written = poll_fn(|context| {
-                let parts = [IoSlice::new(prefix), IoSlice::new(message)];
-                match Pin::new(&mut self.stream).poll_write_vectored(context, &parts) {
-                    Poll::Ready(written) => Poll::Ready(written),
-                    Poll::Pending => Poll::Ready(Ok(0)),
-                }
-            })
-            .await?;
+        let written = match self.outgoing.is_empty() {
+            // Nearly always all of it is taken at once.
+            true => poll_fn(|context| Poll::Ready(self.write_now(prefix, message, context))).await?,
+            false => 0,
+        };
+        if written == prefix.len() + message.len() {
+            return Ok(());
         }
-        if written < prefix.len() + message.len() {
-            let tail = self.outgoing.tail();
-            tail.extend_from_slice(prefix.get(written..).unwrap_or_default());
-            let from = written.saturating_sub(prefix.len());
-            tail.extend_from_slice(message.get(from..).unwrap_or_default());
-            return self.flush().await;
+        let tail = self.outgoing.tail();
+        tail.extend_from_slice(prefix.get(written..).unwrap_or_default());
+        let from = written.saturating_sub(prefix.len());
+        tail.extend_from_slice(message.get(from..).unwrap_or_default());
+        // In a box, because who sends so mostly rests, and this takes memory.
+        Box::pin(self.flush()).await
+    }
+
+    /// Writes once; how much was taken.
+    fn write_now(
+        &mut self,
+        prefix: &[u8],
+        message: &[u8],
+        context: &mut Context<'_>,
+    ) -> io::Result<usize> {
+        let stream = Pin::new(&mut self.stream);
+        let written = if message.len() <= SHORT {
+            let mut both = [0; frame::prefix(true) + SHORT];
+            let bytes = prefix.iter().chain(message);
+            both.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            let length = prefix.len() + message.len();
+            stream.poll_write(context, both.get(..length).unwrap_or_default())
+        } else {
+            stream.poll_write_vectored(context, &[IoSlice::new(prefix), IoSlice::new(message)])
+        };
+        match written {
+            Poll::Ready(written) => written,
+            Poll::Pending => Ok(0),
         }
-        Ok(())
     }
 
     /// Number of bytes that are queued.

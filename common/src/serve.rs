@@ -60,7 +60,9 @@ pub async fn serve<H, F>(
         let (us, handle) = (us.clone(), handle.clone());
         tasks.spawn(info_span!("from", %address), async move {
             let _slot = slot;
-            let outcome = match welcome(stream, address, us, talks).await {
+            // In a box, which is gone when the greeting is over: it takes more memory
+            // than what follows, of which there are thousands.
+            let outcome = match Box::pin(welcome(stream, address, us, talks)).await {
                 Ok(Some(guest)) => handle(guest).await,
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),

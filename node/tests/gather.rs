@@ -21,9 +21,10 @@ use shoal_common::protocol::search::{Gather, Pattern, SearchReply, SearchRequest
 use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use shoal_node::catalog::Catalog;
+use shoal_node::catalog::ask::ring::lies_between;
 use shoal_node::catalog::ask::{DIRECT, ask, owners};
 use shoal_node::catalog::index::Shared;
-use shoal_node::catalog::serve::{Circle, answer};
+use shoal_node::catalog::serve::{Acquaintance, Circle, answer};
 use shoal_node::volume::{Stamp, Volume};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -52,6 +53,24 @@ fn shared(name: &str, content: &str) -> Shared {
 /// Whom each node knows.
 type Known = Arc<Mutex<Vec<Vec<Peer>>>>;
 
+struct One {
+    peer: Peer,
+    number: usize,
+    known: Known,
+}
+
+impl Acquaintance for One {
+    fn us(&self) -> Option<Peer> {
+        Some(self.peer.clone())
+    }
+
+    fn on_the_way(&self, upto: NodeId) -> Vec<Peer> {
+        let mut known = self.known.lock().unwrap()[self.number].clone();
+        known.retain(|peer| lies_between(peer.id, self.peer.id, upto));
+        known
+    }
+}
+
 struct Crowd {
     peers: Vec<Peer>,
     known: Known,
@@ -78,11 +97,8 @@ impl Crowd {
             let catalog = Catalog::new(volume.clone());
             let own = format!("own{number}.txt");
             catalog.add_many([shared(&own, &own), shared("all.txt", "all")]);
-            let whom = Arc::clone(&known);
-            let circle = Circle {
-                us: party(id),
-                known: Arc::new(move || (Some(peer.clone()), whom.lock().unwrap()[number].clone())),
-            };
+            let one = One { peer, number, known: Arc::clone(&known) };
+            let circle = Circle { us: party(id), known: Arc::new(one) };
             let group = Tasks::new(Handle::current());
             group.spawn(
                 Span::none(),

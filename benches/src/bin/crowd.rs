@@ -13,6 +13,7 @@ use shoal_bench::crowd::presence::Plan;
 use shoal_bench::crowd::{peak, presence};
 use shoal_bench::failure::Outcome;
 use shoal_bench::say;
+use shoal_common::process::raise_descriptor_limit;
 
 /// Connections that do what nodes do, to measure who serves them.
 #[derive(Debug, Parser)]
@@ -63,6 +64,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    raise_descriptor_limit();
     match run(&cli) {
         Ok(outcome) => {
             say::result(outcome);

@@ -21,7 +21,6 @@ const PIECE: usize = 1 << 18;
 const EVENTS: usize = 4096;
 
 /// Connections by number.
-#[derive(Debug)]
 pub struct Links {
     epoll: OwnedFd,
     links: Vec<Option<Link>>,
@@ -29,7 +28,6 @@ pub struct Links {
     piece: Vec<u8>,
 }
 
-#[derive(Debug)]
 struct Link {
     stream: TcpStream,
     /// The beginning of a message.

@@ -1,12 +1,13 @@
 //! A network at its usual work: everyone is here and says so, some come and go,
 //! and all hear of it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use shoal_common::ident::NodeId;
+use shoal_common::limits::PUSH_PAUSES;
 use shoal_common::protocol::tracking::{Change, FromTracker, News};
 
 use super::links::Links;
@@ -78,7 +79,6 @@ enum State {
     Leaving,
 }
 
-#[derive(Debug)]
 struct Crowd {
     plan: Plan,
     links: Links,
@@ -92,9 +92,13 @@ struct Crowd {
     going: VecDeque<usize>,
     coming: usize,
     joins: Joins,
+    pages: Pages,
     came: (u64, u64),
     ready: Vec<usize>,
 }
+
+/// When who asks for which page. A number may have another node by then.
+type Pages = BTreeMap<(Instant, usize), (NodeId, Option<NodeId>)>;
 
 /// Brings everyone in, lets them be, and measures.
 ///
@@ -135,6 +139,7 @@ impl Crowd {
             absent: (0..plan.nodes).collect(),
             going: VecDeque::new(),
             coming: 0,
+            pages: Pages::new(),
             joins: Joins { staying, ..Joins::default() },
             came: (0, 0),
             ready: Vec::new(),
@@ -212,6 +217,17 @@ impl Crowd {
         }
     }
 
+    /// Asks for the pages that are due.
+    fn turn_pages(&mut self) -> Outcome<()> {
+        while let Some(due) = self.pages.first_entry().filter(|due| due.key().0 <= Instant::now()) {
+            let ((_, at), (id, after)) = due.remove_entry();
+            if self.states.get(at) == Some(&State::Here) && self.joins.ids.get(&at) == Some(&id) {
+                self.links.send(at, &words::page(after)?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Says the heartbeats that are due: each node's in its turn.
     fn beat(&mut self, start: Instant) -> Outcome<()> {
         let each = self.plan.nodes as f64 / self.plan.beat.as_secs_f64();
@@ -227,6 +243,7 @@ impl Crowd {
     }
 
     fn listen(&mut self) -> Outcome<()> {
+        self.turn_pages()?;
         thread::sleep(TICK);
         let mut ready = std::mem::take(&mut self.ready);
         self.links.wait(Duration::ZERO, &mut ready)?;
@@ -239,6 +256,7 @@ impl Crowd {
 
     fn hear(&mut self, at: usize) -> Outcome<()> {
         let mut next = None;
+        let mut page = None;
         let (joins, came) = (&mut self.joins, &mut self.came);
         let state = self.states.get(at).copied().unwrap_or(State::Absent);
         let mut greeted = state != State::Coming;
@@ -247,7 +265,11 @@ impl Crowd {
                 (came.0, came.1) = (came.0 + body.len() as u64, came.1 + 1);
                 match words::kind(body) {
                     Kind::Update => joins.hear(at, body)?,
-                    kind @ (Kind::Hello | Kind::Registered | Kind::Done) => next = Some(kind),
+                    Kind::Page => page = Some(next_page(body)?),
+                    kind @ (Kind::Hello | Kind::Registered | Kind::Done) => {
+                        next = Some(kind);
+                        page = (kind == Kind::Registered).then(|| next_page(body)).transpose()?;
+                    }
                     Kind::Other => return Err(Failure::new("the tracker refuses a node")),
                 }
                 Ok(())
@@ -273,8 +295,25 @@ impl Crowd {
             }
             _ => {}
         }
+        if let (Some(Some((pause, after))), Some(id)) = (page, self.joins.ids.get(&at)) {
+            self.pages.insert((Instant::now() + pause, at), (*id, after));
+        }
         Ok(())
     }
+}
+
+/// After what pause which page is to be asked for, if any.
+fn next_page(body: &[u8]) -> Outcome<Option<(Duration, Option<NodeId>)>> {
+    Ok(match words::read(body)? {
+        FromTracker::Registered(registered) if !registered.is_everyone() => {
+            Some((PUSH_PAUSES.0, None))
+        }
+        FromTracker::Page(page) if page.more => {
+            let after = page.peers.last().map(|peer| peer.id);
+            Some((Duration::from_millis(page.pause_ms), after))
+        }
+        _ => None,
+    })
 }
 
 /// Who has read of whom.

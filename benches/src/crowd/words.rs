@@ -54,6 +54,14 @@ pub fn heartbeat() -> Outcome<Vec<u8>> {
     frame(&ToTracker::Heartbeat, true)
 }
 
+/// Asks for a page.
+///
+/// # Errors
+/// It can't be encoded.
+pub fn page(after: Option<NodeId>) -> Outcome<Vec<u8>> {
+    frame(&ToTracker::Page { after }, true)
+}
+
 /// A goodbye.
 ///
 /// # Errors
@@ -79,6 +87,8 @@ pub enum Kind {
     Registered,
     /// News, or the answer to a heartbeat.
     Update,
+    /// Some of all nodes.
+    Page,
     /// The answer to a goodbye.
     Done,
     /// Something else.
@@ -92,6 +102,7 @@ pub fn kind(body: &[u8]) -> Kind {
         Some(word) if word.starts_with(b"update") => Kind::Update,
         Some(word) if word.starts_with(b"hello") => Kind::Hello,
         Some(word) if word.starts_with(b"registered") => Kind::Registered,
+        Some(word) if word.starts_with(b"page") => Kind::Page,
         Some(word) if word.starts_with(b"done") => Kind::Done,
         _ => Kind::Other,
     }

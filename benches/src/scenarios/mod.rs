@@ -8,3 +8,4 @@ pub mod single;
 pub mod small;
 pub mod spread;
 pub mod start;
+pub mod tracker;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shoal_common::ident::{NodeId, NodeName, Peer};
+use shoal_common::ident::{NodeId, NodeName};
 use shoal_common::limits::MAX_NODE_CONNECTIONS;
 use shoal_common::party::Party;
 use shoal_common::process::connections;
@@ -26,7 +26,7 @@ use super::{App, Inner};
 use crate::catalog::serve::{Circle, answer};
 use crate::catalog::{Catalog, keep_up};
 use crate::config::Config;
-use crate::membership::{self, FirstAnswer, Goodbye, Membership, Wish};
+use crate::membership::{self, FirstAnswer, Goodbye, Wish};
 use crate::notice::Notices;
 use crate::transfer::job::{JobInfo, JobState};
 use crate::transfer::rate::Throttle;
@@ -121,7 +121,7 @@ impl Node {
         let wish = wish(config, &us, listening);
         let (membership, first, goodbye) = membership::start(wish, notices.clone(), &tasks);
         let answering = catalog.clone();
-        let circle = Circle { us: us.clone(), known: known_to(&membership) };
+        let circle = Circle { us: us.clone(), known: Arc::new(membership.clone()) };
         doors.spawn(
             info_span!("search port"),
             serve(
@@ -295,14 +295,6 @@ fn listen(
     };
     let _entered = runtime.enter();
     bind().map_err(|cause| StartError::Listen { address, cause })
-}
-
-/// This node and the others, for those whose searches it passes on.
-fn known_to(
-    membership: &Membership,
-) -> Arc<dyn Fn() -> (Option<Peer>, Vec<Peer>) + Send + Sync> {
-    let membership = membership.clone();
-    Arc::new(move || (membership.us(), membership.peers()))
 }
 
 fn wish(config: &Config, us: &Party, listening: (SocketAddr, SocketAddr)) -> Wish {

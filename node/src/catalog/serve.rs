@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use shoal_common::connection::ConnectionError;
-use shoal_common::ident::Peer;
+use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{
     IDLE_DEADLINE, MAX_GATHER_FRAME, MAX_GATHERS, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME,
 };
@@ -23,14 +23,35 @@ use super::pattern::PatternError;
 pub struct Circle {
     /// This node.
     pub us: Party,
-    /// As others know it, and the others.
-    pub known: Arc<dyn Fn() -> (Option<Peer>, Vec<Peer>) + Send + Sync>,
+    /// Whom it knows.
+    pub known: Arc<dyn Acquaintance>,
+}
+
+/// Whom a node knows.
+pub trait Acquaintance: Send + Sync {
+    /// The node itself, as others know it, if they do.
+    fn us(&self) -> Option<Peer>;
+
+    /// The others whose ids lie behind that of the node and before another one; see
+    /// [`lies_between`](super::ask::ring::lies_between).
+    fn on_the_way(&self, upto: NodeId) -> Vec<Peer>;
+}
+
+/// One that nobody knows and that knows nobody.
+impl Acquaintance for () {
+    fn us(&self) -> Option<Peer> {
+        None
+    }
+
+    fn on_the_way(&self, _: NodeId) -> Vec<Peer> {
+        Vec::new()
+    }
 }
 
 impl Circle {
     /// One that knows nobody.
     pub fn alone(us: Party) -> Self {
-        Self { us, known: Arc::new(|| (None, Vec::new())) }
+        Self { us, known: Arc::new(()) }
     }
 }
 
@@ -72,13 +93,13 @@ async fn gathered(catalog: &Catalog, circle: &Circle, gather: Gather) -> SearchR
     let Ok(_turn) = GATHERS.try_acquire() else {
         return SearchReply::Refused { refusal: Refusal::Busy };
     };
-    let (us, peers) = (circle.known)();
+    let peers = circle.known.on_the_way(gather.upto);
     let own = looked_up(catalog, SearchRequest::Search { pattern: gather.pattern.clone() }).await;
     let (matches, more) = match own {
         SearchReply::Matches { matches, more } => (matches, more),
         refused => return refused,
     };
-    let own = us.map(|peer| Answer { peer, matches });
+    let own = circle.known.us().map(|peer| Answer { peer, matches });
     SearchReply::Gathered(pass_on(gather, circle.us.clone(), own, more, peers).await)
 }
 

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use shoal_common::call::call;
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::limits::{MAX_GATHER_FRAME, MAX_HOPS, MAX_MATCHES, MAX_SILENT};
+use shoal_common::limits::{
+    MAX_GATHER_FRAME, MAX_HOPS, MAX_MATCHES, MAX_SILENT, REPLY_DEADLINE,
+};
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::search::{
@@ -190,7 +192,7 @@ pub async fn pass_on(
         return all;
     };
     let patience = Duration::from_millis(gather.patience_ms.into());
-    let deadline = Instant::now() + cmp::min(patience, shoal_common::limits::SEARCH_DEADLINE);
+    let deadline = Instant::now() + cmp::min(patience, REPLY_DEADLINE);
     let search = Search { us, pattern: gather.pattern, deadline, hops };
     add(&mut all, search.gather(peers, gather.upto).await);
     all

@@ -2,7 +2,7 @@
 
 pub mod gather;
 mod list;
-mod ring;
+pub mod ring;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

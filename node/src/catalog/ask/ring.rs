@@ -24,7 +24,7 @@ fn distance(from: NodeId, to: NodeId) -> Distance {
 }
 
 /// Whether `id` lies behind `after` and before `upto`.
-pub(super) fn lies_between(id: NodeId, after: NodeId, upto: NodeId) -> bool {
+pub fn lies_between(id: NodeId, after: NodeId, upto: NodeId) -> bool {
     id != after && (after == upto || distance(after, id) < distance(after, upto))
 }
 
