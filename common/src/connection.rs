@@ -213,7 +213,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let prefix = prefix.get(..self.prefix()).unwrap_or_default();
         let written = match self.outgoing.is_empty() {
             // Nearly always all of it is taken at once.
-            true => poll_fn(|context| Poll::Ready(self.write_now(prefix, message, context))).await?,
+            true => {
+                poll_fn(|context| Poll::Ready(self.write_now(prefix, message, context))).await?
+            }
             false => 0,
         };
         if written == prefix.len() + message.len() {

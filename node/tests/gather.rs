@@ -192,8 +192,7 @@ async fn a_search_is_not_passed_on_for_ever() {
     let crowd = Crowd::start().await;
     let us = party(NodeId::random());
     for (hops, patience_ms, reached) in [(0, 1000, 1), (200, 0, 1), (1, 1000, 33)] {
-        let (mut connection, _) =
-            call(crowd.peers[0].search, &us, Talk::Search).await.unwrap();
+        let (mut connection, _) = call(crowd.peers[0].search, &us, Talk::Search).await.unwrap();
         let pattern = Pattern::Exact("all.txt".parse().unwrap());
         let gather = Gather { pattern, upto: crowd.peers[0].id, patience_ms, hops };
         let reply: SearchReply =

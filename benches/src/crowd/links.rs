@@ -116,11 +116,7 @@ impl Links {
     ///
     /// # Errors
     /// The connection broke or ended, or `take` fails.
-    pub fn read(
-        &mut self,
-        at: usize,
-        take: impl FnOnce(&[u8]) -> Outcome<usize>,
-    ) -> Outcome<()> {
+    pub fn read(&mut self, at: usize, take: impl FnOnce(&[u8]) -> Outcome<usize>) -> Outcome<()> {
         let Some(link) = self.links.get_mut(at).and_then(Option::as_mut) else { return Ok(()) };
         let came = match (&link.stream).read(&mut self.piece) {
             Ok(0) => return Err(Failure::new(format!("connection {at} was closed"))),

@@ -386,8 +386,7 @@ impl Joins {
     fn result(&self) -> (Vec<f64>, usize) {
         let all = |join: &&Join| join.readers >= self.staying;
         let done = self.all.iter().filter(all);
-        let times: Vec<_> =
-            done.map(|join| (join.last - join.start).as_secs_f64() * 1e3).collect();
+        let times: Vec<_> = done.map(|join| (join.last - join.start).as_secs_f64() * 1e3).collect();
         let missed = self.all.len() - times.len();
         (times, missed)
     }

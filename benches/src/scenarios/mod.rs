@@ -4,6 +4,7 @@ pub mod faults;
 pub mod index;
 pub mod limits;
 pub mod memory;
+pub mod search;
 pub mod single;
 pub mod small;
 pub mod spread;

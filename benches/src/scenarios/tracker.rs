@@ -22,7 +22,12 @@ use crate::setting::Setting;
 pub struct Args {
     /// Nodes that are here at once; fewer if this process may not have as many
     /// descriptors.
-    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_value = "1000,5000,10000,20000")]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_delimiter = ',',
+        default_value = "1000,5000,10000,20000"
+    )]
     pub nodes: Vec<u32>,
     /// Connections that send heartbeats as fast as they are answered.
     #[arg(long, value_name = "COUNT", value_delimiter = ',', default_value = "100,1000,10000")]
@@ -151,8 +156,12 @@ impl Bench<'_> {
         ));
         let number = |path: [&str; 2]| at(at(&seen, path[0]), path[1]).as_f64().unwrap_or(f64::NAN);
         let time = number(["load", "seconds"]);
-        let joins: Vec<f64> =
-            at(&seen, "joins_ms").as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+        let joins: Vec<f64> = at(&seen, "joins_ms")
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_f64)
+            .collect();
         let memory = at(&seen, "memory_kib").as_f64().unwrap_or(f64::NAN);
         Ok(vec![
             nodes.to_string(),
@@ -170,9 +179,16 @@ impl Bench<'_> {
     fn peaks(&self, connections: &[u64]) -> Outcome<(Table, Panel)> {
         let mut table = Table {
             title: "Heartbeats".to_owned(),
-            head: ["", "connections", "answers/s", "least – most", "server's cores", "a core second"]
-                .map(str::to_owned)
-                .to_vec(),
+            head: [
+                "",
+                "connections",
+                "answers/s",
+                "least – most",
+                "server's cores",
+                "a core second",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             ..Table::default()
         };
         let title = "Answers a second, server on one core".to_owned();

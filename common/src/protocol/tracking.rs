@@ -223,9 +223,7 @@ mod tests {
         );
         golden(
             &FromTracker::Page(Page { peers: vec![peer()], more: true, pause_ms: 50 }),
-            &format!(
-                "84 a4'type a4'page a5'peers 91 {peer_bytes} a4'more c3 a8'pause_ms 32"
-            ),
+            &format!("84 a4'type a4'page a5'peers 91 {peer_bytes} a4'more c3 a8'pause_ms 32"),
         );
         golden(
             &FromTracker::Update(Update {

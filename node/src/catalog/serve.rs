@@ -134,7 +134,9 @@ fn reply(catalog: &Catalog, request: SearchRequest) -> SearchReply {
             Ok((entries, more)) => SearchReply::Entries { entries, more },
             Err(error) => refused(&error),
         },
-        SearchRequest::Gather(_) | SearchRequest::Unknown => SearchReply::Refused { refusal: Refusal::Unsupported },
+        SearchRequest::Gather(_) | SearchRequest::Unknown => {
+            SearchReply::Refused { refusal: Refusal::Unsupported }
+        }
     }
 }
 

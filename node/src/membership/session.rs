@@ -198,9 +198,7 @@ impl Session {
         if known.is_none() || self.trouble.take().is_some() {
             self.notices.say(format_args!(
                 "in the network as `{}`, with {} others; tracker at `{}`",
-                us.name,
-                registered.total,
-                self.wish.tracker
+                us.name, registered.total, self.wish.tracker
             ));
         }
         self.trouble = None;

@@ -136,7 +136,10 @@ fn there_is_a_bound_and_who_is_here_may_still_return() {
     assert!(registry.changes.len() <= CHANGE_LOG);
     registry.take_notices();
     let present = registry.present().to_string();
-    assert!(present.len() < 500 && present.ends_with(&format!("and {} more", MAX_NODES - 20)), "{present}");
+    assert!(
+        present.len() < 500 && present.ends_with(&format!("and {} more", MAX_NODES - 20)),
+        "{present}"
+    );
 }
 
 #[test]
@@ -231,7 +234,9 @@ fn changes_are_known_for_a_while_and_told_in_bounds() {
         assert_eq!(number(before), (round <= MAX_NEWS).then_some(round));
         assert_eq!(number(registry.revision() - 1), Some(1));
         let first = registry.changes(before, before + 1).unwrap().next();
-        assert!(round == 0 || matches!(first, Some(Change::Joined(peer)) if peer.name == name("two-0")));
+        assert!(
+            round == 0 || matches!(first, Some(Change::Joined(peer)) if peer.name == name("two-0"))
+        );
         let name = format!("two-{round}");
         registry.register(speaker(2, 2), &wish(&name, true), START).unwrap();
     }

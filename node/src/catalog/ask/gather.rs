@@ -13,9 +13,7 @@ use std::time::Duration;
 
 use shoal_common::call::call;
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::limits::{
-    MAX_GATHER_FRAME, MAX_HOPS, MAX_MATCHES, MAX_SILENT, REPLY_DEADLINE,
-};
+use shoal_common::limits::{MAX_GATHER_FRAME, MAX_HOPS, MAX_MATCHES, MAX_SILENT, REPLY_DEADLINE};
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::search::{
@@ -148,7 +146,8 @@ pub(super) fn is_asked(matcher: &Matcher, found: &Match) -> bool {
 /// Adds what others gathered. No answer grows beyond its bounds; that something
 /// is left out is said.
 fn add(all: &mut Gathered, more: Gathered) {
-    let mut room = MAX_MATCHES - all.answers.iter().map(|answer| answer.matches.len()).sum::<usize>();
+    let mut room =
+        MAX_MATCHES - all.answers.iter().map(|answer| answer.matches.len()).sum::<usize>();
     all.more |= more.more;
     for mut answer in more.answers {
         all.more |= answer.matches.len() > room;
@@ -211,12 +210,8 @@ mod tests {
     }
 
     fn answer(number: u8, matches: usize) -> Answer {
-        let found = Match {
-            name: "a".parse().unwrap(),
-            size: 1,
-            file: FileId::of(b"a"),
-            chunks: None,
-        };
+        let found =
+            Match { name: "a".parse().unwrap(), size: 1, file: FileId::of(b"a"), chunks: None };
         Answer { peer: peer(number), matches: vec![found; matches] }
     }
 
@@ -247,9 +242,8 @@ mod tests {
         };
         let exact = search(Pattern::Exact("a".parse().unwrap()));
         let (from, upto) = (peer(3).id, peer(6).id);
-        let held = |answers| {
-            exact.held(Gathered { answers, ..Gathered::default() }, from, upto).is_ok()
-        };
+        let held =
+            |answers| exact.held(Gathered { answers, ..Gathered::default() }, from, upto).is_ok();
         assert!(held(vec![answer(3, 1), answer(5, 1)]));
         assert!(!held(vec![answer(6, 1)]), "that is somebody else's part");
         assert!(!held(vec![answer(2, 1)]));

@@ -83,12 +83,7 @@ fn source(peer: Peer, matches: Vec<Match>) -> Option<Source> {
 
 type Told = Result<(Vec<Match>, bool), String>;
 
-async fn ask_all(
-    peers: Vec<Peer>,
-    us: &Party,
-    pattern: &Pattern,
-    mut take: impl FnMut(Heard),
-) {
+async fn ask_all(peers: Vec<Peer>, us: &Party, pattern: &Pattern, mut take: impl FnMut(Heard)) {
     if peers.len() > DIRECT {
         return ask_by_way_of_some(peers, us, pattern, take).await;
     }
@@ -147,8 +142,7 @@ async fn ask_one(peer: &Peer, us: &Party, pattern: Pattern) -> Told {
     let matcher = Matcher::new(&pattern).map_err(|error| error.to_string())?;
     match connection.ask(&SearchRequest::Search { pattern }, MAX_SEARCH_FRAME).await {
         Ok(SearchReply::Matches { matches, more }) => {
-            if matches.len() > MAX_MATCHES
-                || !matches.iter().all(|found| is_asked(&matcher, found))
+            if matches.len() > MAX_MATCHES || !matches.iter().all(|found| is_asked(&matcher, found))
             {
                 return Err("it answered what was not asked".to_owned());
             }
