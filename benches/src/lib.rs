@@ -12,7 +12,6 @@ pub mod say;
 pub mod size;
 
 pub mod bare;
-pub mod crowd;
 
 pub mod document;
 pub mod figures;
@@ -25,6 +24,7 @@ pub mod place;
 pub mod process;
 pub mod setting;
 
+pub mod crowd;
 pub mod link;
 pub mod network;
 pub mod pieces;

@@ -62,6 +62,24 @@ pub async fn call<A>(
 where
     A: ToSocketAddrs + fmt::Display,
 {
+    call_with(address, us, talk, |_| Ok(())).await
+}
+
+/// As [`call`], with what `ahead` queues right behind the greeting: a round trip
+/// less. It is sent to whoever listens there, so it is nothing that only the one
+/// who is meant may know; and what comes is to be read only after this returned.
+///
+/// # Errors
+/// As for [`call`]; an error of `ahead` counts as one of the greeting.
+pub async fn call_with<A>(
+    address: A,
+    us: &Party,
+    talk: Talk,
+    ahead: impl FnOnce(&mut Connection<TcpStream>) -> Result<(), ConnectionError>,
+) -> Result<(Connection<TcpStream>, Hello), CallError>
+where
+    A: ToSocketAddrs + fmt::Display,
+{
     let called = || address.to_string();
     let stream = match timeout(CONNECT_DEADLINE, TcpStream::connect(&address)).await {
         Ok(Ok(stream)) => stream,
@@ -74,9 +92,8 @@ where
     // refuses, they are merely slower.
     stream.set_nodelay(true).ok();
     let mut connection = Connection::new(stream);
-    let greeting = us.greets(talk);
-    match greet(&mut connection, &greeting).await {
-        Ok(Greeting::Hello(hello)) => match greeting.check(&hello) {
+    match greet(&mut connection, us, talk, ahead).await {
+        Ok(Greeting::Hello(hello)) => match us.greets(talk).check(&hello) {
             Ok(()) => {
                 us.clock.witness(hello.lamport);
                 connection.keep_time(us.clock.clone());
@@ -91,8 +108,13 @@ where
 
 async fn greet(
     connection: &mut Connection<TcpStream>,
-    greeting: &Hello,
+    us: &Party,
+    talk: Talk,
+    ahead: impl FnOnce(&mut Connection<TcpStream>) -> Result<(), ConnectionError>,
 ) -> Result<Greeting, ConnectionError> {
-    connection.send(&Greeting::Hello(greeting.clone()), MAX_REQUEST_FRAME).await?;
+    connection.queue(&Greeting::Hello(us.greets(talk)), MAX_REQUEST_FRAME)?;
+    connection.tell_time(us.clock.clone());
+    ahead(connection)?;
+    connection.flush().await?;
     connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE).await
 }

@@ -106,8 +106,10 @@ pub struct Connection<S> {
     ahead: usize,
     /// What is queued and was not sent yet.
     outgoing: Buffer,
-    /// The clock that goes with the messages, once both sides keep time.
-    clock: Option<Clock>,
+    /// The clock whose time goes with what is sent, once that is agreed.
+    tells: Option<Clock>,
+    /// The clock that learns from what comes, likewise.
+    learns: Option<Clock>,
     /// The time of the last message that was received.
     heard: u64,
 }
@@ -116,12 +118,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Messages on `stream`, without times.
     pub fn new(stream: S) -> Self {
         let (incoming, outgoing) = (Buffer::default(), Buffer::default());
-        Self { stream, incoming, due: None, ahead: READ_AHEAD, outgoing, clock: None, heard: 0 }
+        Self {
+            stream,
+            incoming,
+            due: None,
+            ahead: READ_AHEAD,
+            outgoing,
+            tells: None,
+            learns: None,
+            heard: 0,
+        }
     }
 
     /// From now on each message carries a time, either way.
     pub fn keep_time(&mut self, clock: Clock) {
-        self.clock = Some(clock);
+        self.learns = Some(clock.clone());
+        self.tells = Some(clock);
+    }
+
+    /// From now on each message that is sent carries a time.
+    pub fn tell_time(&mut self, clock: Clock) {
+        self.tells = Some(clock);
     }
 
     /// The Lamport time of the last message received; 0 while none carried one.
@@ -167,7 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         message: &M,
         bound: usize,
     ) -> Result<(), ConnectionError> {
-        let time = self.clock.as_ref().map(Clock::tick);
+        let time = self.tells.as_ref().map(Clock::tick);
         frame::encode(message, bound, time, self.outgoing.tail())
     }
 
@@ -183,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         length: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Result<(), E>, ConnectionError> {
-        let time = self.clock.as_ref().map(Clock::tick);
+        let time = self.tells.as_ref().map(Clock::tick);
         let tail = self.outgoing.tail();
         let start = tail.len();
         frame::encode(message, bound, time, tail)?;
@@ -208,9 +225,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// # Errors
     /// As for [`flush`](Self::flush).
     pub async fn send_encoded(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
-        let time = self.clock.as_ref().map(Clock::tick);
+        let time = self.tells.as_ref().map(Clock::tick);
         let prefix = frame::announce(message.len(), time)?;
-        let prefix = prefix.get(..self.prefix()).unwrap_or_default();
+        let prefix = prefix.get(..frame::prefix(time.is_some())).unwrap_or_default();
         let written = match self.outgoing.is_empty() {
             // Nearly always all of it is taken at once.
             true => {
@@ -341,7 +358,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The message at the front is received: its time counts.
     fn witness(&mut self) {
-        if let Some(clock) = &self.clock {
+        if let Some(clock) = &self.learns {
             self.heard = frame::time(self.incoming.bytes());
             if !clock.witness(self.heard) {
                 debug!("a time that can't be honest is not believed: {}", self.heard);
@@ -349,9 +366,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Bytes of a frame in front of its message.
+    /// Bytes in front of the message in a frame that comes.
     fn prefix(&self) -> usize {
-        frame::prefix(self.clock.is_some())
+        frame::prefix(self.learns.is_some())
     }
 
     /// Whether [`receive`](Self::receive) with this `bound` would not wait: a

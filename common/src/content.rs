@@ -8,6 +8,8 @@
 //! specification, section 2.1 and, for subtrees, the `hazmat` module of the
 //! reference crate.)
 
+mod tail;
+
 use std::ops::Range;
 
 use blake3::hazmat::{
@@ -17,6 +19,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::ident::bytes32;
 use crate::limits::{MAX_CHUNKS, MAX_FILE, MIN_CHUNK};
+
+pub use self::tail::Tail;
 
 bytes32! {
     /// Which content a file has: its BLAKE3 hash, what `b3sum FILE` prints. Two
@@ -177,6 +181,9 @@ pub struct UncheckedManifest {
     /// One subtree hash of 32 bytes per chunk, in order, without separators.
     #[serde(with = "serde_bytes")]
     pub hashes: Vec<u8>,
+    /// Proves the size, where it is said to somebody who does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<Tail>,
 }
 
 /// Why a manifest is not believed.
@@ -241,7 +248,8 @@ impl Manifest {
 
 impl From<&Manifest> for UncheckedManifest {
     fn from(manifest: &Manifest) -> Self {
-        Self { file: manifest.file, size: manifest.geometry.size, hashes: manifest.hashes.concat() }
+        let hashes = manifest.hashes.concat();
+        Self { file: manifest.file, size: manifest.geometry.size, hashes, tail: None }
     }
 }
 

@@ -87,15 +87,21 @@ pub const MAX_GATHER_FRAME: usize =
     MAX_MATCHES * (MAX_NAME + 128 + 320) + MAX_SILENT * (MAX_NODE_NAME + 2) + 128;
 
 /// Largest frame of a reply about content: a manifest, a hash of 32 bytes for
-/// each chunk and the rest in no more than 256 bytes. The raw bytes that may
-/// follow a reply are in no frame.
-pub const MAX_TRANSFER_FRAME: usize = MAX_CHUNKS as usize * 32 + 256;
+/// each chunk, the proof of its size (a block of 1 KiB and at most 16 hashes), and
+/// the rest in no more than 256 bytes. The raw bytes that may follow a reply are
+/// in no frame.
+pub const MAX_TRANSFER_FRAME: usize = (MAX_CHUNKS as usize + 16) * 32 + 1024 + 256;
 
 /// Largest frame of a tracker: [`PAGE`] nodes, or [`MAX_NEWS`] changes, at no
 /// more than 256 bytes each (the longest name, two IPv6 addresses), and the rest
 /// of the message in no more than one of them takes. It does not grow with the
 /// network.
 pub const MAX_TRACKER_FRAME: usize = (PAGE + 1) * 256;
+
+/// Largest frame about peers: [`MAX_PEERS`] nodes at no more than 384 bytes each,
+/// as in [`MAX_TRACKER_FRAME`] with times and names of fields, [`MAX_DIGESTS`]
+/// numbers at 4, and the rest in no more than one of them takes.
+pub const MAX_PEERS_FRAME: usize = (MAX_PEERS + 1) * 384 + MAX_DIGESTS * 4;
 
 /// Bytes read at once from a connection while it is not known how many are
 /// wanted: a hundred small requests. A stranger's connection holds no more of
@@ -141,6 +147,11 @@ pub const MIN_ENTRIES: usize = MAX_SEARCH_FRAME / (MAX_NAME + 128) - 1;
 /// folder.
 pub const MAX_TREE: usize = 1_000_000;
 
+/// Most bytes that the entries of one listing take in memory: [`MAX_TREE`] of
+/// them with names of some 100 bytes. Peers that list names of the greatest
+/// length, or each another content under every name, reach it sooner.
+pub const MAX_TREE_MEMORY: usize = 256 << 20;
+
 /// Most nodes that a tracker keeps, and that a node knows: 20,000 and room. Some
 /// 200 bytes each at a node.
 pub const MAX_NODES: usize = 32_768;
@@ -160,6 +171,14 @@ pub const PAGE: usize = 256;
 /// costs a node no more than turning the pages.
 pub const MAX_NEWS: usize = PAGE;
 
+/// Most nodes in one page that a node tells another. Whoever asks reads no more
+/// than a page at once, and a network of hundreds is told in one round trip.
+pub const MAX_PEERS: usize = 256;
+
+/// Most digests of what a node knows: so many that of [`MAX_NODES`] each stands
+/// for ten, and as few as fit into a request.
+pub const MAX_DIGESTS: usize = 1024;
+
 // Time ---------------------------------------------------------------------
 
 /// Interval of heartbeats unless the tracker is told another.
@@ -171,23 +190,39 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 pub const HEARTBEATS: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(3600));
 
-/// Least and greatest time between two rounds in which a tracker tells its nodes
-/// what changed, so that a crowd that joins at once costs each node a few
-/// messages instead of one a head. The least is far below what a person notices,
-/// and the least time between two registrations, or two pages, on one connection:
-/// who wants them faster is hung up. The greatest, and sending to everyone after
-/// it, stay below the second in which everyone is to know.
+/// How often a node asks another one, drawn by lot, for the peers that it knows,
+/// unless told another interval.
+pub const EXCHANGE: Duration = Duration::from_secs(5);
+
+/// Shortest and longest interval of exchange that a node may be told. Shorter,
+/// and the delays of a busy machine pass for absence; longer, and nobody waits
+/// for the news.
+pub const EXCHANGES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
+
+/// How long a node that is gone is looked for. Who comes back later says so
+/// itself.
+pub const FORGET: Duration = Duration::from_secs(24 * 3600);
+
+/// Least and greatest time between two pushes of a tracker to one node, so that a
+/// crowd that joins at once costs each node a few messages instead of one a head.
+/// The least is far below what a person notices, and the least time between two
+/// registrations, or two pages, on one connection: who wants them faster is hung
+/// up. The greatest leaves a tenth of the second in which everyone is to know.
 pub const PUSH_PAUSES: (Duration, Duration) =
-    (Duration::from_millis(50), Duration::from_millis(750));
+    (Duration::from_millis(50), Duration::from_millis(900));
 
-/// How much longer the pause between two rounds is for each node: a message takes
-/// about a fifth of it, so that telling everyone takes no more than that part of
-/// one core.
-pub const PUSH_PAUSE_EACH: Duration = Duration::from_micros(40);
+/// How much longer the pause between two pushes is for each node: some 10,000
+/// messages a second, until there are so many nodes that the greatest pause is
+/// reached. A message takes a tenth of it, most of that in the kernel.
+pub const PUSH_PAUSE_EACH: Duration = Duration::from_micros(100);
 
-/// Most pages that a tracker gives a second, to all nodes together: some 8 MB, and
+/// Nodes are told what changed in so many groups, one after the other within each
+/// pause: so nobody waits until thousands of others are told.
+pub const PUSH_GROUPS: usize = 16;
+
+/// Most pages that a tracker gives a second, to all nodes together: some 3 MB, and
 /// a hundredth of a core. Who turns pages is told when to ask for the next one.
-pub const PAGES_A_SECOND: u32 = 250;
+pub const PAGES_A_SECOND: u32 = 100;
 
 /// Least time between two messages on one connection about the chunks that are
 /// here: small beside the time that a chunk takes on a link of 100 Mbit/s (21
@@ -252,10 +287,6 @@ pub const MAX_EVENT_RATE: u64 = 1_000_000;
 /// How far the wall clocks of honest machines may be apart: an hour of daylight
 /// saving, a time zone, a clock that was set by hand.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
-
-/// A Lamport time that is ahead of the own by less than this is followed without
-/// looking at the wall clock: a few seconds of the busiest network.
-pub const SMALL_JUMP: u64 = 4 * MAX_EVENT_RATE;
 
 // Counts -------------------------------------------------------------------
 

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | tracker | [`tracking`]: register, then heartbeats and pushed changes |
 //! | node, search | [`search`]: patterns in, matches out |
+//! | node, search | [`peers`]: who else is here |
 //! | node, download | [`transfer`]: sizes, manifests, ranges of bytes |
 //!
 //! Messages are MessagePack maps whose `type` says which they are. Unknown
@@ -16,6 +17,7 @@
 pub mod refusal;
 
 pub mod greeting;
+pub mod peers;
 pub mod search;
 pub mod tracking;
 pub mod transfer;

@@ -1,7 +1,7 @@
 //! What a node is told at its start.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shoal_common::clock::Clock;
 use shoal_common::ident::NodeName;
-use shoal_common::limits::{GRACE, MAX_DOWNLOADS, MAX_UPLOADS};
+use shoal_common::limits::{EXCHANGE, GRACE, MAX_DOWNLOADS, MAX_UPLOADS};
 use shoal_common::protocol::greeting::DEFAULT_NETWORK;
 
 use crate::amount::{Limit, RequestSize};
@@ -17,6 +17,26 @@ use crate::amount::{Limit, RequestSize};
 /// Where the tracker is unless another place is given: its fixed address on the
 /// bridge network of the containers.
 pub const DEFAULT_TRACKER: &str = "172.20.0.2:12345";
+
+/// A place that can be called: a name or an address, and a port.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn host_port(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').ok_or("it is HOST:PORT; the port is missing")?;
+    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(format!("it is HOST:PORT; `{port}` is no port (1 to 65535)"));
+    }
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match in_brackets {
+        Some(ip) if ip.parse::<Ipv6Addr>().is_ok() => Ok(text.to_owned()),
+        None if host.contains([':', '[', ']']) => {
+            Err("an IPv6 address goes in brackets, as in `[::1]:12345`".to_owned())
+        }
+        None if !host.trim().is_empty() => Ok(text.to_owned()),
+        _ => Err(format!("it is HOST:PORT; `{host}` is no host")),
+    }
+}
 
 /// The folder that is shared unless another is given.
 pub const DEFAULT_FILES: &str = "node_files";
@@ -86,8 +106,12 @@ impl FromStr for Io {
 /// What a node is told at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The tracker, `"host:port"`.
-    pub tracker: String,
+    /// The tracker, `"host:port"`; none where nodes find each other alone.
+    pub tracker: Option<String>,
+    /// Search addresses of nodes to begin with, `"host:port"` each.
+    pub peers: Vec<String>,
+    /// How often another node is asked for the peers that it knows.
+    pub exchange: Duration,
     /// The local address on which others are served.
     pub listen: IpAddr,
     /// The address told to the others; without it, the local address of the
@@ -117,7 +141,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            tracker: DEFAULT_TRACKER.to_owned(),
+            tracker: Some(DEFAULT_TRACKER.to_owned()),
+            peers: Vec::new(),
+            exchange: EXCHANGE,
             listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             advertise: None,
             search_port: 0,

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use network::{Network, TestNode, eventually};
+use shoal_common::clock::Clock;
 use shoal_common::connection::Connection;
 use shoal_common::content::FileId;
 use shoal_common::limits::REQUEST_SIZE;
@@ -245,6 +246,7 @@ async fn what_makes_no_sense_is_refused_and_the_next_one_served() {
     }
     // Of a newer program: refused in words, and the conversation goes on.
     let mut connection = Connection::new(connect(files).await.unwrap());
+    connection.keep_time(Clock::default());
     for _ in 0..2 {
         let dance = std::collections::BTreeMap::from([("type", "dance")]);
         connection.send(&dance, 100).await.unwrap();

@@ -84,9 +84,10 @@ async fn a_manifest_that_does_not_fit_is_not_believed() {
 /// proof of its own; without it, honest owners would be blamed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_manifest_of_another_size_is_not_believed() {
-    for more in [5, -5, 300_000] {
+    let lies = [5, -5, 300_000].map(Fault::LyingSize).into_iter();
+    for fault in lies.chain([5, -5].map(Fault::LyingSizeProved)) {
         let bytes = content(2, 5 * MIB + 500);
-        let rogue = Rogue::start("rogue", &bytes, Fault::LyingSize(more)).await;
+        let rogue = Rogue::start("rogue", &bytes, fault).await;
         let dir = tempfile::tempdir().unwrap();
         let mut node = Node::start(dir.path(), &[&rogue.peer]);
         let job = node.fetch("file.bin", &bytes);
@@ -94,7 +95,7 @@ async fn a_manifest_of_another_size_is_not_believed() {
         let honest = Rogue::start("honest", &bytes, Fault::None).await;
         node.network.lock().unwrap().push(honest.peer.clone());
         let info = node.over(job).await;
-        assert_eq!(info.state, JobState::Done, "{more}: {info:#?}");
+        assert_eq!(info.state, JobState::Done, "{fault:?}: {info:#?}");
         assert_eq!(share(&info, "honest"), bytes.len() as u64);
         assert!(rogue.called.load(Ordering::Relaxed) <= 2, "it was asked again");
         assert_eq!(node.was_told("`honest`"), 0, "{:?}", node.heard());

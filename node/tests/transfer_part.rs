@@ -150,6 +150,8 @@ async fn what_is_verified_is_served_and_nothing_else() {
     let holding = half.begin();
     let search = |pattern| half.owner.catalog.search(&pattern).unwrap().0;
     assert!(search(Pattern::Content(file)).is_empty(), "no chunk is here yet");
+    let reply = ask(&mut wire, &TransferRequest::Manifest { file }).await;
+    assert_eq!(reply, TransferReply::Manifest(half.manifest.as_ref().into()));
     for chunk in [2, 3, 9] {
         half.put(&holding, chunk);
     }
@@ -162,8 +164,14 @@ async fn what_is_verified_is_served_and_nothing_else() {
 
     let size = half.bytes.len() as u64;
     assert_eq!(ask(&mut wire, &TransferRequest::Size { file }).await, TransferReply::Size { size });
-    let reply = ask(&mut wire, &TransferRequest::Manifest { file }).await;
-    assert_eq!(reply, TransferReply::Manifest(half.manifest.as_ref().into()));
+    // What proves the size comes with it, as soon as the last chunk is here.
+    let TransferReply::Manifest(mut manifest) =
+        ask(&mut wire, &TransferRequest::Manifest { file }).await
+    else {
+        panic!("no manifest");
+    };
+    assert!(manifest.tail.take().is_some_and(|tail| tail.proves(&half.manifest)));
+    assert_eq!(manifest, half.manifest.as_ref().into());
     assert_eq!(fetched(&half, &mut wire, 2, 4).await, half.bytes[2 * CHUNK..4 * CHUNK]);
     assert_eq!(fetched(&half, &mut wire, 9, 10).await, half.bytes_of(9), "a small one");
     for (from, until) in [(1, 2), (1, 3), (3, 5), (8, 10), (0, 10)] {

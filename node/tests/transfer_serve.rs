@@ -9,12 +9,13 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{MIB, Node, Owner, content, eventually, party};
-use shoal_common::call::call;
+use shoal_common::call::{call, call_with};
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::content::{FileId, Manifest};
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{
-    FRAME_DEADLINE, HELLO_DEADLINE, LEAST_LIMIT, MAX_CHUNK, MAX_TRANSFER_FRAME, STALL_DEADLINE,
+    FRAME_DEADLINE, HELLO_DEADLINE, LEAST_LIMIT, MAX_CHUNK, MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME,
+    STALL_DEADLINE,
 };
 use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
@@ -74,7 +75,10 @@ async fn answers(io: Io) {
     else {
         panic!("no manifest");
     };
-    assert_eq!(Manifest::try_from(manifest).unwrap().file(), file);
+    let tail = manifest.tail.clone().unwrap();
+    let manifest = Manifest::try_from(manifest).unwrap();
+    assert_eq!(manifest.file(), file);
+    assert!(tail.proves(&manifest));
 
     // Across a window's edge, short and long, the last byte, one in front of the
     // other, and as many as are just read and just not.
@@ -107,6 +111,28 @@ async fn answers(io: Io) {
     }
     assert_eq!(reply, TransferReply::End);
     assert_eq!(whole, bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_with_the_greeting_is_answered_behind_it() {
+    let bytes = content(1, MIB);
+    let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
+    let file = FileId::of(&bytes);
+    let ahead = |wire: &mut Wire| {
+        wire.queue(&TransferRequest::Size { file }, MAX_REQUEST_FRAME)?;
+        wire.queue(&chunks(file, &[(5, 100_000)]), MAX_REQUEST_FRAME)
+    };
+    let us = party(NodeId::random());
+    let (mut wire, _) = call_with(owner.peer.download, &us, Talk::Transfer, ahead).await.unwrap();
+    let size = bytes.len() as u64;
+    for expected in [
+        TransferReply::Size { size },
+        TransferReply::Bytes(ByteRange { offset: 5, length: 100_000 }),
+    ] {
+        let reply: TransferReply = wire.receive(1000, Duration::from_secs(1)).await.unwrap();
+        assert_eq!(reply, expected);
+    }
+    assert_eq!(raw(&mut wire, 100_000).await, bytes[5..100_005]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,7 +184,7 @@ async fn garbage_and_half_frames_end_their_own_connection_only() {
     let mut other = guest(&owner).await;
     for (garbage, answer) in [
         (&b"\xff\xff\xff\xff\x01"[..], None),
-        (b"\0\0\0\x03abc", Some(refused(Refusal::Malformed))),
+        (b"\0\0\0\x03\0\0\0\0\0\0\0\0abc", Some(refused(Refusal::Malformed))),
         (b"\0\0\x10\0half", None),
     ] {
         let mut wire = guest(&owner).await;

@@ -1,4 +1,4 @@
-//! Wakes all sessions at once.
+//! Wakes all sessions of a group at once.
 //!
 //! A session that waits leaves its waker here once, and not for each message that
 //! it waits for; so hearing of a round costs no more than looking at a number.
@@ -33,15 +33,15 @@ pub(crate) struct Seat {
 
 impl Bell {
     /// A seat, which hears the rounds from now on.
-    pub(crate) fn seat(self: &Arc<Self>) -> Seat {
-        let mut seats = self.seats();
+    pub(crate) fn seat(bell: &Arc<Self>) -> Seat {
+        let mut seats = bell.seats();
         let number = seats.free.pop().unwrap_or_else(|| {
             seats.wakers.push(None);
             seats.wakers.len() - 1
         });
         drop(seats);
-        let heard = self.rounds.load(Ordering::Acquire);
-        Seat { bell: Arc::clone(self), number, heard, waker: None }
+        let heard = bell.rounds.load(Ordering::Acquire);
+        Seat { bell: Arc::clone(bell), number, heard, waker: None }
     }
 
     /// Begins a round. It carries nothing, so nothing piles up before a session
@@ -102,16 +102,16 @@ mod tests {
     #[tokio::test]
     async fn a_round_is_heard_once_by_all_who_sit() {
         let bell = Arc::new(Bell::default());
-        let (mut one, mut two) = (bell.seat(), bell.seat());
+        let (mut one, mut two) = (Bell::seat(&bell), Bell::seat(&bell));
         assert!(!rung(&mut one).await);
         bell.ring();
         bell.ring();
         assert!(rung(&mut one).await && !rung(&mut one).await);
         assert!(rung(&mut two).await);
-        let mut late = bell.seat();
+        let mut late = Bell::seat(&bell);
         assert!(!rung(&mut late).await);
         drop(one);
-        let mut next = bell.seat();
+        let mut next = Bell::seat(&bell);
         assert_eq!(bell.seats().wakers.len(), 3, "a free seat is not used again");
         assert!(!rung(&mut next).await);
     }
@@ -119,7 +119,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_is_woken() {
         let bell = Arc::new(Bell::default());
-        let mut seat = bell.seat();
+        let mut seat = Bell::seat(&bell);
         let wait = poll_fn(|context| seat.poll_rung(context));
         let ring = async {
             tokio::task::yield_now().await;

@@ -1,11 +1,11 @@
 //! What the sessions are told, as bytes: the same for most, so encoded once.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use shoal_common::connection::{ConnectionError, encode};
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{MAX_TRACKER_FRAME, SMALL_NEWS};
+use shoal_common::limits::{MAX_TRACKER_FRAME, PUSH_GROUPS, SMALL_NEWS};
 use shoal_common::protocol::tracking::{Change, FromTracker, News, Update};
 
 use crate::registry::{Registry, about};
@@ -13,15 +13,14 @@ use crate::registry::{Registry, about};
 /// A message as it travels, shared by all who are sent it.
 pub(crate) type Frame = Arc<[u8]>;
 
-/// Rounds that are kept: of who is further behind there are few.
-const ROUNDS: usize = 8;
+/// Issues that are kept, two for each group: of who is further behind there are
+/// few.
+const ISSUES: usize = 2 * PUSH_GROUPS;
 
 /// What was told lately.
 #[derive(Debug, Default)]
 pub(crate) struct Bulletin {
     issues: VecDeque<Issue>,
-    /// To whom nothing is new, at a revision.
-    nothing: Option<(u64, Frame)>,
 }
 
 /// What happened between two revisions.
@@ -29,13 +28,15 @@ pub(crate) struct Bulletin {
 struct Issue {
     from: u64,
     to: u64,
-    /// Who is told of itself by it.
-    about: HashSet<NodeId>,
+    /// Who is told of itself by it, in order.
+    about: Vec<NodeId>,
     frame: Frame,
+    /// For whom nothing is new behind it.
+    nothing: Frame,
 }
 
 impl Bulletin {
-    /// A round goes from one revision to another.
+    /// A group is told from one revision to another.
     ///
     /// # Errors
     /// It can't be encoded.
@@ -47,30 +48,19 @@ impl Bulletin {
     ) -> Result<(), ConnectionError> {
         let changes = |from| registry.changes(from, to);
         let round: Option<Vec<Change>> = changes(from).map(|changes| changes.cloned().collect());
-        let about = round.iter().flatten().map(about).collect();
+        let mut about: Vec<_> = round.iter().flatten().map(about).collect();
+        about.sort_unstable();
         let frame = update(to, round.map_or(News::Much, News::Changes))?;
-        self.nothing = Some((to, update(to, News::Changes(Vec::new()))?));
-        if from < to {
-            self.issues.truncate(ROUNDS - 1);
-            self.issues.push_front(Issue { from, to, about, frame });
-        }
+        let nothing = update(to, News::Changes(Vec::new()))?;
+        self.issues.truncate(ISSUES - 1);
+        self.issues.push_front(Issue { from, to, about, frame, nothing });
         Ok(())
-    }
-
-    /// Whether there is anything new for `node` between two revisions.
-    pub(crate) fn concerns(&self, registry: &Registry, node: NodeId, from: u64, to: u64) -> bool {
-        let same = |issue: &&Issue| (issue.from, issue.to) == (from, to);
-        let unaffected = |issue: &Issue| from < to && !issue.about.contains(&node);
-        self.issues.iter().find(same).is_some_and(unaffected)
-            || registry
-                .changes(from, to)
-                .is_none_or(|mut changes| changes.any(|change| about(change) != node))
     }
 
     /// What to say to `node`, which knows everything up to revision `from`, so
     /// that it knows what there was up to `to`. Most are said the same. A node is
     /// not told of itself, nor twice of anything, if that takes no long message of
-    /// its own.
+    /// its own. None if there is nothing new, unless an answer is `owed`.
     ///
     /// # Errors
     /// It can't be encoded.
@@ -78,27 +68,30 @@ impl Bulletin {
         &self,
         registry: &Registry,
         node: NodeId,
-        from: u64,
-        to: u64,
-    ) -> Result<Frame, ConnectionError> {
-        if let Some((_, frame)) = self.nothing.as_ref().filter(|(at, _)| (*at, to) == (from, from))
-        {
-            return Ok(Arc::clone(frame));
-        }
+        (from, to): (u64, u64),
+        owed: bool,
+    ) -> Result<Option<Frame>, ConnectionError> {
         let same = |issue: &&Issue| (issue.from, issue.to) == (from, to);
         if let Some(issue) = self.issues.iter().find(same)
-            && !issue.about.contains(&node)
+            && issue.about.binary_search(&node).is_err()
         {
-            return Ok(Arc::clone(&issue.frame));
+            return Ok(Some(Arc::clone(&issue.frame)));
+        }
+        if from == to
+            && let Some(issue) = self.issues.iter().find(|issue| issue.to == to)
+        {
+            return Ok(owed.then(|| Arc::clone(&issue.nothing)));
         }
         let changes = registry.changes(from, to);
         if let Some(changes) = changes.filter(|changes| changes.len() as u64 <= SMALL_NEWS) {
-            let changes = changes.filter(|change| about(change) != node).cloned().collect();
-            return update(to, News::Changes(changes));
+            let changes = changes.filter(|change| about(change) != node).cloned();
+            let changes: Vec<_> = changes.collect();
+            let news = (owed || !changes.is_empty()).then_some(News::Changes(changes));
+            return news.map(|news| update(to, news)).transpose();
         }
         match self.issues.iter().find(|issue| issue.from <= from && issue.to == to) {
-            Some(issue) => Ok(Arc::clone(&issue.frame)),
-            None => update(to, News::Much),
+            Some(issue) => Ok(Some(Arc::clone(&issue.frame))),
+            None => update(to, News::Much).map(Some),
         }
     }
 }
@@ -137,10 +130,9 @@ mod tests {
 
         /// So many more nodes come, and a round is told.
         fn round(&mut self, more: u64) {
-            let from = self.registry.published();
             self.come(more);
-            self.registry.publish();
-            self.bulletin.publish(&self.registry, from, self.registry.published()).unwrap();
+            let from = self.registry.publish(0);
+            self.bulletin.publish(&self.registry, from, self.registry.revision()).unwrap();
         }
 
         fn come(&mut self, more: u64) {
@@ -157,8 +149,8 @@ mod tests {
         }
 
         fn news(&self, node: u64, from: u64) -> Frame {
-            let to = self.registry.published();
-            self.bulletin.news(&self.registry, id(node), from, to).unwrap()
+            let to = self.registry.published(SessionId(0));
+            self.bulletin.news(&self.registry, id(node), (from, to), true).unwrap().unwrap()
         }
 
         /// Numbers of those who are told of; none if there is too much to tell.
@@ -167,7 +159,7 @@ mod tests {
             let FromTracker::Update(update) = rmp_serde::from_slice(&frame).unwrap() else {
                 panic!("no update");
             };
-            assert_eq!(update.revision, self.registry.published());
+            assert_eq!(update.revision, self.registry.published(SessionId(0)));
             let News::Changes(changes) = update.news else { return None };
             let number = |change: &Change| {
                 let id = about(change);
@@ -192,6 +184,10 @@ mod tests {
         // To whom nothing is new.
         assert!(Arc::ptr_eq(&world.news(0, 5), &world.news(4, 5)));
         assert_eq!(world.joined(0, 5), Some(vec![]));
+        // Who knows everything is told nothing, unless it waits for an answer.
+        let quiet = |node, from| world.bulletin.news(&world.registry, id(node), (from, 5), false);
+        assert!(quiet(0, 5).unwrap().is_none() && quiet(4, 4).unwrap().is_none());
+        assert!(quiet(0, 4).unwrap().is_some());
         // What has happened since is for the next round.
         world.come(1);
         assert_eq!(world.joined(0, 5), Some(vec![]));
@@ -211,6 +207,6 @@ mod tests {
         assert_eq!(world.joined(5, SMALL_NEWS + 2), None);
         world.round(1);
         assert_eq!(world.joined(5, SMALL_NEWS + 2), None, "two rounds, one of them too long");
-        assert_eq!(world.joined(5, world.registry.published() - 1).unwrap().len(), 1);
+        assert_eq!(world.joined(5, world.registry.revision() - 1).unwrap().len(), 1);
     }
 }

@@ -1,5 +1,6 @@
 //! The registry among its sessions: one lock, one clock, one bell.
 
+use std::mem;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use shoal_common::connection::{ConnectionError, encode};
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{
-    MAX_LISTS, MAX_REQUEST_FRAME, PUSH_PAUSE_EACH, PUSH_PAUSES, REPLY_DEADLINE,
+    MAX_LISTS, MAX_REQUEST_FRAME, PUSH_GROUPS, PUSH_PAUSE_EACH, PUSH_PAUSES, REPLY_DEADLINE,
 };
 use shoal_common::protocol::tracking::ToTracker;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -30,9 +31,9 @@ pub(crate) struct Hub {
     /// Which life of the tracker this is.
     instance: u64,
     sessions: AtomicU64,
-    /// Rings when sessions may have something to say.
-    bell: Arc<Bell>,
-    /// Told when a round is to begin.
+    /// One for each group: rings when its sessions may have something to say.
+    bells: [Arc<Bell>; PUSH_GROUPS],
+    /// Told when there is something new.
     changed: Notify,
     /// Rings when the nearest deadline is nearer than before.
     sooner: Notify,
@@ -48,6 +49,8 @@ pub(crate) struct Hub {
 struct Known {
     registry: Registry,
     bulletin: Bulletin,
+    /// [`Registry::unseated`] as each group has looked at it.
+    looked: [u64; PUSH_GROUPS],
 }
 
 /// What a session does now.
@@ -69,11 +72,12 @@ impl Hub {
             known: Mutex::new(Known {
                 registry: Registry::new(heartbeat),
                 bulletin: Bulletin::default(),
+                looked: [0; PUSH_GROUPS],
             }),
             start: Instant::now(),
             instance,
             sessions: AtomicU64::new(0),
-            bell: Arc::default(),
+            bells: Default::default(),
             changed: Notify::new(),
             sooner: Notify::new(),
             room: Semaphore::new(MAX_LISTS),
@@ -141,25 +145,34 @@ impl Hub {
         self.known().deed(visit, step)
     }
 
-    /// What a session says because of a round.
+    /// What a session says because its bell rang.
     pub(crate) fn push(&self, visit: &mut Visit) -> Result<Deed, ConnectionError> {
         let known = self.known();
         let step = visit.push(&known.registry);
         known.deed(visit, step)
     }
 
-    /// A seat at the bell that rings for each round.
-    pub(crate) fn seat(&self) -> Seat {
-        self.bell.seat()
+    /// A seat at the bell that rings when there may be something to push to it.
+    pub(crate) fn seat(&self, visit: &Visit) -> Option<Seat> {
+        self.bells.get(visit.group()).map(Bell::seat)
     }
 
-    /// Has everybody told what changed, in rounds, for ever.
-    pub(crate) async fn keep_rounds(&self) {
+    /// Has everybody told what changed, one group after the other, for ever.
+    pub(crate) async fn keep_telling(&self) {
+        let mut groups = self.bells.iter().enumerate().cycle();
         loop {
             self.changed.notified().await;
-            let pause = self.known().round();
-            self.bell.ring();
-            sleep(pause).await;
+            // Until it has been around and found nothing to tell.
+            let mut idle = 0;
+            while idle < PUSH_GROUPS {
+                let Some((group, bell)) = groups.next() else { return };
+                let (news, pause) = self.known().turn(group);
+                idle = if news { 0 } else { idle + 1 };
+                if news {
+                    bell.ring();
+                    sleep(pause / u32::try_from(PUSH_GROUPS).unwrap_or(u32::MAX)).await;
+                }
+            }
         }
     }
 
@@ -203,26 +216,28 @@ impl Hub {
 impl Known {
     fn deed(&self, visit: &Visit, step: Step) -> Result<Deed, ConnectionError> {
         let Step::News { from, to, owed } = step else { return Ok(Deed::Step(step)) };
-        let concerns = |node| self.bulletin.concerns(&self.registry, node, from, to);
-        if !owed && !concerns(visit.node()) {
-            return Ok(Deed::Step(Step::Wait));
-        }
-        self.bulletin.news(&self.registry, visit.node(), from, to).map(Deed::Send)
+        let news = self.bulletin.news(&self.registry, visit.node(), (from, to), owed)?;
+        Ok(news.map_or(Deed::Step(Step::Wait), Deed::Send))
     }
 
-    /// A round begins; how long it is until the next one.
-    fn round(&mut self) -> Duration {
-        let from = self.registry.published();
-        self.registry.publish();
-        if let Err(error) = self.bulletin.publish(&self.registry, from, self.registry.published()) {
+    /// The turn of a group: whether there is something for it, and how long it is
+    /// until its next turn if so.
+    fn turn(&mut self, group: usize) -> (bool, Duration) {
+        let (from, to) = (self.registry.publish(group), self.registry.revision());
+        if from < to
+            && let Err(error) = self.bulletin.publish(&self.registry, from, to)
+        {
             error!("no news are told: {error}");
         }
-        pause(self.registry.len(), self.registry.heartbeat())
+        let unseated = self.registry.unseated();
+        let looked = self.looked.get_mut(group);
+        let look = looked.is_some_and(|looked| mem::replace(looked, unseated) != unseated);
+        (from < to || look, pause(self.registry.len(), self.registry.heartbeat()))
     }
 }
 
-/// The time between two rounds with so many nodes. At most half a heartbeat
-/// interval: a heartbeat may have to wait for the next round.
+/// The time between two pushes to a node where there are so many. At most half a
+/// heartbeat interval: a heartbeat may have to wait for the next push.
 fn pause(nodes: usize, heartbeat: Duration) -> Duration {
     let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
     let pause = PUSH_PAUSE_EACH.saturating_mul(nodes).clamp(PUSH_PAUSES.0, PUSH_PAUSES.1);
@@ -234,10 +249,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounds_are_further_apart_the_more_there_are() {
+    fn pushes_are_further_apart_the_more_there_are() {
         let beat = Duration::from_secs(10);
         assert_eq!(pause(0, beat), PUSH_PAUSES.0);
-        assert_eq!(pause(10_000, beat), Duration::from_millis(400));
+        assert_eq!(pause(5_000, beat), Duration::from_millis(500));
         assert_eq!(pause(30_000, beat), PUSH_PAUSES.1);
         assert_eq!(pause(10_000, Duration::from_millis(100)), Duration::from_millis(50));
     }

@@ -13,7 +13,7 @@ use std::mem;
 use std::time::Duration;
 
 use shoal_common::ident::{NodeId, NodeName, Peer};
-use shoal_common::limits::{CHANGE_LOG, MAX_NEWS, MAX_NODES};
+use shoal_common::limits::{CHANGE_LOG, MAX_NEWS, MAX_NODES, PUSH_GROUPS};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{Change, Leaving, Registration};
 
@@ -29,6 +29,13 @@ pub(crate) use notice::{Notice, Present};
 /// One connection among all that a tracker has had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionId(pub(crate) u64);
+
+impl SessionId {
+    /// With which others it is told what changed.
+    pub(crate) fn group(self) -> usize {
+        usize::try_from(self.0 % PUSH_GROUPS as u64).unwrap_or_default()
+    }
+}
 
 /// Who speaks: a node, on one of its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +72,8 @@ struct Node {
 #[derive(Debug)]
 pub(crate) struct Registry {
     heartbeat: Duration,
-    nodes: HashMap<NodeId, Node>,
+    /// In boxes: the table has room for more than are here.
+    nodes: HashMap<NodeId, Box<Node>>,
     /// Sorted, because people read them.
     names: BTreeMap<NodeName, NodeId>,
     /// The ids of all, in the order in which they are told by pages.
@@ -76,8 +84,11 @@ pub(crate) struct Registry {
     deadlines: BTreeSet<(Duration, NodeId)>,
     /// Changes so far.
     revision: u64,
-    /// Up to here everybody may be told; see [`Registry::publish`].
-    published: u64,
+    /// Up to here each group may be told; see [`Registry::publish`].
+    published: [u64; PUSH_GROUPS],
+    /// How many sessions have lost their node, but by their own doing; see
+    /// [`Registry::unseated`].
+    unseated: u64,
     /// When the next page may be given; see [`Registry::page`].
     next_page: Duration,
     /// The last of these changes, at most [`CHANGE_LOG`].
@@ -95,7 +106,8 @@ impl Registry {
             order: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             revision: 0,
-            published: 0,
+            published: [0; PUSH_GROUPS],
+            unseated: 0,
             next_page: Duration::ZERO,
             changes: VecDeque::new(),
             notices: Vec::new(),
@@ -141,11 +153,13 @@ impl Registry {
                 self.record(Change::Joined(peer));
             }
             Some(before) if before.peer != peer => {
+                self.unseated += u64::from(before.session != Some(session));
                 let now = peer.clone();
                 self.notices.push(Notice::Changed { before: before.peer, now });
                 self.record(Change::Joined(peer));
             }
             Some(before) if before.session != Some(session) => {
+                self.unseated += 1;
                 self.notices.push(Notice::Returned(peer));
             }
             Some(_) => {}
@@ -167,10 +181,12 @@ impl Registry {
         }
     }
 
-    /// From now on everybody may be told of what has happened until now. Between
-    /// two calls of it everyone is told the same, whoever asks when.
-    pub(crate) fn publish(&mut self) {
-        self.published = self.revision;
+    /// From now on the sessions of a group may be told of what has happened until
+    /// now. Between two calls of it all of them are told the same, whoever asks
+    /// when. Returns up to which revision they were told before.
+    pub(crate) fn publish(&mut self, group: usize) -> u64 {
+        let published = self.published.get_mut(group % PUSH_GROUPS);
+        published.map_or(0, |published| mem::replace(published, self.revision))
     }
 
     /// A node leaves on purpose. Ignored unless it is current.
@@ -235,6 +251,13 @@ impl Registry {
         }
     }
 
+    /// A number that grows whenever a session may have lost its node to another
+    /// one, or because it was silent. While it is the same, a session that was
+    /// current is so still.
+    pub(crate) fn unseated(&self) -> u64 {
+        self.unseated
+    }
+
     /// Time between two heartbeats.
     pub(crate) fn heartbeat(&self) -> Duration {
         self.heartbeat
@@ -245,9 +268,9 @@ impl Registry {
         self.revision
     }
 
-    /// Up to which revision everybody may be told.
-    pub(crate) fn published(&self) -> u64 {
-        self.published
+    /// Up to which revision a session may be told.
+    pub(crate) fn published(&self, session: SessionId) -> u64 {
+        self.published.get(session.group()).copied().unwrap_or_default()
     }
 
     /// What happened behind revision `from`, up to `to`; none if it is more than
@@ -308,10 +331,10 @@ impl Registry {
         self.names.insert(node.peer.name.clone(), node.peer.id);
         self.order.insert(node.peer.id);
         self.deadlines.insert((node.looked_at, node.peer.id));
-        self.nodes.insert(node.peer.id, node);
+        self.nodes.insert(node.peer.id, Box::new(node));
     }
 
-    fn remove(&mut self, id: NodeId) -> Option<Node> {
+    fn remove(&mut self, id: NodeId) -> Option<Box<Node>> {
         let node = self.nodes.remove(&id)?;
         self.names.remove(&node.peer.name);
         self.order.remove(&id);
@@ -328,7 +351,9 @@ impl Registry {
     }
 
     fn leave(&mut self, id: NodeId, why: Leaving) {
-        if let Some(Node { peer, session, .. }) = self.remove(id) {
+        if let Some(node) = self.remove(id) {
+            let Node { peer, session, .. } = *node;
+            self.unseated += u64::from(why == Leaving::Vanished && session.is_some());
             self.record(Change::Left { id, why });
             self.notices.push(match (why, session) {
                 (Leaving::Exit, _) => Notice::Left(peer),

@@ -5,6 +5,7 @@
 //! registered: silence is noticed by the registry.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,14 +28,17 @@ use crate::visit::{Step, Visit};
 /// # Errors
 /// Those of the connection.
 pub(crate) async fn session(guest: Guest, hub: Arc<Hub>) -> Result<(), ConnectionError> {
-    let Guest { connection, hello, .. } = guest;
+    let Guest { connection, hello, address } = guest;
     let visit = hub.visit(hello.node);
+    // Each group has one.
+    let Some(seat) = hub.seat(&visit) else { return Ok(()) };
     // The rest of the greeting is not kept.
     drop(hello);
     let mut session = Session {
         connection,
+        address,
         visit,
-        seat: hub.seat(),
+        seat,
         // Who does not register holds a slot for no longer than a greeting may
         // take, whatever else it says.
         due: Some(Box::pin(sleep(HELLO_DEADLINE))),
@@ -46,6 +50,7 @@ pub(crate) async fn session(guest: Guest, hub: Arc<Hub>) -> Result<(), Connectio
 
 struct Session {
     connection: Connection<TcpStream>,
+    address: SocketAddr,
     visit: Visit,
     seat: Seat,
     /// Until when it must have registered.
@@ -130,7 +135,7 @@ impl Session {
 
     async fn say(&mut self, message: FromTracker) -> Result<(), ConnectionError> {
         if let FromTracker::Refused { refusal } = &message {
-            info!("refused: {refusal}");
+            info!("refused to {}: {refusal}", self.address);
         }
         self.connection.send(&message, MAX_TRACKER_FRAME).await
     }
@@ -175,7 +180,12 @@ mod tests {
         let tasks = Tasks::new(Handle::current());
         let us = Party::new("test", NodeId::random());
         let sessions = Arc::clone(&hub);
-        let handle = move |guest| session(guest, Arc::clone(&sessions));
+        let handle = move |guest| {
+            let session = session(guest, Arc::clone(&sessions));
+            // There are thousands of them: what is rare belongs in a box.
+            assert!(size_of_val(&session) <= 1024, "{}", size_of_val(&session));
+            session
+        };
         tasks.spawn(
             tracing::Span::none(),
             serve(listener, us.clone(), &[Talk::Tracking], 10, tasks.clone(), handle),

@@ -20,6 +20,8 @@ pub(crate) struct Visit {
     told: Option<u64>,
     /// When it last got nodes, as an answer to its registration or as a page.
     listed: Option<Duration>,
+    /// [`Registry::unseated`] when it was last known to be current.
+    unseated: u64,
     /// Whether a heartbeat is to be answered still, with the next news.
     owes: bool,
 }
@@ -48,12 +50,17 @@ pub(crate) enum Step {
 impl Visit {
     /// Begins when `speaker` has greeted.
     pub(crate) fn new(speaker: Speaker, instance: u64) -> Self {
-        Self { speaker, instance, told: None, listed: None, owes: false }
+        Self { speaker, instance, told: None, listed: None, unseated: 0, owes: false }
     }
 
     /// Whether the node has registered on this connection.
     pub(crate) fn is_registered(&self) -> bool {
         self.told.is_some()
+    }
+
+    /// With which others it is told what changed.
+    pub(crate) fn group(&self) -> usize {
+        self.speaker.session.group()
     }
 
     /// The node whose visit it is.
@@ -103,7 +110,7 @@ impl Visit {
     /// A heartbeat is answered with what may be told and is not known yet. If
     /// there is nothing but what will be told in a moment, that will be the answer.
     fn beat(&mut self, told: u64, registry: &Registry) -> Step {
-        let to = registry.published();
+        let to = registry.published(self.speaker.session);
         if told >= to && registry.revision() > to {
             self.owes = true;
             return Step::Wait;
@@ -116,10 +123,13 @@ impl Visit {
         let Some(told) = self.told else {
             return Step::Wait;
         };
-        if let Some(end) = self.end_at(registry.standing(self.speaker)) {
-            return end;
+        if self.unseated != registry.unseated() {
+            self.unseated = registry.unseated();
+            if let Some(end) = self.end_at(registry.standing(self.speaker)) {
+                return end;
+            }
         }
-        let to = registry.published();
+        let to = registry.published(self.speaker.session);
         if told >= to && !self.owes {
             return Step::Wait;
         }

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, FsWord, fallocate, fstatfs};
 
 use super::hashes::{CHUNK, Hashes};
 use crate::failure::{Attempt, Failure, Outcome};
@@ -32,7 +32,7 @@ pub struct Manner {
 /// An owner breaks off or sends wrong bytes; the disk fails.
 pub fn run(to: &Path, hashes: &Hashes, owners: &[SocketAddr], manner: Manner) -> Outcome<()> {
     let file = File::create(to).attempt(format!("`{}`", to.display()))?;
-    if hashes.size > 0 {
+    if hashes.size > 0 && !is_in_memory(&file) {
         fallocate(&file, FallocateFlags::empty(), 0, hashes.size)?;
     }
     let parts = manner.connections * owners.len() as u64;
@@ -55,6 +55,14 @@ pub fn run(to: &Path, hashes: &Hashes, owners: &[SocketAddr], manner: Manner) ->
         file.sync_data()?;
     }
     Ok(())
+}
+
+/// Whether a file lies on a file system in memory: to reserve space there is to
+/// clear all of it, which is not necessary.
+fn is_in_memory(file: &File) -> bool {
+    /// `TMPFS_MAGIC`, statfs(2).
+    const TMPFS: FsWord = 0x0102_1994;
+    fstatfs(file).is_ok_and(|stat| stat.f_type == TMPFS)
 }
 
 fn fetch(

@@ -100,6 +100,7 @@ fn run(cli: &Cli) -> Outcome<Value> {
                 "came": { "bytes": seen.came.0, "messages": seen.came.1 },
                 "joins_ms": seen.joins,
                 "missed": seen.missed,
+                "receiving": seen.receiving,
             }))
         }
         Task::Peak => peaked(cli, Server::Tracker, nodes, time),

@@ -1,11 +1,14 @@
 //! What a process takes of the machine over some time.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::param::clock_ticks_per_second;
 
 use crate::failure::{Attempt, Failure, Outcome};
+use crate::process::program;
 
 /// A look at a process.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +80,42 @@ pub fn anonymous(process: u32) -> Outcome<f64> {
     let word = line.and_then(|line| line.split_whitespace().next());
     let word = word.ok_or_else(|| Failure::new(format!("no `RssAnon` in `{path}`")))?;
     Ok(word.parse::<f64>()?)
+}
+
+/// Samples of what a process does, taken by `perf`.
+#[derive(Debug)]
+pub struct Sampling {
+    perf: Child,
+    file: PathBuf,
+}
+
+impl Sampling {
+    /// Begins, for so long; none if `perf` is not installed.
+    pub fn start(process: u32, time: Duration) -> Option<Self> {
+        let file = std::env::temp_dir().join(format!("shoal-crowd-{process}.perf"));
+        let mut record = program("perf");
+        record.args(["record", "-e", "cpu-clock", "-F", "999", "-g", "-p", &process.to_string()]);
+        record.arg("-o").arg(&file).args(["--", "sleep", &time.as_secs_f64().to_string()]);
+        let perf = record.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+        Some(Self { perf, file })
+    }
+
+    /// The share of samples in which the kernel took in what came over the network:
+    /// on the loopback, the work of whoever is sent to.
+    pub fn share(mut self) -> Option<f64> {
+        self.perf.wait().ok()?;
+        let said = program("perf").args(["script", "-F", "ip,sym", "-i"]).arg(&self.file).output();
+        fs::remove_file(&self.file).ok();
+        let said = said.ok()?;
+        let text = String::from_utf8_lossy(&said.stdout);
+        let samples = text.split("\n\n").filter(|sample| !sample.trim().is_empty());
+        let (mut all, mut receiving) = (0.0, 0.0);
+        for sample in samples {
+            all += 1.0;
+            receiving += f64::from(u8::from(sample.contains(" net_rx_action")));
+        }
+        (all > 0.0).then(|| receiving / all)
+    }
 }
 
 #[cfg(test)]

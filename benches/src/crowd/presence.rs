@@ -11,7 +11,7 @@ use shoal_common::limits::PUSH_PAUSES;
 use shoal_common::protocol::tracking::{Change, FromTracker, News};
 
 use super::links::Links;
-use super::load::{Load, Look, anonymous};
+use super::load::{Load, Look, Sampling, anonymous};
 use super::peak::each;
 use super::words::{self, Kind};
 use crate::failure::{Failure, Outcome};
@@ -55,6 +55,9 @@ pub struct Seen {
     pub joins: Vec<f64>,
     /// Joins of which somebody never read.
     pub missed: usize,
+    /// Which part of the tracker's time is the kernel's work for receivers, if
+    /// `perf` can tell.
+    pub receiving: Option<f64>,
 }
 
 /// How long a phase may take beyond its time.
@@ -121,9 +124,12 @@ pub fn run(plan: Plan, tell: impl Fn(&str)) -> Outcome<Seen> {
     let (load, own) = (look.since(process)?, own.since(std::process::id())?);
     let (memory, came) = (anonymous(process)?, crowd.came);
     crowd.joins.counts = false;
+    // Afterwards, because it takes time itself.
+    let sampling = Sampling::start(process, LATE);
     crowd.live(start, settle + time + LATE, &mut events)?;
     let (joins, missed) = crowd.joins.result();
-    Ok(Seen { load, own, memory, came, joins, missed })
+    let receiving = sampling.and_then(Sampling::share);
+    Ok(Seen { load, own, memory, came, joins, missed, receiving })
 }
 
 impl Crowd {

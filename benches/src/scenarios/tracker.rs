@@ -45,7 +45,8 @@ const TEXT: &str = "Real connections over the loopback, all from one process of 
     nodes a second that come or go; each that comes asks for pages as it is told to. *cores* is the \
     tracker's own time, in the program and in the kernel (`/proc/PID/stat`) over the time that it \
     was measured. On the loopback the kernel does the receiver's work, too, while the sender sends: \
-    about half of what is counted here is the work of the nodes. *KiB a node* is memory that \
+    *for receivers* is that part of *cores*, by the share of samples of `perf` within the kernel's \
+    `net_rx_action`. *KiB a node* is memory that \
     belongs to no file (`RssAnon`), divided by the nodes. *known to all* is the time from when a \
     newcomer sends its registration until the last of those who stay has read of it. *Heartbeats*: \
     each connection sends the next one when the last is answered; Redis is asked to `SET key 1 EX \
@@ -68,6 +69,7 @@ pub fn run(setting: &Setting, args: &Args) -> Outcome<Section> {
             "nodes",
             "cores",
             "in the kernel",
+            "for receivers",
             "KiB a node",
             "known to all, median ms",
             "greatest ms",
@@ -149,6 +151,12 @@ impl Bench<'_> {
     fn presence(&self, nodes: u64) -> Outcome<Vec<String>> {
         let tracker = self.tracker()?;
         let seen = self.crowd(&tracker, nodes, &["presence", "--settle", "12"])?;
+        let receiving = at(&seen, "receiving").as_f64().map_or_else(
+            || "-".to_owned(),
+            |share| {
+                three_digits(share * at(at(&seen, "load"), "cores").as_f64().unwrap_or(f64::NAN))
+            },
+        );
         say::note(format_args!(
             "  {nodes} nodes: load {}, own {}",
             at(&seen, "load"),
@@ -167,6 +175,7 @@ impl Bench<'_> {
             nodes.to_string(),
             three_digits(number(["load", "cores"])),
             three_digits(number(["load", "system"]) / time),
+            receiving,
             three_digits(memory / nodes as f64),
             three_digits(median(&joins).unwrap_or(f64::NAN)),
             three_digits(spread(&joins).map_or(f64::NAN, |(_, most)| most)),

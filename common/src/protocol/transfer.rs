@@ -77,7 +77,8 @@ pub enum TransferReply {
         /// In bytes.
         size: u64,
     },
-    /// The manifest of the content, to be checked before it is believed.
+    /// The manifest of the content, to be checked before it is believed. Where the
+    /// last chunk is here and not too long, with what proves the size.
     Manifest(UncheckedManifest),
     /// `length` raw bytes follow.
     Bytes(ByteRange),
@@ -111,6 +112,7 @@ pub struct Have {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Tail;
     use crate::limits::{MAX_CHUNKS, MAX_FILE, MAX_TRANSFER_FRAME};
     use crate::protocol::golden::golden;
 
@@ -146,10 +148,23 @@ mod tests {
         );
         golden(&TransferReply::Size { size: 5 }, "82 a4'type a4'size a4'size 05");
         golden(
-            &TransferReply::Manifest(UncheckedManifest { file, size: 5, hashes: vec![1; 32] }),
+            &TransferReply::Manifest(UncheckedManifest {
+                file,
+                size: 5,
+                hashes: vec![1; 32],
+                tail: None,
+            }),
             &format!(
                 "84 a4'type a8'manifest a4'file {ID} a4'size 05 a6'hashes c420 \
                  0101010101010101 0101010101010101 0101010101010101 0101010101010101"
+            ),
+        );
+        let tail = Some(Tail { block: vec![7], path: vec![8; 2] });
+        golden(
+            &TransferReply::Manifest(UncheckedManifest { file, size: 5, hashes: vec![1; 3], tail }),
+            &format!(
+                "85 a4'type a8'manifest a4'file {ID} a4'size 05 a6'hashes c403 010101 \
+                 a4'tail 82 a5'block c401 07 a4'path c402 0808"
             ),
         );
         golden(
@@ -167,7 +182,8 @@ mod tests {
     fn the_longest_manifest_fits_into_its_frame() {
         let file = FileId::from_bytes([9; 32]);
         let hashes = vec![1; 32 * MAX_CHUNKS as usize];
-        let manifest = UncheckedManifest { file, size: MAX_FILE, hashes };
+        let tail = Some(Tail { block: vec![1; 1024], path: vec![1; 16 * 32] });
+        let manifest = UncheckedManifest { file, size: MAX_FILE, hashes, tail };
         let reply = rmp_serde::to_vec_named(&TransferReply::Manifest(manifest)).unwrap();
         assert!(reply.len() <= MAX_TRANSFER_FRAME);
     }

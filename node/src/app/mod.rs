@@ -8,11 +8,14 @@ pub mod node;
 
 mod known;
 mod network;
+mod standing;
+mod time;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use shoal_common::clock::{Clock, Stamp};
 use shoal_common::ident::{NodeId, NodeName, Peer, address};
 use shoal_common::name::{NameError, SharedName};
 use shoal_common::party::Party;
@@ -23,11 +26,14 @@ use crate::catalog::Catalog;
 use crate::catalog::ask::ask;
 use crate::catalog::found::{FileInfo, Findings, Indexing};
 use crate::catalog::pattern::{Matcher, PatternError, typed};
-use crate::membership::{Link, Membership};
+use crate::config::host_port;
+use crate::membership::{Exchange, Link, Membership};
 use crate::notice::Notices;
 use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted, What};
 use crate::transfer::stats::StatRow;
 use crate::transfer::{Downloads, JobError, Reader, StartError, Uploads};
+pub use standing::{HelloError, PeerInfo};
+
 use known::Known;
 use limits::InForce;
 
@@ -41,14 +47,14 @@ pub struct Identity {
     /// The network it belongs to.
     pub network: String,
     /// Where it answers searches: as told to the others, or as it listens while
-    /// it has not met the tracker.
+    /// it has met neither the tracker nor another node.
     #[serde(with = "address")]
     pub search: SocketAddr,
     /// Where it serves content; likewise.
     #[serde(with = "address")]
     pub download: SocketAddr,
-    /// Its tracker, `"host:port"`.
-    pub tracker: String,
+    /// Its tracker, `"host:port"`, if it has one.
+    pub tracker: Option<String>,
     /// How it stands with the tracker.
     pub link: Link,
 }
@@ -75,10 +81,11 @@ impl std::fmt::Debug for App {
 
 struct Inner {
     us: Party,
-    tracker: String,
+    tracker: Option<String>,
     listening: (SocketAddr, SocketAddr),
     notices: Notices,
     membership: Membership,
+    exchange: Exchange,
     catalog: Catalog,
     downloads: Downloads,
     uploads: Uploads,
@@ -88,6 +95,16 @@ struct Inner {
 }
 
 impl App {
+    /// Its Lamport clock.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.us.clock
+    }
+
+    /// The stamp of its last event.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { time: self.clock().now(), node: self.inner.us.node }
+    }
+
     /// Who and where this node is.
     pub fn identity(&self) -> Identity {
         let inner = &self.inner;
@@ -115,9 +132,40 @@ impl App {
         self.inner.catalog.indexing()
     }
 
-    /// The other nodes, by name.
+    /// The other nodes that are here, by name.
     pub fn peers(&self) -> Vec<Peer> {
         self.inner.membership.peers()
+    }
+
+    /// The other nodes and how it stands with each. Those that are offline come
+    /// last; while a tracker is there, who is not in its list is not in this one.
+    pub fn standings(&self) -> Vec<PeerInfo> {
+        let Inner { membership, exchange, .. } = &*self.inner;
+        standing::list(membership.peers(), membership.link(), exchange.standings())
+    }
+
+    /// Asks everyone who is known, now, also those that are offline. Takes some
+    /// seconds where somebody does not answer.
+    pub async fn refresh(&self) -> Vec<PeerInfo> {
+        self.inner.exchange.refresh().await;
+        self.standings()
+    }
+
+    /// Says hello to a node by its name, or at its search address.
+    ///
+    /// # Errors
+    /// See [`HelloError`].
+    pub async fn hello(&self, whom: &str) -> Result<PeerInfo, HelloError> {
+        let known = self.standings();
+        let address = match known.iter().find(|info| info.name.as_str() == whom) {
+            Some(info) => info.search.to_string(),
+            None => {
+                host_port(whom).map_err(|_| HelloError::Unknown(whom.escape_debug().to_string()))?
+            }
+        };
+        let by = self.inner.exchange.hello(&address).await?;
+        let now = self.standings().into_iter().find(|info| info.id == by);
+        now.ok_or(HelloError::Gone)
     }
 
     /// What the others have whose name matches: a glob if the text has
@@ -286,9 +334,19 @@ impl App {
         self.inner.catalog.completed().await;
     }
 
-    /// Waits until the tracker has taken this node in.
+    /// Waits until this node is in a network: taken in by the tracker, or told by
+    /// another node whom that knows.
     pub async fn registered(&self) {
-        self.inner.membership.registered().await;
+        if self.inner.tracker.is_some() {
+            self.inner.membership.registered().await;
+        } else {
+            self.inner.membership.joined().await;
+        }
+    }
+
+    /// Waits until this node is in a network, by whichever way comes first.
+    pub async fn joined(&self) {
+        self.inner.membership.joined().await;
     }
 
     /// Asks the node to leave. The program decides how.

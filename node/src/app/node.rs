@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use shoal_common::connection::ConnectionError;
 use shoal_common::ident::{NodeId, NodeName};
 use shoal_common::limits::MAX_NODE_CONNECTIONS;
 use shoal_common::party::Party;
 use shoal_common::process::connections;
 use shoal_common::protocol::greeting::Talk;
-use shoal_common::serve::serve;
+use shoal_common::serve::{Guest, serve};
 use shoal_common::task::Tasks;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Handle, Runtime};
@@ -22,11 +23,12 @@ use tracing::{info, info_span, warn};
 use super::known::Known;
 use super::limits::InForce;
 use super::network::Everyone;
+use super::time::Timekeeper;
 use super::{App, Inner};
 use crate::catalog::serve::{Circle, answer};
 use crate::catalog::{Catalog, keep_up};
 use crate::config::Config;
-use crate::membership::{self, FirstAnswer, Goodbye, Wish};
+use crate::membership::{self, Acquaintance, Exchange, FirstAnswer, Goodbye, Membership, Wish};
 use crate::notice::Notices;
 use crate::transfer::job::{JobInfo, JobState};
 use crate::transfer::rate::Throttle;
@@ -73,18 +75,19 @@ pub struct Node {
     doors: Tasks,
     /// Everything else.
     tasks: Tasks,
-    goodbye: Goodbye,
+    /// To the tracker, if there is one.
+    goodbye: Option<Goodbye>,
     first: Option<FirstAnswer>,
     sharing: Sharing,
     _bulk: BulkRuntime,
 }
 
 impl Node {
-    /// Starts a node. It looks for its tracker from now on and shares what it
-    /// finds in its folder as it gets to know it.
+    /// Starts a node. It looks for its tracker and for other nodes from now on and
+    /// shares what it finds in its folder as it gets to know it.
     ///
     /// # Errors
-    /// See [`StartError`]. That the tracker does not answer is none.
+    /// See [`StartError`]. That nobody answers is none.
     pub fn start(config: &Config, sharing: Sharing) -> Result<Self, StartError> {
         let volume = Volume::open(&config.files)?;
         let id = match sharing {
@@ -97,6 +100,11 @@ impl Node {
         let bulk_tasks = tasks.child_on(bulk.handle());
         let doors = tasks.child();
         let notices = Notices::default();
+        // Who is a guest has another id the next time.
+        if sharing == Sharing::Folder {
+            let time = Timekeeper::resume(&volume, us.clock.clone());
+            tasks.spawn(info_span!("clock"), time.keep());
+        }
 
         let search = listen(&Handle::current(), config.listen, config.search_port)?;
         let download = listen(&bulk.handle(), config.listen, config.download_port)?;
@@ -119,21 +127,37 @@ impl Node {
             ),
         );
         let wish = wish(config, &us, listening);
-        let (membership, first, goodbye) = membership::start(wish, notices.clone(), &tasks);
-        let answering = catalog.clone();
+        let (membership, tracked) = match config.tracker.clone() {
+            Some(tracker) => {
+                let (membership, first, goodbye) =
+                    membership::start(Wish { tracker, ..wish.clone() }, notices.clone(), &tasks);
+                (membership, Some((first, goodbye)))
+            }
+            None => (Membership::new(id, wish.name.0.clone(), us.clock.clone()), None),
+        };
+        let (first, goodbye) = tracked.unzip();
+        let acquaintance = Acquaintance {
+            party: us.clone(),
+            entries: config.peers.clone(),
+            interval: config.exchange,
+            advertise: wish.advertise,
+            ports: wish.ports,
+            guest: sharing == Sharing::Nothing,
+        };
+        let exchange = membership::meet(acquaintance, membership.clone(), notices.clone(), &tasks);
+        let answering = (catalog.clone(), exchange.clone());
         let circle = Circle { us: us.clone(), known: Arc::new(membership.clone()) };
         doors.spawn(
             info_span!("search port"),
             serve(
                 search.0,
                 us.clone(),
-                &[Talk::Search],
+                &[Talk::Search, Talk::Peers],
                 connections,
                 tasks.clone(),
-                move |guest| answer(guest, answering.clone(), circle.clone()),
+                move |guest| converse(guest, answering.clone(), circle.clone()),
             ),
         );
-
         let downloads = Downloads::new(Environment {
             volume: volume.clone(),
             catalog: catalog.clone(),
@@ -151,6 +175,7 @@ impl Node {
             listening,
             notices,
             membership,
+            exchange,
             catalog,
             downloads,
             uploads,
@@ -159,7 +184,7 @@ impl Node {
             exit: watch::Sender::new(false),
         };
         let app = App { inner: Arc::new(inner) };
-        Ok(Self { app, volume, doors, tasks, goodbye, first: Some(first), sharing, _bulk: bulk })
+        Ok(Self { app, volume, doors, tasks, goodbye, first, sharing, _bulk: bulk })
     }
 
     /// The verbs.
@@ -177,7 +202,8 @@ impl Node {
         &self.tasks
     }
 
-    /// What the tracker says to the first registration, once.
+    /// What the tracker says to the first registration, once; none without a
+    /// tracker.
     pub fn first_answer(&mut self) -> Option<FirstAnswer> {
         self.first.take()
     }
@@ -188,7 +214,7 @@ impl Node {
         self.app.inner.downloads.resume();
     }
 
-    /// Ends the node in order: nobody new is served, the tracker is told, what
+    /// Ends the node in order: nobody new is served, the others are told, what
     /// is under way may end until `grace` is over or `hurry` is done, the rest
     /// is cut. Downloads that are cut go on the next time.
     pub async fn stop(self, grace: Duration, hurry: impl Future<Output = ()>) {
@@ -198,8 +224,17 @@ impl Node {
         let start = Instant::now();
         let orderly = async {
             let uploads = async { timeout(grace, inner.uploads.idle()).await.is_ok() };
-            let ((), ended, left) =
-                tokio::join!(self.goodbye.say(), uploads, inner.downloads.drain(grace));
+            let tracker = async {
+                if let Some(goodbye) = &self.goodbye {
+                    goodbye.say().await;
+                }
+            };
+            let ((), (), ended, left) = tokio::join!(
+                tracker,
+                inner.exchange.leave(),
+                uploads,
+                inner.downloads.drain(grace)
+            );
             ended && left.is_empty()
         };
         tokio::select! {
@@ -218,6 +253,18 @@ impl Node {
             tokio::task::spawn_blocking(move || catalog.save()).await.ok();
         }
         info!("stopped");
+    }
+}
+
+/// Answers at the search port, whatever is to be talked of.
+async fn converse(
+    guest: Guest,
+    (catalog, exchange): (Catalog, Exchange),
+    circle: Circle,
+) -> Result<(), ConnectionError> {
+    match guest.hello.talk {
+        Talk::Peers => membership::answer(guest, exchange).await,
+        _ => answer(guest, catalog, circle).await,
     }
 }
 
@@ -303,7 +350,7 @@ fn wish(config: &Config, us: &Party, listening: (SocketAddr, SocketAddr)) -> Wis
         None => (host_name(), false),
     };
     Wish {
-        tracker: config.tracker.clone(),
+        tracker: config.tracker.clone().unwrap_or_default(),
         us: us.clone(),
         name,
         // An address that was chosen to listen on is the one to be reached at.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use shoal_common::content::FileId;
 use shoal_common::ident::Peer;
-use shoal_common::limits::{MAX_OWNERS, MAX_TREE};
+use shoal_common::limits::{MAX_OWNERS, MAX_TREE, MAX_TREE_MEMORY};
 use shoal_common::name::SharedName;
 use shoal_common::protocol::search::{Entry, FileEntry};
 
@@ -20,13 +20,30 @@ use super::tree::is_filled;
 /// many at once, and looks for others when it needs them.
 pub const MOST_OWNERS: usize = 2 * MAX_OWNERS;
 
+/// What an entry takes in memory beside its name, in bytes: a content, its owners,
+/// its place in the map.
+const ENTRY: usize = 160;
+
 /// What has been listed so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Merge {
     /// By name in normal form.
     files: BTreeMap<SharedName, Vec<Content>>,
     folders: BTreeSet<SharedName>,
+    /// Bytes of memory that are left for more of them.
+    room: usize,
     more: bool,
+}
+
+impl Default for Merge {
+    fn default() -> Self {
+        Self {
+            files: BTreeMap::new(),
+            folders: BTreeSet::new(),
+            room: MAX_TREE_MEMORY,
+            more: false,
+        }
+    }
 }
 
 /// One content under one name.
@@ -51,17 +68,27 @@ impl Merge {
     pub(super) fn add(&mut self, peer: u16, entries: Vec<Entry>) {
         for Entry { name, file } in entries {
             let key = normal_name(&name);
-            match file {
-                Some(file) if self.has_room_for(&key) => {
+            let bytes = key.as_str().len() + ENTRY;
+            let fits = bytes <= self.room || self.knows(&key, file.as_ref());
+            let is_new = match file {
+                _ if !fits || !self.has_room_for(&key) => {
+                    self.more = true;
+                    false
+                }
+                Some(file) => {
                     let written = (key != name).then_some(name);
-                    add_owner(self.files.entry(key).or_default(), peer, file, written);
+                    add_owner(self.files.entry(key).or_default(), peer, file, written)
                 }
-                None if self.has_room_for(&key) => {
-                    self.folders.insert(key);
-                }
-                _ => self.more = true,
-            }
+                None => self.folders.insert(key),
+            };
+            self.room -= if is_new { bytes } else { 0 };
         }
+    }
+
+    fn knows(&self, name: &SharedName, file: Option<&FileEntry>) -> bool {
+        let Some(file) = file else { return self.folders.contains(name) };
+        let same = |known: &Content| (known.id, known.size) == (file.id, file.size);
+        self.files.get(name).is_some_and(|contents| contents.iter().any(same))
     }
 
     fn has_room_for(&self, name: &SharedName) -> bool {
@@ -90,18 +117,24 @@ fn normal_name(name: &SharedName) -> SharedName {
     normal(name.as_str()).parse().unwrap_or_else(|_| name.clone())
 }
 
-fn add_owner(contents: &mut Vec<Content>, peer: u16, file: FileEntry, written: Option<SharedName>) {
+/// Adds one who has a content; whether the content is a new one.
+fn add_owner(
+    contents: &mut Vec<Content>,
+    peer: u16,
+    file: FileEntry,
+    written: Option<SharedName>,
+) -> bool {
     let FileEntry { id, size, executable } = file;
     let known = contents.iter_mut().find(|known| (known.id, known.size) == (id, size));
     let Some(known) = known else {
         let owners = vec![peer];
         let new = Content { id, size, count: 1, owners, first: peer, executable, name: written };
         contents.push(new);
-        return;
+        return true;
     };
     // A peer lists in order, so that two forms of one name may both be its own.
     if known.owners.contains(&peer) {
-        return;
+        return false;
     }
     known.count += 1;
     if known.owners.len() < MOST_OWNERS {
@@ -110,6 +143,7 @@ fn add_owner(contents: &mut Vec<Content>, peer: u16, file: FileEntry, written: O
     if peer < known.first {
         (known.first, known.executable, known.name) = (peer, executable, written);
     }
+    false
 }
 
 impl Content {
@@ -238,5 +272,25 @@ mod tests {
         let [a, b] = &listing.entries[..] else { panic!() };
         assert!(Arc::ptr_eq(&a.owners.0, &b.owners.0));
         assert_eq!(a.owners.positions().len(), MOST_OWNERS);
+    }
+
+    #[test]
+    fn there_is_room_for_so_much_however_it_is_listed() {
+        let room = 3 * (ENTRY + 100);
+        let long = |letter: &str| letter.repeat(200);
+        let many = || Merge { room, ..Merge::default() };
+        let mut merge = many();
+        merge.add(0, vec![file(&long("a"), "x", false), file(&long("b"), "x", false)]);
+        merge.add(1, vec![file(&long("a"), "x", false)]);
+        assert!(!merge.more);
+        merge.add(0, vec![folder(&long("c"))]);
+        assert!(merge.more, "long names");
+        let mut merge = many();
+        for peer in 0..5 {
+            merge.add(peer, vec![file("a", &peer.to_string(), false)]);
+        }
+        assert!(merge.more, "another content of each");
+        let listing = merge.finish(Vec::new());
+        assert!(listing.more && listing.others.len() < 5);
     }
 }

@@ -1,18 +1,18 @@
 //! The words of the command line.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use shoal_common::ident::NodeName;
-use shoal_common::limits::{GRACE, MAX_DOWNLOADS, MAX_UPLOADS};
+use shoal_common::limits::{EXCHANGES, GRACE, MAX_DOWNLOADS, MAX_UPLOADS};
 use shoal_common::logs::LogFormat;
 use shoal_common::protocol::greeting::DEFAULT_NETWORK;
 
 use crate::amount::{Limit, RequestSize};
-use crate::config::{Config, DEFAULT_FILES, DEFAULT_LOGS, DEFAULT_TRACKER, Io, Limits};
+use crate::config::{Config, DEFAULT_FILES, DEFAULT_LOGS, DEFAULT_TRACKER, Io, Limits, host_port};
 use crate::terminal::command::{DownloadArgs, From};
 use crate::transfer::job::Order;
 
@@ -36,10 +36,23 @@ pub struct Cli {
 /// How a node finds its network.
 #[derive(Debug, Clone, Args)]
 pub struct NetworkArgs {
-    /// Where the tracker is.
-    #[arg(long, env = "SHOAL_TRACKER", value_name = "HOST:PORT", default_value = DEFAULT_TRACKER,
-          value_parser = host_port)]
-    pub tracker: String,
+    /// Where the tracker is [default: 172.20.0.2:12345, or none with --peer or
+    /// --neighbors].
+    #[arg(long, env = "SHOAL_TRACKER", value_name = "HOST:PORT", value_parser = host_port)]
+    pub tracker: Option<String>,
+    /// The search address of a node that is in the network already; may be given
+    /// several times.
+    #[arg(long = "peer", env = "SHOAL_PEER", value_name = "HOST:PORT", value_parser = host_port,
+          value_delimiter = ',')]
+    pub peers: Vec<String>,
+    /// A file of such addresses, one a line; `#` begins a comment. An empty one
+    /// starts a network.
+    #[arg(long, env = "SHOAL_NEIGHBORS", value_name = "FILE")]
+    pub neighbors: Option<PathBuf>,
+    /// How often another node is asked for the peers that it knows.
+    #[arg(long, env = "SHOAL_EXCHANGE", value_name = "SECONDS", default_value = "5",
+          value_parser = exchange)]
+    pub exchange: Duration,
     /// The local address on which others are served.
     #[arg(long, env = "SHOAL_LISTEN", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub listen: IpAddr,
@@ -52,21 +65,13 @@ pub struct NetworkArgs {
     pub network: String,
 }
 
-/// A place that can be called: a name or an address, and a port.
-fn host_port(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').ok_or("it is HOST:PORT; the port is missing")?;
-    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        return Err(format!("it is HOST:PORT; `{port}` is no port (1 to 65535)"));
-    }
-    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    match in_brackets {
-        Some(ip) if ip.parse::<Ipv6Addr>().is_ok() => Ok(text.to_owned()),
-        None if host.contains([':', '[', ']']) => {
-            Err("an IPv6 address goes in brackets, as in `[::1]:12345`".to_owned())
-        }
-        None if !host.trim().is_empty() => Ok(text.to_owned()),
-        _ => Err(format!("it is HOST:PORT; `{host}` is no host")),
-    }
+/// An interval of exchange, in seconds.
+fn exchange(text: &str) -> Result<Duration, String> {
+    let (shortest, longest) = EXCHANGES;
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.filter(|interval| (shortest..=longest).contains(interval)).ok_or_else(|| {
+        format!("it is a number from {} to {}", shortest.as_secs_f64(), longest.as_secs())
+    })
 }
 
 /// An address at which one machine can be reached.
@@ -190,10 +195,19 @@ impl NodeArgs {
 }
 
 impl NetworkArgs {
+    /// The tracker: the one that was named, or the usual one unless others are
+    /// named to begin with.
+    fn tracker(&self) -> Option<String> {
+        let alone = self.neighbors.is_some() || !self.peers.is_empty();
+        self.tracker.clone().or_else(|| (!alone).then(|| DEFAULT_TRACKER.to_owned()))
+    }
+
     /// What a node is told of its network; the rest is as usual.
     pub fn config(&self) -> Config {
         Config {
-            tracker: self.tracker.clone(),
+            tracker: self.tracker(),
+            peers: self.peers.clone(),
+            exchange: self.exchange,
             listen: self.listen,
             advertise: self.advertise,
             network: self.network.clone(),

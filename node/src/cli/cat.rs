@@ -12,6 +12,8 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::app::node::{Node, Sharing};
 use crate::cli::args::CatArgs;
 use crate::cli::guest::{LAST_WORDS, failed, join, unless_stopped};
+use crate::cli::neighbors::with_neighbors;
+use crate::config::Config;
 use crate::control::serve::Service;
 use crate::terminal::choose::{Named, named};
 use crate::terminal::plain::complain;
@@ -50,15 +52,21 @@ async fn print(args: &CatArgs, printer: &Printer) -> Result<(), Trouble> {
     let folder = Scratch::new()
         .map_err(|error| failed(format!("cannot make a folder for this time: {error}")))?;
     let config = args.config(folder.0.clone());
+    let config = with_neighbors(config, args.network.neighbors.as_deref()).map_err(failed)?;
     let mut node =
         Node::start(&config, Sharing::Nothing).map_err(|error| failed(error.to_string()))?;
-    let printed = unless_stopped(copy(&mut node, args, printer), "interrupted").await;
+    let printed = unless_stopped(copy(&mut node, &config, args, printer), "interrupted").await;
     node.stop(Duration::ZERO, std::future::pending()).await;
     printed
 }
 
-async fn copy(node: &mut Node, args: &CatArgs, printer: &Printer) -> Result<(), Trouble> {
-    join(node, &args.network.tracker).await?;
+async fn copy(
+    node: &mut Node,
+    config: &Config,
+    args: &CatArgs,
+    printer: &Printer,
+) -> Result<(), Trouble> {
+    join(node, config).await?;
     let tasks = node.tasks();
     let service = Service::new(node.app().clone(), tasks.cancelled().clone(), tasks.clone());
     let door = service.door();

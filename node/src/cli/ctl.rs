@@ -26,10 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) async fn run(files: &Path, args: CtlArgs) -> Exit {
     let printer = Printer::new();
     let (words, json) = without_json(args);
-    let exit = match answer(&Door::of(files), words, &printer).await {
+    let door = Door::of(files);
+    let exit = match answer(&door, words, &printer).await {
         Ok(answer) => {
             if json {
-                printer.line(json::value(&answer).to_string()).await;
+                let value = json::stamped(json::value(&answer), door.time());
+                printer.line(value.to_string()).await;
                 if let Answer::Found(findings) = &answer
                     && !findings.silent.is_empty()
                 {
@@ -42,7 +44,8 @@ pub(super) async fn run(files: &Path, args: CtlArgs) -> Exit {
         }
         Err(trouble) => {
             if json {
-                printer.line(json::error(&trouble.message).to_string()).await;
+                let value = json::stamped(json::error(&trouble.message), door.time());
+                printer.line(value.to_string()).await;
             }
             complain(&printer, &trouble).await;
             trouble.exit

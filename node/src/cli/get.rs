@@ -10,6 +10,8 @@ use tokio::task::spawn_blocking;
 use crate::app::node::{Node, Sharing};
 use crate::cli::args::GetArgs;
 use crate::cli::guest::{LAST_WORDS, clear_progress, join, unless_stopped};
+use crate::cli::neighbors::with_neighbors;
+use crate::config::Config;
 use crate::control::serve::Service;
 use crate::terminal::jobs;
 use crate::terminal::news::{News, follow};
@@ -24,7 +26,14 @@ use crate::volume::Volume;
 /// Fetches it.
 pub(super) async fn run(args: GetArgs) -> Exit {
     raise_descriptor_limit();
-    let mut node = match Node::start(&args.config(), Sharing::Nothing) {
+    let config = match with_neighbors(args.config(), args.network.neighbors.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            complain_now(&error);
+            return Exit::Failed;
+        }
+    };
+    let mut node = match Node::start(&config, Sharing::Nothing) {
         Ok(node) => node,
         Err(error) => {
             complain_now(&error.to_string());
@@ -33,7 +42,7 @@ pub(super) async fn run(args: GetArgs) -> Exit {
     };
     let printer = Printer::new();
     let interrupted = "interrupted; what has come is kept for the next time";
-    let outcome = unless_stopped(fetch(&mut node, &args, &printer), interrupted).await;
+    let outcome = unless_stopped(fetch(&mut node, &config, &args, &printer), interrupted).await;
     clear_progress(&printer).await;
     // Held until the end, so that nobody else begins to use the folder before
     // it is in order.
@@ -58,8 +67,13 @@ pub(super) async fn run(args: GetArgs) -> Exit {
     printer.finish(exit, LAST_WORDS).await
 }
 
-async fn fetch(node: &mut Node, args: &GetArgs, printer: &Printer) -> Result<JobInfo, Trouble> {
-    join(node, &args.network.tracker).await?;
+async fn fetch(
+    node: &mut Node,
+    config: &Config,
+    args: &GetArgs,
+    printer: &Printer,
+) -> Result<JobInfo, Trouble> {
+    join(node, config).await?;
     let tasks = node.tasks();
     let service = Service::new(node.app().clone(), tasks.cancelled().clone(), tasks.clone());
     let door = service.door();

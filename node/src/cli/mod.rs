@@ -7,6 +7,7 @@ mod cat;
 mod ctl;
 mod get;
 mod guest;
+mod neighbors;
 mod node;
 
 use std::ffi::OsString;
@@ -82,7 +83,8 @@ fn say_usage(error: &clap::Error, as_json: bool) -> Exit {
             let what = text.split("\n\n").next().unwrap_or_default();
             let what = what.trim_start_matches("error: ").split_whitespace();
             let what = what.collect::<Vec<_>>().join(" ");
-            if let Err(error) = dump(format!("{}\n", json::error(&what)).as_bytes()) {
+            let value = json::stamped(json::error(&what), 0);
+            if let Err(error) = dump(format!("{value}\n").as_bytes()) {
                 complain(&format!("cannot write: {error}"));
             }
         }
@@ -158,7 +160,9 @@ mod tests {
     #[test]
     fn the_usual_values() {
         let config = cli("shoal-node").unwrap().node.config();
-        assert_eq!(config, crate::config::Config::default());
+        // Two nodes have two clocks.
+        let usual = crate::config::Config { clock: config.clock.clone(), ..Default::default() };
+        assert_eq!(config, usual);
     }
 
     #[test]
@@ -185,12 +189,29 @@ mod tests {
     fn a_tracker_is_a_host_with_a_port() {
         for tracker in ["tracker:12345", "127.0.0.1:1", "[::1]:12345"] {
             let cli = cli(&format!("shoal-node --tracker {tracker}")).unwrap();
-            assert_eq!(cli.node.config().tracker, tracker);
+            assert_eq!(cli.node.config().tracker.as_deref(), Some(tracker));
         }
         let error = cli("shoal-node --tracker foo").unwrap_err().to_string();
         assert!(error.contains("--tracker <HOST:PORT>"), "{error}");
         let error = cli("shoal-node --advertise ::").unwrap_err().to_string();
         assert!(error.contains("--advertise <IP>"), "{error}");
+    }
+
+    #[test]
+    fn whoever_is_told_of_others_needs_no_tracker() {
+        let config = |line: &str| cli(line).unwrap().node.config();
+        let alone = config("shoal-node --peer a:1 --peer [::1]:2 --exchange 0.5");
+        assert_eq!((alone.tracker, alone.peers), (None, vec!["a:1".into(), "[::1]:2".into()]));
+        assert_eq!(alone.exchange, Duration::from_millis(500));
+        assert_eq!(config("shoal-node --neighbors x").tracker, None);
+        let both = config("shoal-node --peer a:1 --tracker b:2");
+        assert_eq!((both.tracker, both.peers), (Some("b:2".into()), vec!["a:1".into()]));
+        let Some(Task::Get(args)) = cli("shoal-node get a --peer b:1,c:2").unwrap().task else {
+            panic!("no get");
+        };
+        assert_eq!(args.config().peers, ["b:1", "c:2"]);
+        let help = cli("shoal-node --help").unwrap_err().to_string();
+        assert!(help.contains(crate::config::DEFAULT_TRACKER), "{help}");
     }
 
     #[test]
@@ -246,6 +267,11 @@ mod tests {
             "shoal-node --tracker :12345",
             "shoal-node --tracker ::1:12345",
             "shoal-node get a --tracker [foo]:12345",
+            "shoal-node --peer a",
+            "shoal-node --peer a:1,b",
+            "shoal-node --exchange 0",
+            "shoal-node --exchange 3601",
+            "shoal-node --exchange often",
             "shoal-node --advertise 0.0.0.0",
             "shoal-node --advertise ::",
             "shoal-node --advertise 224.0.0.1",

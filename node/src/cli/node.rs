@@ -14,6 +14,7 @@ use tracing::info;
 use crate::app::App;
 use crate::app::node::{Node, Sharing};
 use crate::cli::args::NodeArgs;
+use crate::cli::neighbors::with_neighbors;
 use crate::config::Config;
 use crate::control::client::Door;
 use crate::control::serve::Service;
@@ -32,6 +33,10 @@ pub(super) async fn run(args: NodeArgs) -> Exit {
     let clock = config.clock.clone();
     let _logs = match logs::start(&args.logs, "shoal-node", args.log_format, clock) {
         Ok(guard) => guard,
+        Err(error) => return failed(&error),
+    };
+    let config = match with_neighbors(config, args.network.neighbors.as_deref()) {
+        Ok(config) => config,
         Err(error) => return failed(&error),
     };
     let signals = match StopSignals::listen() {
@@ -126,7 +131,10 @@ fn why_refused(config: &Config, refusal: Refusal) -> String {
             "a node with the name `{name}` is in the network already; \
              choose another with --name, or leave --name out"
         ),
-        _ => format!("the tracker at `{}` refuses this node: {refusal}", escape(&config.tracker)),
+        _ => {
+            let tracker = escape(config.tracker.as_deref().unwrap_or_default());
+            format!("the tracker at `{tracker}` refuses this node: {refusal}")
+        }
     }
 }
 

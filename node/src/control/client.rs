@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use shoal_common::clock::{Clock, Stamp};
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::ident::Peer;
 use shoal_common::limits::{MAX_PATTERN, MAX_REQUEST_FRAME, REPLY_DEADLINE};
@@ -12,8 +13,8 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use crate::amount::Limit;
-use crate::app::Identity;
 use crate::app::limits::Setting;
+use crate::app::{Identity, PeerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::catalog::pattern::PatternError;
 use crate::config::Limits;
@@ -25,6 +26,9 @@ use crate::transfer::stats::StatRow;
 /// Longest time that a search of the node may take, its own deadlines for
 /// silent peers included.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longest time that a hello may take, the deadlines of a slow node included.
+const HELLO_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The end of a download may be days away.
 const JOB_PATIENCE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -60,9 +64,16 @@ pub enum ControlError {
     Unexpected,
 }
 
+/// A way to reach a node, and what is known of its time.
+#[derive(Debug, Clone)]
+pub struct Door {
+    way: Way,
+    clock: Clock,
+}
+
 /// How to reach a node.
 #[derive(Debug, Clone)]
-pub enum Door {
+enum Way {
     /// Through the socket of this shared folder.
     Folder(PathBuf),
     /// The node of this process: it takes one end of a pair of sockets.
@@ -72,7 +83,17 @@ pub enum Door {
 impl Door {
     /// The node that shares this folder.
     pub fn of(files: &Path) -> Self {
-        Self::Folder(files.to_owned())
+        Self { way: Way::Folder(files.to_owned()), clock: Clock::default() }
+    }
+
+    /// The node of this process, which takes one end of each pair of sockets.
+    pub fn here(to_node: mpsc::Sender<UnixStream>) -> Self {
+        Self { way: Way::Here(to_node), clock: Clock::default() }
+    }
+
+    /// A Lamport time later than all that the node has said through this door.
+    pub fn time(&self) -> u64 {
+        self.clock.now()
     }
 
     /// Opens a conversation.
@@ -80,21 +101,23 @@ impl Door {
     /// # Errors
     /// There is no node, or it can't be reached.
     pub async fn open(&self) -> Result<Client, ControlError> {
-        let stream = match self {
-            Self::Folder(files) => socket::connect(files).await.map_err(|cause| {
+        let stream = match &self.way {
+            Way::Folder(files) => socket::connect(files).await.map_err(|cause| {
                 if socket::is_absent(&cause) {
                     ControlError::NoNode(files.clone())
                 } else {
                     ControlError::Unreachable { files: files.clone(), cause }
                 }
             })?,
-            Self::Here(to_node) => {
+            Way::Here(to_node) => {
                 let (ours, theirs) = UnixStream::pair().map_err(ConnectionError::from)?;
                 to_node.send(theirs).await.map_err(|_| ControlError::Gone)?;
                 ours
             }
         };
-        Ok(Client { connection: Connection::new(stream) })
+        let mut connection = Connection::new(stream);
+        connection.keep_time(self.clock.clone());
+        Ok(Client { connection })
     }
 
     /// One request and its reply, in a conversation of its own.
@@ -111,6 +134,17 @@ impl Door {
     pub async fn identity(&self) -> Result<Identity, ControlError> {
         match self.ask(&Request::GetIp, REPLY_DEADLINE).await? {
             Reply::Identity(identity) => Ok(identity),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// What its clock shows.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn clock(&self) -> Result<Stamp, ControlError> {
+        match self.ask(&Request::Clock, REPLY_DEADLINE).await? {
+            Reply::Clock(stamp) => Ok(stamp),
             _ => Err(ControlError::Unexpected),
         }
     }
@@ -133,6 +167,28 @@ impl Door {
     pub async fn peers(&self) -> Result<Vec<Peer>, ControlError> {
         match self.ask(&Request::Peers, REPLY_DEADLINE).await? {
             Reply::Peers { peers } => Ok(peers),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// How it stands with each other node; `refresh`: everyone is asked before.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn standings(&self, refresh: bool) -> Result<Vec<PeerInfo>, ControlError> {
+        match self.ask(&Request::Standings { refresh }, SEARCH_PATIENCE).await? {
+            Reply::Standings { peers } => Ok(peers),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Says hello to a node, by its name or at its search address.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn hello(&self, whom: String) -> Result<PeerInfo, ControlError> {
+        match self.ask(&Request::Hello { whom }, HELLO_PATIENCE).await? {
+            Reply::Standings { peers } => peers.into_iter().next().ok_or(ControlError::Unexpected),
             _ => Err(ControlError::Unexpected),
         }
     }

@@ -1,11 +1,12 @@
 //! What is asked of a node by its terminals, and what it answers.
 
 use serde::{Deserialize, Serialize};
+use shoal_common::clock::Stamp;
 use shoal_common::ident::Peer;
 
 use crate::amount::Limit;
-use crate::app::Identity;
 use crate::app::limits::Setting;
+use crate::app::{Identity, PeerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::config::Limits;
 use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted};
@@ -22,6 +23,8 @@ pub const MAX_CONTROL_REPLY: usize = 256 * 1024 * 1024;
 pub enum Request {
     /// Who are you? Answered with [`Reply::Identity`].
     GetIp,
+    /// What does your clock show? Answered with [`Reply::Clock`].
+    Clock,
     /// What do you share? Answered with [`Reply::Files`].
     Show {
         /// Only names that contain this text, whatever its case.
@@ -29,6 +32,17 @@ pub enum Request {
     },
     /// Who else is here? Answered with [`Reply::Peers`].
     Peers,
+    /// How does it stand with each other node? Answered with
+    /// [`Reply::Standings`].
+    Standings {
+        /// Whether to ask everyone before.
+        refresh: bool,
+    },
+    /// Say hello to another node. Answered with [`Reply::Standings`] of that one.
+    Hello {
+        /// Its name, or its search address.
+        whom: String,
+    },
     /// What do the others have? Answered with [`Reply::Found`].
     Search {
         /// Part of a name, or a glob.
@@ -118,6 +132,8 @@ pub enum Request {
 pub enum Reply {
     /// Who this node is.
     Identity(Identity),
+    /// What its Lamport clock shows.
+    Clock(Stamp),
     /// Its own files.
     Files {
         /// By name.
@@ -127,6 +143,11 @@ pub enum Reply {
     Peers {
         /// By name.
         peers: Vec<Peer>,
+    },
+    /// How it stands with other nodes.
+    Standings {
+        /// By name, those that are offline last.
+        peers: Vec<PeerInfo>,
     },
     /// What the others have.
     Found(Findings),

@@ -60,7 +60,7 @@ impl Service {
                 service.tasks.spawn(info_span!("control"), service.clone().converse(stream));
             }
         });
-        Door::Here(to_node)
+        Door::here(to_node)
     }
 
     async fn accept(self, socket: ControlSocket) {
@@ -87,7 +87,9 @@ impl Service {
 
     async fn converse(self, stream: UnixStream) {
         let Self { app, gone, .. } = self;
-        let mut conversation = Conversation { connection: Connection::new(stream), app, gone };
+        let mut connection = Connection::new(stream);
+        connection.keep_time(app.clock().clone());
+        let mut conversation = Conversation { connection, app, gone };
         match conversation.run().await {
             Err(error) if !error.is_usual() => info!("control connection closed: {error}"),
             _ => debug!("control connection ends"),
@@ -236,8 +238,15 @@ fn refused(reason: impl ToString) -> Reply {
 async fn answer(app: &App, request: Request) -> Reply {
     match request {
         Request::GetIp => Reply::Identity(app.identity()),
+        Request::Clock => Reply::Clock(app.stamp()),
         Request::Show { part } => Reply::Files { files: shown(app, part.as_deref()) },
         Request::Peers => Reply::Peers { peers: app.peers() },
+        Request::Standings { refresh: false } => Reply::Standings { peers: app.standings() },
+        Request::Standings { refresh: true } => Reply::Standings { peers: app.refresh().await },
+        Request::Hello { whom } => match app.hello(&whom).await {
+            Ok(info) => Reply::Standings { peers: vec![info] },
+            Err(error) => refused(error),
+        },
         Request::Search { pattern } => match app.search(&pattern).await {
             Ok(findings) => Reply::Found(findings),
             Err(error) => refused(error),

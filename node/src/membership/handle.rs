@@ -3,15 +3,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use shoal_common::clock::Clock;
 use shoal_common::ident::{NodeId, NodeName, Peer};
 use tokio::sync::watch;
 
-use super::roster::Roster;
+use super::roster::{Event, Roster};
+use super::union::{Found, Union, Us as Named, View};
 
 /// How it stands with the tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Link {
+    /// This node has no tracker.
+    None,
     /// Not reached yet, or lost; it is tried again.
     Searching,
     /// This node is registered.
@@ -28,49 +32,75 @@ pub struct Membership {
 
 #[derive(Debug)]
 struct Inner {
+    id: NodeId,
+    clock: Clock,
+    /// Locked before `union` where both are.
     roster: Mutex<Roster>,
+    union: Mutex<Union>,
     us: watch::Sender<Us>,
-    /// Counts changes of the roster.
+    /// Counts changes of who is here.
     changes: watch::Sender<u64>,
+    /// Who is here, as of this count.
+    view: Mutex<(Option<u64>, Arc<View>)>,
+    /// Nodes that left, by the tracker, and are here, by exchange.
+    doubts: Mutex<Vec<NodeId>>,
 }
 
 #[derive(Debug)]
 struct Us {
+    /// The name that the tracker gave, or the one it would like.
     name: NodeName,
     peer: Option<Peer>,
     link: Link,
+    /// Whether the tracker gave the name.
+    named: bool,
+    /// When it came into the network, see [`Found`].
+    born: u64,
+    /// Whether another node has told of all that it knows.
+    met: bool,
 }
 
 impl Membership {
-    /// Knows nobody yet; this node, `id`, would like to be called `name`.
-    pub(super) fn new(id: NodeId, name: NodeName) -> Self {
-        let us = Us { name, peer: None, link: Link::Searching };
+    /// Knows nobody yet; this node, `id`, would like to be called `name`. It has no
+    /// tracker.
+    pub fn new(id: NodeId, name: NodeName, clock: Clock) -> Self {
+        let us = Us { name, peer: None, link: Link::None, named: false, born: 0, met: false };
         let inner = Inner {
+            id,
+            clock,
             roster: Mutex::new(Roster::new(id)),
+            union: Mutex::default(),
             us: watch::Sender::new(us),
             changes: watch::Sender::new(0),
+            view: Mutex::default(),
+            doubts: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// The other nodes, in order of their names.
+    /// The other nodes that are here, in order of their names, of which no two are
+    /// the same.
     pub fn peers(&self) -> Vec<Peer> {
-        self.roster().peers()
+        self.view().peers.clone()
     }
 
     /// A peer by its id.
     pub fn peer(&self, id: NodeId) -> Option<Peer> {
-        self.roster().peer(id)
+        self.view().peer(id).cloned()
     }
 
-    /// The name of this node: the one it got, or the one it asks for.
+    /// The name of this node: the one by which the others know it, or the one it
+    /// would like.
     pub fn name(&self) -> NodeName {
-        self.inner.us.borrow().name.clone()
+        let name = self.view().name.clone();
+        name.unwrap_or_else(|| self.wished_name())
     }
 
-    /// This node as the others know it, once it has registered.
+    /// This node as the others know it, once it has met the tracker or another
+    /// node.
     pub fn us(&self) -> Option<Peer> {
-        self.inner.us.borrow().peer.clone()
+        let name = self.name();
+        self.own().map(|peer| Peer { name, ..peer })
     }
 
     /// How it stands with the tracker.
@@ -89,13 +119,112 @@ impl Membership {
         us.wait_for(|us| us.link == Link::Registered).await.ok();
     }
 
+    /// Waits until this node is in a network: registered, or told by another node
+    /// of all that it knows.
+    pub async fn joined(&self) {
+        let mut us = self.inner.us.subscribe();
+        us.wait_for(|us| us.link == Link::Registered || us.met).await.ok();
+    }
+
+    fn view(&self) -> Arc<View> {
+        let inner = &self.inner;
+        let count = *inner.changes.borrow();
+        let mut view = inner.view.lock().unwrap_or_else(PoisonError::into_inner);
+        if view.0 != Some(count) {
+            let us = {
+                let us = inner.us.borrow();
+                Named { id: inner.id, name: us.name.clone(), born: us.born, named: us.named }
+            };
+            let roster = self.roster();
+            *view = (Some(count), Arc::new(self.union().view(&roster, self.tracker_speaks(), &us)));
+        }
+        Arc::clone(&view.1)
+    }
+
+    fn tracker_speaks(&self) -> bool {
+        self.link() == Link::Registered
+    }
+
     pub(super) fn roster(&self) -> MutexGuard<'_, Roster> {
         // Each method of the roster leaves it whole.
         self.inner.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn union(&self) -> MutexGuard<'_, Union> {
+        self.inner.union.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn roster_changed(&self) {
         self.inner.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    /// What the tracker tells, of which this is new to the person.
+    pub(super) fn follow(&self, events: Vec<Event>) -> Vec<Event> {
+        let (news, doubts) = self.union().follow(events, self.inner.clock.now());
+        self.inner.doubts.lock().unwrap_or_else(PoisonError::into_inner).extend(doubts);
+        news
+    }
+
+    /// Nodes of which the tracker says that they left, and exchange does not, since
+    /// the last time.
+    pub(super) fn take_doubts(&self) -> Vec<NodeId> {
+        std::mem::take(&mut self.inner.doubts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What exchange found, of which this is new to the person. `born`: see
+    /// [`Found`], of this node.
+    pub(super) fn found(&self, born: u64, found: Vec<(NodeId, Option<Found>)>) -> Vec<Event> {
+        let ids: Vec<NodeId> = found.iter().map(|(id, _)| *id).collect();
+        let mut changed = false;
+        let events = {
+            let roster = self.roster();
+            let mut union = self.union();
+            for (id, found) in found {
+                changed |= union.find(id, found);
+            }
+            union.news(&ids, &roster, self.tracker_speaks())
+        };
+        changed |=
+            self.inner.us.send_if_modified(|us| std::mem::replace(&mut us.born, born) != born);
+        // Those who wait for others to come are not woken by a mere contact.
+        if changed || !events.is_empty() {
+            self.roster_changed();
+        }
+        events
+    }
+
+    /// This node as it is known to itself; its name may be another's, too.
+    pub(super) fn own(&self) -> Option<Peer> {
+        self.inner.us.borrow().peer.clone()
+    }
+
+    /// Whether the tracker gave this node its name.
+    pub(super) fn is_named(&self) -> bool {
+        self.inner.us.borrow().named
+    }
+
+    pub(super) fn wished_name(&self) -> NodeName {
+        self.inner.us.borrow().name.clone()
+    }
+
+    /// Where this node can be reached, as long as no tracker says who it is.
+    pub(super) fn reached_at(&self, peer: Peer) {
+        self.inner.us.send_if_modified(|us| {
+            let modified = !us.named && us.peer.as_ref() != Some(&peer);
+            if modified {
+                us.peer = Some(peer);
+            }
+            modified
+        });
+    }
+
+    /// Another node has told of all that it knows. Whether that is the first time.
+    pub(super) fn meet(&self) -> bool {
+        self.inner.us.send_if_modified(|us| !std::mem::replace(&mut us.met, true))
+    }
+
+    pub(super) fn has_met(&self) -> bool {
+        self.inner.us.borrow().met
     }
 
     pub(super) fn known_as(&self, peer: Peer) {
@@ -103,10 +232,13 @@ impl Membership {
             us.name = peer.name.clone();
             us.peer = Some(peer);
             us.link = Link::Registered;
+            us.named = true;
         });
+        self.roster_changed();
     }
 
     pub(super) fn set_link(&self, link: Link) {
         self.inner.us.send_modify(|us| us.link = link);
+        self.roster_changed();
     }
 }

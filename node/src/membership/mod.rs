@@ -1,13 +1,21 @@
 //! Who is in the network, as this node knows it.
 //!
-//! `roster` decides without I/O; `session` keeps the conversation with the
-//! tracker and feeds it; [`Membership`] is the handle.
+//! `roster` is what the tracker says; `session` keeps the conversation with it and
+//! feeds it. `exchange` is what nodes say to each other, with a tracker and
+//! without. `union` decides from both who is here, and [`Membership`] is the
+//! handle.
 
+mod names;
 mod pages;
 mod roster;
+mod union;
 
 mod handle;
+mod news;
+
+mod exchange;
 mod session;
 
+pub use exchange::{Acquaintance, AskError, Exchange, Standing, answer, neighbors, start as meet};
 pub use handle::{Link, Membership};
 pub use session::{FirstAnswer, Goodbye, Wish, start};

@@ -18,13 +18,18 @@ use tokio::time::Instant;
 pub(super) enum Event {
     Joined(Peer),
     Left(Peer, Leaving),
+    /// By exchange: it answers.
+    Here(Peer),
+    /// By exchange: it does not, or said goodbye.
+    Offline(Peer),
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Joined(peer) => write!(f, "`{}` joined", peer.name),
+            Self::Joined(peer) | Self::Here(peer) => write!(f, "`{}` joined", peer.name),
             Self::Left(peer, Leaving::Exit) => write!(f, "`{}` left", peer.name),
+            Self::Offline(peer) => write!(f, "`{}` is offline", peer.name),
             Self::Left(peer, Leaving::Vanished) => write!(f, "`{}` left without a word", peer.name),
         }
     }
@@ -56,6 +61,11 @@ impl Roster {
     /// One of them.
     pub(super) fn peer(&self, id: NodeId) -> Option<Peer> {
         self.peers.get(&id).map(|entry| entry.peer.clone())
+    }
+
+    /// Whether there is nobody.
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
     }
 
     /// In order of their names.

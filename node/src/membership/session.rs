@@ -21,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use tracing::{Instrument, debug, info_span};
 
 use super::handle::{Link, Membership};
+use super::news::tell;
 use super::pages::Pages;
 use super::roster::Event;
 use crate::notice::Notices;
@@ -65,7 +66,8 @@ impl Goodbye {
 /// Keeps this node registered until the tasks are cancelled or it has said
 /// goodbye.
 pub fn start(wish: Wish, notices: Notices, tasks: &Tasks) -> (Membership, FirstAnswer, Goodbye) {
-    let membership = Membership::new(wish.us.node, wish.name.0.clone());
+    let membership = Membership::new(wish.us.node, wish.name.0.clone(), wish.us.clock.clone());
+    membership.set_link(Link::Searching);
     let (first, answer) = oneshot::channel();
     let (goodbye, goodbyes) = mpsc::channel(1);
     let session = Session {
@@ -194,8 +196,7 @@ impl Session {
             search: registration.search,
             download: registration.download,
         };
-        let known = self.membership.us();
-        if known.is_none() || self.trouble.take().is_some() {
+        if !self.membership.is_named() || self.trouble.take().is_some() {
             self.notices.say(format_args!(
                 "in the network as `{}`, with {} others; tracker at `{}`",
                 us.name, registered.total, self.wish.tracker
@@ -290,17 +291,9 @@ impl Session {
         if events.is_empty() {
             return;
         }
+        let news = self.membership.follow(events);
         self.membership.roster_changed();
-        let lines: Vec<_> = events.iter().map(Event::to_string).collect();
-        match (aloud, lines.len()) {
-            (false, _) => debug!("{}", lines.join("; ")),
-            (true, ..=MAX_TOLD) => lines.iter().for_each(|line| self.notices.say(line)),
-            (true, _) => self.notices.say(format_args!(
-                "{} nodes came or left; {} others are here",
-                lines.len(),
-                self.membership.peers().len()
-            )),
-        }
+        tell(&self.notices, &self.membership, &news, aloud);
     }
 
     fn tell(&mut self, end: &End) {
@@ -332,9 +325,6 @@ impl Session {
         }
     }
 }
-
-/// Comings and goings of one moment that are told one by one.
-const MAX_TOLD: usize = 8;
 
 /// Pause after another node has taken this node's id.
 const SUPERSEDED_PAUSE: Duration = Duration::from_secs(60);

@@ -1,8 +1,8 @@
 //! What a command brought, before it is text.
 
-use shoal_common::ident::Peer;
+use shoal_common::clock::Stamp;
 
-use crate::app::Identity;
+use crate::app::{Identity, PeerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::config::Limits;
 use crate::terminal::words::Verb;
@@ -16,10 +16,14 @@ pub enum Answer {
     Help(Option<&'static Verb>),
     /// Who the node is.
     Identity(Identity),
+    /// What its clock shows.
+    Clock(Stamp),
     /// Its files.
     Files(Vec<FileInfo>),
     /// The other nodes.
-    Peers(Vec<Peer>),
+    Peers(Vec<PeerInfo>),
+    /// A node that answered a hello.
+    Greeted(PeerInfo),
     /// What others have.
     Found(Findings),
     /// Downloads, and uploads beside them.

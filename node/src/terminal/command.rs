@@ -7,7 +7,7 @@ use shoal_common::ident::NodeName;
 use crate::amount::{Limit, RequestSize};
 use crate::app::limits::Setting;
 use crate::terminal::text::escape;
-use crate::terminal::words::{LIMITED, VERBS, Verb, nearest};
+use crate::terminal::words::{LIMITED, REFRESH, VERBS, Verb, nearest};
 use crate::transfer::job::{JobId, Order, Priority};
 
 /// What a person wants.
@@ -17,13 +17,23 @@ pub enum Command {
     Help(Option<&'static Verb>),
     /// Who this node is.
     GetIp,
+    /// What its clock shows.
+    Clock,
     /// Its own files.
     Show {
         /// Only names that contain this.
         part: Option<String>,
     },
     /// The other nodes.
-    Peers,
+    Peers {
+        /// Whether to ask everyone before.
+        refresh: bool,
+    },
+    /// Say hello to another node.
+    Hello {
+        /// Its name, or its search address.
+        whom: String,
+    },
     /// What the others have.
     Search {
         /// Part of a name, or a glob.
@@ -182,8 +192,10 @@ pub fn parse_words(words: Vec<String>) -> Result<Command, CommandError> {
             None => None,
         }),
         "getip" => Command::GetIp,
+        "clock" => Command::Clock,
         "show" => Command::Show { part: args.optional() },
-        "peers" => Command::Peers,
+        "peers" => Command::Peers { refresh: args.refresh()? },
+        "hello" => Command::Hello { whom: args.required("a NAME or an ADDRESS")? },
         "search" => Command::Search { pattern: args.required("a PATTERN")? },
         "download" => Command::Download(args.download()?),
         "jobs" => match args.optional() {
@@ -251,6 +263,14 @@ impl Args {
                 escape(&word)
             ))),
             None => Ok(()),
+        }
+    }
+
+    fn refresh(&mut self) -> Result<bool, CommandError> {
+        match self.optional() {
+            None => Ok(false),
+            Some(word) if word.eq_ignore_ascii_case(REFRESH) => Ok(true),
+            Some(word) => Err(self.wrong(format!("`{}` is not `{REFRESH}`", escape(&word)))),
         }
     }
 

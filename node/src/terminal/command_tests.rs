@@ -25,10 +25,14 @@ fn what_is_understood() {
     for (line, command) in [
         ("help", Command::Help(None)),
         ("getip", Command::GetIp),
+        ("clock", Command::Clock),
         ("  GETIP  ", Command::GetIp),
         ("show", Command::Show { part: None }),
         ("show 'a b'", Command::Show { part: Some("a b".into()) }),
-        ("peers", Command::Peers),
+        ("peers", Command::Peers { refresh: false }),
+        ("peers Refresh", Command::Peers { refresh: true }),
+        ("hello node1", Command::Hello { whom: "node1".into() }),
+        ("hello [::1]:5", Command::Hello { whom: "[::1]:5".into() }),
         ("search *.txt", Command::Search { pattern: "*.txt".into() }),
         ("download a", download("a", None, None, false)),
         ("download \"été à.txt\"", download("été à.txt", None, None, false)),
@@ -146,7 +150,8 @@ fn every_row_of_the_table_is_a_command() {
         assert!(verb.options.iter().all(|option| verb.usage.contains(option)));
         let argument = match verb.argument {
             Argument::Nothing => "",
-            Argument::File => "a",
+            Argument::File | Argument::Node => "a",
+            Argument::Refresh => "refresh",
             Argument::Job | Argument::PastJob | Argument::AnyJob => "1",
             Argument::Limited => "up",
             Argument::Verb => "help",

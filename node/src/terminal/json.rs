@@ -1,6 +1,7 @@
 //! Answers for programs: one JSON value each. Pure.
 
 use serde_json::{Value, json};
+use shoal_common::clock::Stamp;
 
 use crate::catalog::found::Findings;
 use crate::terminal::answer::Answer;
@@ -12,8 +13,10 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Help(Some(verb)) => help(verb),
         Answer::Help(None) => VERBS.iter().map(help).collect(),
         Answer::Identity(identity) => json!(identity),
+        Answer::Clock(Stamp { time, node }) => json!({ "time": time, "node": node }),
         Answer::Files(files) => json!(files),
         Answer::Peers(peers) => json!(peers),
+        Answer::Greeted(peer) => json!(peer),
         Answer::Found(findings) => found(findings),
         Answer::Jobs(jobs, _) => json!(jobs),
         Answer::Started(job)
@@ -26,6 +29,23 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Leaving => json!({ "left": false }),
         Answer::Left => json!({ "left": true }),
     }
+}
+
+/// The same value with the Lamport time at which the node answered, in each object
+/// of the outermost kind.
+pub fn stamped(mut value: Value, time: u64) -> Value {
+    match &mut value {
+        Value::Object(fields) => {
+            fields.insert("lamport".to_owned(), time.into());
+        }
+        Value::Array(rows) => {
+            for fields in rows.iter_mut().filter_map(Value::as_object_mut) {
+                fields.insert("lamport".to_owned(), time.into());
+            }
+        }
+        _ => {}
+    }
+    value
 }
 
 /// The JSON value of what went wrong.
@@ -52,13 +72,15 @@ fn found(findings: &Findings) -> Value {
 mod tests {
     use super::*;
     use crate::amount::Limit;
-    use crate::app::Identity;
+    use crate::app::{Identity, PeerInfo};
     use crate::catalog::found::{FileInfo, Found};
     use crate::config::Limits;
+    use crate::membership::Link;
     use crate::transfer::job::{JobInfo, JobState, OwnerInfo, Wanted};
     use crate::transfer::stats::StatRow;
     use shoal_common::content::FileId;
     use shoal_common::ident::{NodeId, Peer};
+    use shoal_common::protocol::peers::State;
 
     fn peer() -> Peer {
         Peer {
@@ -76,14 +98,17 @@ mod tests {
     #[test]
     fn shapes() {
         let file = FileId::from_bytes([0xcd; 32]);
-        let peers = value(&Answer::Peers(vec![peer()]));
-        assert_eq!(
-            peers,
-            json!([{
-                "id": "ab".repeat(32), "name": "node1",
-                "search": "172.20.0.3:40001", "download": "172.20.0.3:40002",
-            }])
-        );
+        let Peer { id: node, name, search, download, .. } = peer();
+        let state = State::Offline;
+        let (contact, clock) = (Some(1.5), Some(7));
+        let info = PeerInfo { id: node, name, search, download, state, contact, clock };
+        let expected = json!({
+            "id": "ab".repeat(32), "name": "node1",
+            "search": "172.20.0.3:40001", "download": "172.20.0.3:40002",
+            "state": "offline", "contact": 1.5, "clock": 7,
+        });
+        assert_eq!(value(&Answer::Peers(vec![info.clone()])), json!([expected]));
+        assert_eq!(value(&Answer::Greeted(info)), expected);
         let info = FileInfo { name: "a b".parse().unwrap(), size: 7, id: file };
         assert_eq!(
             value(&Answer::Files(vec![info.clone()])),
@@ -128,6 +153,21 @@ mod tests {
     }
 
     #[test]
+    fn each_object_carries_the_time() {
+        assert_eq!(stamped(json!({ "left": true }), 7), json!({ "left": true, "lamport": 7 }));
+        let rows = json!([{ "name": "a" }, { "name": "b" }]);
+        assert_eq!(
+            stamped(rows, 7),
+            json!([{ "name": "a", "lamport": 7 }, { "name": "b", "lamport": 7 }])
+        );
+        let stamp = Stamp { time: 5, node: peer().id };
+        assert_eq!(
+            stamped(value(&Answer::Clock(stamp)), 9),
+            json!({ "time": 5, "node": "ab".repeat(32), "lamport": 9 })
+        );
+    }
+
+    #[test]
     fn a_job() {
         let wanted = Wanted::file("a".parse().unwrap(), FileId::from_bytes([0xcd; 32]), 10);
         let job = JobInfo {
@@ -165,16 +205,19 @@ mod tests {
 
     #[test]
     fn an_identity() {
-        let Peer { id, name, search, download } = peer();
+        let Peer { id, name, search, download, .. } = peer();
         let identity = Identity {
             id,
             name,
             network: "shoal".into(),
             search,
             download,
-            tracker: "172.20.0.2:12345".into(),
-            link: crate::membership::Link::Registered,
+            tracker: Some("172.20.0.2:12345".into()),
+            link: Link::Registered,
         };
+        let alone = Identity { tracker: None, link: Link::None, ..identity.clone() };
+        let alone = value(&Answer::Identity(alone));
+        assert_eq!((&alone["tracker"], &alone["link"]), (&Value::Null, &json!("none")));
         assert_eq!(
             value(&Answer::Identity(identity)),
             json!({

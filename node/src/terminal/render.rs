@@ -1,9 +1,10 @@
 //! Answers for people: lines of text. Pure.
 
 use shoal_common::ident::NodeName;
+use shoal_common::protocol::peers::State;
 
 use crate::amount::{Limit, RequestSize};
-use crate::app::Identity;
+use crate::app::{Identity, PeerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::config::Limits;
 use crate::membership::Link;
@@ -26,8 +27,10 @@ pub fn lines(answer: &Answer, look: Look) -> Vec<String> {
         Answer::Help(None) => help(look),
         Answer::Help(Some(verb)) => help_for(verb, look),
         Answer::Identity(identity) => self::identity(identity, look),
+        Answer::Clock(stamp) => vec![format!("Lamport time {stamp}")],
         Answer::Files(files) => self::files(files, look),
         Answer::Peers(peers) => self::peers(peers, look),
+        Answer::Greeted(peer) => vec![format!("`{}` at {} is here", peer.name, peer.search)],
         Answer::Found(findings) => found(findings, look),
         Answer::Jobs(jobs, uploads) => jobs::table(jobs, uploads, look),
         Answer::Started(job) => vec![jobs::started(job)],
@@ -69,7 +72,7 @@ fn identity(identity: &Identity, look: Look) -> Vec<String> {
         ("network", escape(&identity.network)),
         ("search", identity.search.to_string()),
         ("download", identity.download.to_string()),
-        ("tracker", escape(&format!("{} ({})", identity.tracker, link(identity.link)))),
+        ("tracker", tracker(identity)),
         ("node id", identity.id.to_string()),
     ];
     rows.iter()
@@ -77,8 +80,16 @@ fn identity(identity: &Identity, look: Look) -> Vec<String> {
         .collect()
 }
 
+fn tracker(identity: &Identity) -> String {
+    match &identity.tracker {
+        Some(tracker) => escape(&format!("{tracker} ({})", link(identity.link))),
+        None => link(Link::None).to_owned(),
+    }
+}
+
 fn link(link: Link) -> &'static str {
     match link {
+        Link::None => "none; nodes find each other",
         Link::Searching => "does not answer; trying again",
         Link::Registered => "registered",
         Link::Left => "left",
@@ -115,25 +126,38 @@ fn in_two_lines(file: &FileInfo, look: Look) -> [String; 2] {
     [format!("{name}{space}{size}"), look.dim(&format!("  {}", file.id))]
 }
 
-fn peers(peers: &[shoal_common::ident::Peer], look: Look) -> Vec<String> {
+fn peers(peers: &[PeerInfo], look: Look) -> Vec<String> {
     if peers.is_empty() {
         return vec!["nobody else is here".to_owned()];
     }
     let mut table = Table::new(&[
         ("NAME", Side::Left),
+        ("STATE", Side::Left),
         ("SEARCH", Side::Left),
         ("DOWNLOAD", Side::Left),
         ("ID", Side::Left),
+        ("CONTACT", Side::Right),
+        ("CLOCK", Side::Right),
     ]);
     for peer in peers {
         table.row([
             peer.name.to_string(),
+            state(peer.state).to_owned(),
             peer.search.to_string(),
             peer.download.to_string(),
             peer.id.short(),
+            peer.contact.map_or_else(|| "-".to_owned(), text::took),
+            peer.clock.map_or_else(|| "-".to_owned(), |clock| clock.to_string()),
         ]);
     }
     table.lines(look)
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Online => "online",
+        State::Offline => "offline",
+    }
 }
 
 fn limits(limits: &Limits, look: Look) -> Vec<String> {

@@ -16,6 +16,12 @@ fn peer(name: &str) -> Peer {
     }
 }
 
+fn info(name: &str) -> PeerInfo {
+    let Peer { id, name, search, download, .. } = peer(name);
+    let (state, contact, clock) = (State::Offline, Some(5000.0), Some(1_234_567));
+    PeerInfo { id, name, search, download, state, contact, clock }
+}
+
 fn found(name: &str, id: u8, size: u64, owners: &[&str]) -> Found {
     let owners = owners.iter().map(|name| peer(name)).collect();
     Found { name: name.parse().unwrap(), size, id: FileId::from_bytes([id; 32]), owners }
@@ -75,7 +81,7 @@ fn everything_fits_into_80_columns() {
         Answer::Help(None),
         Answer::Found(findings),
         Answer::Jobs(vec![job()], vec![]),
-        Answer::Peers(vec![peer("node1")]),
+        Answer::Peers(vec![info("node1")]),
         Answer::Limits(Limits::default()),
         Answer::Stats(vec![stat(), StatRow { name: "x".repeat(200), ..stat() }]),
     ] {
@@ -113,6 +119,21 @@ fn stat() -> StatRow {
         rate: 2_393_773_495.4,
         deviation: Some(0.0123),
     }
+}
+
+#[test]
+fn peers_are_a_table() {
+    let never = PeerInfo { state: State::Online, contact: None, clock: None, ..info("n2") };
+    assert_eq!(
+        lines(&Answer::Peers(vec![never, info("node1")]), Look::default()),
+        [
+            "NAME   STATE    SEARCH            DOWNLOAD          ID        CONTACT    CLOCK",
+            "n2     online   172.20.0.3:40001  172.20.0.3:40002  07070707        -        -",
+            "node1  offline  172.20.0.3:40001  172.20.0.3:40002  07070707  1:23:20  1234567",
+        ]
+    );
+    let greeted = lines(&Answer::Greeted(info("node1")), Look::default());
+    assert_eq!(greeted, ["`node1` at 172.20.0.3:40001 is here"]);
 }
 
 #[test]

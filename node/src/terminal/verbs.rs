@@ -58,8 +58,10 @@ pub async fn execute(door: &Door, command: Command) -> Result<Answer, Trouble> {
     Ok(match command {
         Command::Help(verb) => Answer::Help(verb),
         Command::GetIp => Answer::Identity(door.identity().await?),
+        Command::Clock => Answer::Clock(door.clock().await?),
         Command::Show { part } => Answer::Files(door.show(part).await?),
-        Command::Peers => Answer::Peers(door.peers().await?),
+        Command::Peers { refresh } => Answer::Peers(door.standings(refresh).await?),
+        Command::Hello { whom } => Answer::Greeted(door.hello(whom).await?),
         Command::Search { pattern } => Answer::Found(door.search(&pattern).await?),
         Command::Download(args) => download(door, args).await?,
         Command::Jobs => Answer::Jobs(door.jobs().await?, door.uploads().await?),

@@ -34,9 +34,16 @@ pub enum Argument {
     AnyJob,
     /// What is limited: a direction, a number of transfers, a download.
     Limited,
+    /// The name of a node.
+    Node,
+    /// Nothing, or [`REFRESH`].
+    Refresh,
     /// A command.
     Verb,
 }
+
+/// What makes `peers` ask everyone.
+pub const REFRESH: &str = "refresh";
 
 /// What can be limited besides single downloads.
 pub const LIMITED: &[&str] = &["up", "down", "uploads", "downloads"];
@@ -68,6 +75,14 @@ pub const VERBS: &[Verb] = &[
         ..PLAIN
     },
     Verb {
+        name: "clock",
+        usage: "clock",
+        summary: "the Lamport time of this node",
+        details: "Every message carries it: what was caused by something has a later time. The\n\
+                  log and `--json` show it too. At equal times the node id decides the order.",
+        ..PLAIN
+    },
+    Verb {
         name: "show",
         usage: "show [PART]",
         summary: "the files this node shares: name, size, file id",
@@ -76,7 +91,25 @@ pub const VERBS: &[Verb] = &[
         argument: Argument::File,
         ..PLAIN
     },
-    Verb { name: "peers", usage: "peers", summary: "the other nodes of the network", ..PLAIN },
+    Verb {
+        name: "peers",
+        usage: "peers [refresh]",
+        summary: "the other nodes; `refresh` asks everyone before",
+        details: "STATE is `online` or `offline`, CONTACT how long ago this node spoke with that\n\
+                  one about other nodes, CLOCK the Lamport time at which this was known of it.\n\
+                  Whoever is offline is shown where no tracker keeps the list, for a day.",
+        argument: Argument::Refresh,
+        ..PLAIN
+    },
+    Verb {
+        name: "hello",
+        usage: "hello NAME|ADDRESS",
+        summary: "say hello to a node, so that each knows whom the other knows",
+        details: "By its name, or at its search address, HOST:PORT. So a node is told of a\n\
+                  network that it did not find.",
+        argument: Argument::Node,
+        ..PLAIN
+    },
     Verb {
         name: "search",
         usage: "search PATTERN",
@@ -203,6 +236,11 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("whoami", "getip"),
     ("ip", "getip"),
     ("nodes", "peers"),
+    ("refresh", "peers"),
+    ("greet", "hello"),
+    ("ping", "hello"),
+    ("time", "clock"),
+    ("lamport", "clock"),
     ("downloads", "jobs"),
     ("status", "jobs"),
     ("kill", "cancel"),

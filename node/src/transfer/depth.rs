@@ -42,6 +42,13 @@ const MEMORY: Duration = Duration::from_millis(100);
 /// second, and its round trip: a chunk of 256 KiB in a third of a second.
 const UNPROVEN: (u64, Duration) = (MIB, Duration::from_millis(50));
 
+/// Rate that is assumed to be possible of an owner of which none was measured, in
+/// bytes a second: that of a network of half a gigabit. Over 50 ms it is asked for
+/// 3.7 MB at once, and for a tenth of that where the round trip is short; with less
+/// it would take one round trip more until the depth is right, with more a slow
+/// owner would be busy for longer than it takes to find out.
+const POSSIBLE: u64 = 64 * MIB;
+
 /// What was measured of one owner.
 #[derive(Debug, Default)]
 pub struct Depth {
@@ -127,11 +134,17 @@ impl Depth {
         during(self.steady, REQUEST_TIME).clamp(MIN_CHUNK, largest.max(MIN_CHUNK))
     }
 
+    /// Its rate, in bytes a second, or the one that is possible.
+    pub fn possible(&self) -> u64 {
+        self.rate.unwrap_or(POSSIBLE)
+    }
+
     /// Bytes that should be on the way, apart from the least of [`AT_LEAST`]
     /// requests. At most [`MAX_AHEAD`].
     pub fn ahead(&self) -> u64 {
         let covered = self.delay.unwrap_or_default().saturating_add(SLACK);
-        during(self.rate.unwrap_or(0), covered).saturating_mul(GAIN).min(MAX_AHEAD)
+        let gain = self.rate.map_or(1, |_| GAIN);
+        during(self.possible(), covered).saturating_mul(gain).min(MAX_AHEAD)
     }
 
     /// How long it takes from a request to its answer, while it is idle.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use shoal_common::content::ChunkSet;
+use shoal_common::content::{ChunkSet, Manifest};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::MAX_OWNERS;
 use shoal_common::name::SharedName;
@@ -29,7 +29,7 @@ use super::environment::{Answer, Environment};
 use super::fetch::FetchError;
 use super::job::{JobId, JobInfo, JobState, Order, Sources, Wanted, What};
 use super::plan::{ItemId, Plan};
-use super::progress::Progress;
+use super::progress::{Before, Progress};
 use super::roster::Roster;
 use super::swarm::{Event, Swarm};
 use super::writer::Arrived;
@@ -105,6 +105,9 @@ pub(super) struct Download {
     work: Work,
     /// To who writes small files.
     small: Option<mpsc::Sender<Arrived>>,
+    /// The manifest that was noted of a single file, if there is one, once it was
+    /// looked for.
+    note: Option<Option<Manifest>>,
     /// Last chunks that came with manifests, and from whom.
     proofs: HashMap<ItemId, (NodeId, Vec<u8>)>,
     /// Files of a tree that got another name, since theirs was taken.
@@ -150,7 +153,11 @@ impl Download {
         let traffic = environment.catalog.traffic().clone();
         let (swarm, events) =
             Swarm::new(environment.us.clone(), single, plan, throttles, settings.request, traffic);
-        let progress = Progress::new(job, &wanted, info.borrow().seconds, Instant::now());
+        let before = {
+            let info = info.borrow();
+            Before { seconds: info.seconds, done: info.done }
+        };
+        let progress = Progress::new(job, &wanted, before, Instant::now());
         Self {
             tasks: environment.tasks.child(),
             environment,
@@ -176,6 +183,7 @@ impl Download {
             look_pause: owners::LOOK_WAITING.0,
             work: Work::default(),
             small: None,
+            note: None,
             proofs: HashMap::new(),
             renamed: 0,
             lacking: None,

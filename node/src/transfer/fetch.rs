@@ -13,9 +13,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shoal_common::call::call;
+use shoal_common::call::call_with;
 use shoal_common::connection::{Connection, ConnectionError};
-use shoal_common::content::{ChunkHasher, FileId, Manifest, ManifestError};
+use shoal_common::content::{ChunkHasher, FileId, Manifest, ManifestError, UncheckedManifest};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{
     IDLE_DEADLINE, MAX_FELLOWS, MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME, REPLY_DEADLINE,
@@ -46,27 +46,50 @@ const IDLE_TICK: Duration = Duration::from_millis(100);
 /// # Errors
 /// The owner gives no more.
 pub(super) async fn fetch(swarm: &Arc<Swarm>, peer: &Peer) -> Result<(), FetchError> {
-    let (connection, hello) = call(peer.download, &swarm.us, Talk::Transfer).await?;
+    let (mut asked, mut since) = (VecDeque::new(), None);
+    let ahead = |connection: &mut _| {
+        since = Some(Instant::now());
+        ask_with_greeting(swarm, peer.id, connection, &mut asked)
+    };
+    let (connection, hello) = call_with(peer.download, &swarm.us, Talk::Transfer, ahead).await?;
     if hello.node != peer.id {
         return Err(FetchError::Stranger);
     }
-    if !swarm.plan().join(peer.id) {
+    if asked.is_empty() && !swarm.plan().join(peer.id) {
         return Err(FetchError::WrongBytes);
     }
     let owner = Owner {
         id: peer.id,
         swarm: Arc::clone(swarm),
         connection,
-        asked: VecDeque::new(),
         seen: 0,
         followed: Vec::new(),
         fellows: Vec::new(),
-        quiet_since: None,
+        quiet_since: since.filter(|_| !asked.is_empty()),
+        asked,
         asked_at: Instant::now(),
         due: None,
         buffer: Vec::new(),
     };
     owner.converse().await
+}
+
+/// Asks for a manifest along with the greeting: nothing can begin without it, and
+/// it saves a round trip. Chunks wait until it is known that it is the owner who
+/// answers: by then the others may have given them.
+fn ask_with_greeting(
+    swarm: &Swarm,
+    owner: NodeId,
+    connection: &mut Connection<TcpStream>,
+    asked: &mut VecDeque<Asked>,
+) -> Result<(), ConnectionError> {
+    let item = swarm.plan().join_for_manifest(owner, Instant::now());
+    if let Some(item) = item.and_then(|item| swarm.item(item)) {
+        let manifest = Asked::Manifest(item);
+        connection.queue(&manifest.request(), MAX_REQUEST_FRAME)?;
+        asked.push_back(manifest);
+    }
+    Ok(())
 }
 
 /// What was asked of an owner and is not answered yet.
@@ -86,6 +109,22 @@ impl Asked {
         match self {
             Self::Have(item) | Self::Manifest(item) | Self::Proof(item, _) => item,
             Self::Run(run) => &run.item,
+        }
+    }
+
+    /// How it is asked.
+    fn request(&self) -> TransferRequest {
+        let file = self.item().file;
+        match self {
+            Self::Have(_) => TransferRequest::Have { file },
+            Self::Manifest(_) => TransferRequest::Manifest { file },
+            Self::Proof(_, manifest) => {
+                let last = manifest.geometry().chunks().saturating_sub(1);
+                TransferRequest::Chunks { file, ranges: vec![range(manifest.geometry(), last)] }
+            }
+            Self::Run(run) => {
+                TransferRequest::Chunks { file, ranges: run.ranges.iter().copied().collect() }
+            }
         }
     }
 }
@@ -209,19 +248,7 @@ impl Owner {
     }
 
     fn ask(&mut self, asked: Asked) -> Result<(), FetchError> {
-        let file = asked.item().file;
-        let request = match &asked {
-            Asked::Have(_) => TransferRequest::Have { file },
-            Asked::Manifest(_) => TransferRequest::Manifest { file },
-            Asked::Proof(_, manifest) => {
-                let last = manifest.geometry().chunks().saturating_sub(1);
-                TransferRequest::Chunks { file, ranges: vec![range(manifest.geometry(), last)] }
-            }
-            Asked::Run(run) => {
-                TransferRequest::Chunks { file, ranges: run.ranges.iter().copied().collect() }
-            }
-        };
-        self.connection.queue(&request, MAX_REQUEST_FRAME)?;
+        self.connection.queue(&asked.request(), MAX_REQUEST_FRAME)?;
         self.asked_at = Instant::now();
         self.asked.push_back(asked);
         Ok(())
@@ -243,15 +270,11 @@ impl Owner {
         match (asked, reply) {
             (asked, TransferReply::Refused { refusal }) => self.refused(&asked, refusal).await,
             (Asked::Manifest(item), TransferReply::Manifest(unchecked)) => {
-                let manifest = Manifest::try_from(unchecked)?;
-                if manifest.file() != item.file {
-                    return Err(ManifestError::Hashes.into());
-                }
-                match manifest.geometry().chunks() {
-                    0 => self.manifest(&item, manifest, Vec::new()).await,
-                    _ => self.ask(Asked::Proof(item, Box::new(manifest)))?,
-                }
-                Ok(())
+                // At once, not when there is a place for the file: so the owner
+                // sees how far we are, and tells others of us.
+                self.ask(Asked::Have(Arc::clone(&item)))?;
+                self.connection.flush().await?;
+                self.check(item, unchecked).await
             }
             (Asked::Proof(item, manifest), TransferReply::Bytes(range)) => {
                 self.proved(&item, *manifest, range).await
@@ -321,8 +344,30 @@ impl Owner {
     }
 
     /// The hashes of all chunks merge to the file id whatever size the owner
-    /// says, as long as there are as many chunks. The last chunk tells: it has
-    /// its hash only at its place and with its length.
+    /// says, as long as there are as many chunks. The end of the file tells; where
+    /// the owner did not send it, its last chunk is asked for.
+    async fn check(
+        &mut self,
+        item: Arc<Item>,
+        mut unchecked: UncheckedManifest,
+    ) -> Result<(), FetchError> {
+        let tail = unchecked.tail.take();
+        let manifest = Manifest::try_from(unchecked)?;
+        if manifest.file() != item.file {
+            return Err(ManifestError::Hashes.into());
+        }
+        match tail {
+            _ if manifest.geometry().chunks() == 0 => {}
+            Some(tail) if tail.proves(&manifest) => {}
+            Some(_) => return Err(FetchError::Unproven),
+            None => return self.ask(Asked::Proof(item, Box::new(manifest))),
+        }
+        self.manifest(&item, manifest, Vec::new()).await;
+        Ok(())
+    }
+
+    /// The last chunk proves the size: it has its hash only at its place and with
+    /// its length.
     async fn proved(
         &mut self,
         item: &Item,

@@ -29,7 +29,7 @@ use crate::volume::PartialDir;
 use super::attempt::{End, JobSettings, Stop, Why};
 use super::download::{Download, Reading};
 use super::environment::Environment;
-use super::job::{JobId, JobInfo, Order, Priority, Wanted, What};
+use super::job::{JobId, JobInfo, JobState, Order, Priority, Wanted, What};
 use super::rate::Throttle;
 use super::reader::Reader;
 use super::stats::StatRow;
@@ -45,6 +45,10 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 /// How long is waited for what a person was told to be done: an attempt that
 /// ends, the list on the disk. Slower, and they are told before it is.
 const SETTLING: Duration = Duration::from_secs(5);
+
+/// How long a job has been waiting for an owner when another gets its place: a
+/// broken connection is often back before.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// All downloads of this node. Clones are the same.
 #[derive(Clone)]
@@ -357,11 +361,36 @@ impl Downloads {
         let stop = attempt.stop.clone();
         let request = self.request_size();
         let ending = Ending { downloads: self.clone(), job, attempt, request, outcome: None };
+        let waits = self.clone().watch_waiting(job, info.subscribe());
         let download = Download::new(environment, job, wanted, owners, info, stop, settings);
         self.inner.environment.tasks.spawn(span, async move {
-            let end = download.run().await;
-            ending.with(end);
+            tokio::select! {
+                end = download.run() => ending.with(end),
+                () = waits => {}
+            }
         });
+    }
+
+    /// Gives the place of a job to another while it waits for an owner. Has no
+    /// end.
+    async fn watch_waiting(self, job: JobId, mut info: watch::Receiver<JobInfo>) {
+        loop {
+            let is_waiting = info.wait_for(|info| info.state == JobState::Waiting).await.is_ok();
+            let goes_on = info.wait_for(|info| info.state != JobState::Waiting);
+            let is_over_soon = timeout(SHORT_WAIT, goes_on).await.is_ok();
+            if !is_waiting {
+                // The job is gone, and with it soon its attempt.
+                std::future::pending::<()>().await;
+            }
+            if is_over_soon {
+                continue;
+            }
+            let launches = self.table().waits(job, true);
+            self.changed(launches);
+            info.wait_for(|info| info.state != JobState::Waiting).await.ok();
+            let launches = self.table().waits(job, false);
+            self.changed(launches);
+        }
     }
 
     /// How long past downloads took.

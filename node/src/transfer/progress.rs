@@ -18,8 +18,8 @@ pub(super) struct Progress {
     title: String,
     file: Option<FileId>,
     started: Instant,
-    /// Seconds that earlier attempts of the same job took.
-    before: f64,
+    /// What earlier attempts of the same job came to.
+    before: Before,
     resumed: u64,
     done: u64,
     /// When `done` was last looked at, since there is something to look at.
@@ -27,6 +27,16 @@ pub(super) struct Progress {
     /// When bytes came last.
     moved: Instant,
     rate: f64,
+}
+
+/// What the attempts before this one came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Before {
+    /// How long they took.
+    pub(super) seconds: f64,
+    /// Verified bytes that were here at their end; found again, or not, when the
+    /// disk was looked at.
+    pub(super) done: u64,
 }
 
 /// How it stands.
@@ -42,8 +52,8 @@ pub(super) struct Seen {
 }
 
 impl Progress {
-    /// An attempt that starts now; earlier ones took so many seconds.
-    pub(super) fn new(job: JobId, wanted: &Wanted, before: f64, now: Instant) -> Self {
+    /// An attempt that starts now, after others.
+    pub(super) fn new(job: JobId, wanted: &Wanted, before: Before, now: Instant) -> Self {
         let file = match &wanted.what {
             What::File(wanted) => Some(wanted.file),
             What::Tree(_) => None,
@@ -66,6 +76,7 @@ impl Progress {
     pub(super) fn resumed(&mut self, bytes: u64, now: Instant) {
         self.resumed = self.resumed.saturating_add(bytes);
         self.done = self.done.saturating_add(bytes);
+        self.before.done = 0;
         self.looked.get_or_insert(now);
     }
 
@@ -110,6 +121,8 @@ impl Progress {
             _ => 0.0,
         };
         let left = as_f64(size.saturating_sub(done)) / rate;
+        // Until the disk was looked at, it is as far as it was.
+        let done = done.max(self.before.done);
         JobInfo {
             job: self.job,
             name: self.title.clone(),
@@ -120,7 +133,7 @@ impl Progress {
             limit: None,
             done,
             resumed: self.resumed,
-            seconds: self.before + lately,
+            seconds: self.before.seconds + lately,
             rate,
             left: (state == JobState::Running && left.is_finite()).then_some(left),
             owners: owners(&shares, roster, state),
@@ -166,7 +179,8 @@ mod tests {
     fn the_rate_follows_what_happens_lately() {
         let start = Instant::now();
         let wanted = Wanted::file("a".parse().unwrap(), FileId::of(b"a"), 10_000);
-        let mut progress = Progress::new(1, &wanted, 2.0, start);
+        let before = Before { seconds: 2.0, done: 0 };
+        let mut progress = Progress::new(1, &wanted, before, start);
         let roster = Roster::new(None, 0);
         progress.resumed(1_000, start);
         let mut done = 1_000;
@@ -192,5 +206,19 @@ mod tests {
         let (stopped, quiet) = rate_at(0, 20);
         assert!(stopped.rate < 4.0, "{}", stopped.rate);
         assert!(quiet >= Duration::from_secs(20));
+    }
+    #[test]
+    fn it_is_as_far_as_it_was_until_the_disk_was_looked_at() {
+        let now = Instant::now();
+        let wanted = Wanted::file("a".parse().unwrap(), FileId::of(b"a"), 10_000);
+        let mut progress = Progress::new(1, &wanted, Before { seconds: 2.0, done: 700 }, now);
+        let shown = |progress: &Progress, done| {
+            let (state, shares) = (JobState::Starting, vec![]);
+            let seen = Seen { state, reason: None, size: 10_000, done, shares };
+            progress.info(seen, &Roster::new(None, 0), now).done
+        };
+        assert_eq!(shown(&progress, 0), 700);
+        progress.resumed(500, now);
+        assert_eq!(shown(&progress, 500), 500, "some of it was not right");
     }
 }

@@ -4,11 +4,20 @@
 //! One that falls out is stopped, and begins again when it comes in again: not
 //! before its last attempt has ended, so that a job has one at a time, and not
 //! before there is a place, so that all of them are never more than allowed.
+//!
+//! A job that waits for an owner goes on waiting and takes no place of one that
+//! could go on. When it can, its turn counts again: then one too many may run
+//! until the other has ended.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use shoal_common::limits::MAX_DOWNLOADS;
+
 use super::job::{JobId, Priority};
+
+/// Most jobs that wait beside those that run; each asks the network now and then.
+const MAX_WAITING: usize = MAX_DOWNLOADS;
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +40,8 @@ pub(super) struct Schedule {
 struct Entry {
     priority: Priority,
     paused: bool,
+    /// Its attempt waits for an owner.
+    waits: bool,
     attempt: Attempt,
 }
 
@@ -65,13 +76,18 @@ impl Schedule {
 
     /// A new job.
     pub(super) fn add(&mut self, job: JobId, priority: Priority, paused: bool) -> Vec<Change> {
-        self.entries.insert(job, Entry { priority, paused, attempt: Attempt::None });
+        self.entries.insert(job, Entry { priority, paused, waits: false, attempt: Attempt::None });
         self.decide()
     }
 
     /// The attempt has ended; the job is not over.
     pub(super) fn ended(&mut self, job: JobId) -> Vec<Change> {
-        self.change(job, |entry| entry.attempt = Attempt::None)
+        self.change(job, |entry| (entry.attempt, entry.waits) = (Attempt::None, false))
+    }
+
+    /// The attempt waits for an owner, or goes on.
+    pub(super) fn waits(&mut self, job: JobId, waits: bool) -> Vec<Change> {
+        self.change(job, |entry| entry.waits = waits && entry.attempt == Attempt::Runs)
     }
 
     /// The job is over, and its attempt has ended if there was one.
@@ -103,17 +119,27 @@ impl Schedule {
         self.decide()
     }
 
-    /// The jobs that should run, the first first.
-    fn chosen(&self) -> Vec<JobId> {
-        let waiting = self.entries.iter().filter(|(_, entry)| !entry.paused);
+    /// The jobs that should run, the first first, and those of them that wait and
+    /// take no place.
+    fn chosen(&self) -> (Vec<JobId>, BTreeSet<JobId>) {
+        let willing = self.entries.iter().filter(|(_, entry)| !entry.paused);
         let mut order: Vec<_> =
-            waiting.map(|(&job, entry)| (Reverse(entry.priority), job)).collect();
+            willing.map(|(&job, entry)| (Reverse(entry.priority), job, entry.waits)).collect();
         order.sort_unstable();
-        order.into_iter().take(self.most).map(|(_, job)| job).collect()
+        let (mut chosen, mut apart) = (Vec::new(), BTreeSet::new());
+        for (_, job, waits) in order {
+            if waits && apart.len() < MAX_WAITING {
+                apart.insert(job);
+            } else if chosen.len() - apart.len() >= self.most {
+                continue;
+            }
+            chosen.push(job);
+        }
+        (chosen, apart)
     }
 
     fn decide(&mut self) -> Vec<Change> {
-        let chosen = self.chosen();
+        let (chosen, apart) = self.chosen();
         let stay: BTreeSet<JobId> = chosen.iter().copied().collect();
         let mut changes = Vec::new();
         let mut taken = 0_usize;
@@ -122,7 +148,7 @@ impl Schedule {
                 entry.attempt = Attempt::Ends;
                 changes.push(Change::Stop(job));
             }
-            taken += usize::from(entry.attempt != Attempt::None);
+            taken += usize::from(entry.attempt != Attempt::None && !apart.contains(&job));
         }
         for job in chosen {
             let Some(entry) = self.entries.get_mut(&job) else { continue };
@@ -210,6 +236,38 @@ mod tests {
         assert_eq!(schedule.over(7), [], "one that is not known");
     }
 
+    #[test]
+    fn who_waits_takes_no_place_until_it_can_go_on() {
+        let mut schedule = with(1, &[(1, Normal), (2, Normal), (3, Normal)]);
+        assert_eq!(schedule.waits(2, true), [], "it does not run");
+        assert_eq!(schedule.waits(1, true), [Start(2)]);
+        assert_eq!(schedule.waits(2, true), [Start(3)]);
+        assert_eq!(schedule.waits(1, false), [Stop(3)]);
+        assert_eq!(schedule.waits(2, false), [Stop(2)], "the first comes first");
+        assert_eq!(schedule.ended(3), []);
+        assert_eq!(schedule.ended(2), []);
+        assert_eq!(schedule.over(1), [Start(2)]);
+        assert_eq!(schedule.waits(2, true), [Start(3)]);
+        assert_eq!(schedule.pause(2, true), [Stop(2)]);
+        assert_eq!(schedule.ended(2), []);
+        assert_eq!(schedule.pause(2, false), [Stop(3)], "it may go on now");
+        assert_eq!(schedule.ended(3), [Start(2)]);
+    }
+
+    #[test]
+    fn not_without_end_many_wait() {
+        let jobs: Vec<_> = (1..=100).map(|job| (job, Normal)).collect();
+        let mut schedule = with(2, &jobs);
+        let mut started: BTreeSet<JobId> = [1, 2].into();
+        for job in 1..=100 {
+            for change in schedule.waits(job, true) {
+                let Start(next) = change else { panic!("{change:?}") };
+                started.insert(next);
+            }
+        }
+        assert_eq!(started.len(), MAX_WAITING + 2);
+    }
+
     proptest! {
         /// Whatever happens: never more than allowed, one attempt a job, and in
         /// the end the right ones run.
@@ -259,7 +317,7 @@ mod tests {
                     Start(job) | Stop(job) => job,
                 }));
             }
-            let right: BTreeSet<_> = schedule.chosen().into_iter().collect();
+            let right: BTreeSet<_> = schedule.chosen().0.into_iter().collect();
             prop_assert_eq!(running, right);
         }
     }

@@ -57,13 +57,14 @@ pub async fn serve_downloads(
 
 /// Answers until the guest hangs up, falls silent, or this node leaves.
 async fn converse(uploads: Uploads, guest: Guest) -> Result<(), ConnectionError> {
-    let greeted = Instant::now();
     let mut session = Session::new(uploads, guest);
-    let mut is_first = true;
+    let mut is_adapted = false;
     while let Some(request) = session.next().await? {
-        if std::mem::take(&mut is_first) {
-            // Our greeting went there, and the request came back.
-            link::adapt(session.connection.stream(), greeted.elapsed());
+        if let Some(since) = session.resting.take()
+            && !std::mem::replace(&mut is_adapted, true)
+        {
+            // What we said last went there, and the request came back.
+            link::adapt(session.connection.stream(), since.elapsed());
         }
         if let Err(refusal) = session.answer(request).await? {
             debug!("refused: {refusal}");
@@ -84,6 +85,8 @@ struct Session {
     upload: Option<Upload>,
     /// Held from the first of a row of answers until all of them are sent.
     slot: Option<Slot>,
+    /// Since when all is said and nothing is asked.
+    resting: Option<Instant>,
     following: Following,
 }
 
@@ -92,7 +95,16 @@ impl Session {
         let following = Following::new(guest.hello.node, &uploads);
         let address = guest.address.to_string();
         let connection = guest.connection;
-        Self { uploads, connection, address, open: None, upload: None, slot: None, following }
+        Self {
+            uploads,
+            connection,
+            address,
+            open: None,
+            upload: None,
+            slot: None,
+            resting: None,
+            following,
+        }
     }
 
     /// The next request; `None` when there shall be no more.
@@ -100,6 +112,7 @@ impl Session {
         if !self.connection.has_message(MAX_REQUEST_FRAME) {
             self.connection.flush().await?;
             self.slot = None;
+            self.resting = Some(Instant::now());
         }
         let idle = Instant::now() + IDLE_DEADLINE;
         let linger = Instant::now() + LINGER;

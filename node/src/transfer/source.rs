@@ -5,7 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use shoal_common::content::{FileId, Manifest};
+use shoal_common::content::{FileId, Manifest, Tail};
+use shoal_common::limits::MIB;
 use shoal_common::name::SharedName;
 use shoal_common::protocol::refusal::Refusal;
 use tracing::{debug, warn};
@@ -16,6 +17,14 @@ use crate::catalog::holding::Held;
 use crate::catalog::index::Shared;
 use crate::config::Io;
 use crate::volume::{Stamp, Volume};
+
+/// Longest last chunk that is read, and hashed, to prove the size to who asks for
+/// a manifest, in bytes: in the time of one more message. Of larger files, from 64
+/// GiB on, the chunk itself has to prove it.
+const LONGEST_TAIL: u64 = 4 * MIB;
+
+/// Bytes of it that are read at once.
+const PIECE: usize = 128 * 1024;
 
 /// What is here of a content, as the catalog knows it.
 #[derive(Debug, Clone)]
@@ -152,6 +161,31 @@ impl Source {
                 Err(Refusal::Unreadable)
             }
         }
+    }
+
+    /// What proves the size, if the last chunk is here and is not so long that to
+    /// read it takes long.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub(super) fn tail(&self) -> Result<Option<Tail>, Refusal> {
+        let geometry = self.known.manifest().geometry();
+        let last = geometry.range(geometry.chunks().saturating_sub(1));
+        if last.end - last.start > LONGEST_TAIL || !self.covers(&last) {
+            return Ok(None);
+        }
+        let mut piece = vec![0; PIECE];
+        Tail::of(geometry, |mut range, take| {
+            while !range.is_empty() {
+                let length = (range.end - range.start).min(PIECE as u64);
+                let part = usize::try_from(length).ok().and_then(|length| piece.get_mut(..length));
+                let part = part.unwrap_or_default();
+                self.read(part, range.start)?;
+                take(part);
+                range.start += length;
+            }
+            Ok(())
+        })
     }
 
     /// The way from it to a socket.

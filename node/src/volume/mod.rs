@@ -13,6 +13,7 @@
 //! <files>/.shoal/history what was typed at its terminal
 //! <files>/.shoal/jobs    downloads that are not over
 //! <files>/.shoal/stats   how long past downloads took
+//! <files>/.shoal/clock   a Lamport time that no event of this node has passed
 //! <files>/.shoal/partial/<file id>/   a download in progress
 //! <files>/.shoal/staging/             small files on their way to their names
 //! ```
@@ -28,6 +29,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{
@@ -97,6 +99,11 @@ impl From<&std::fs::Metadata> for Stamp {
     }
 }
 
+/// How long it is waited for the lock of a folder, and the pause between two
+/// attempts: a node that was killed has it for as long as the system takes to
+/// clear its memory away, some tenths of a second where it had much.
+const LOCK_PATIENCE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(20));
+
 /// A folder that a node shares and keeps its state in. Clones are the same
 /// folder.
 #[derive(Debug, Clone)]
@@ -111,14 +118,22 @@ pub struct Volume {
 
 impl Volume {
     /// Opens the folder, makes it if it is not there, and keeps others out of
-    /// it until the last clone is dropped.
+    /// it until the last clone is dropped. Blocks; for a moment also where another
+    /// node seems to run on it.
     ///
     /// # Errors
     /// The folder can't be used, or another node runs on it.
     pub fn open(path: &Path) -> Result<Self, VolumeError> {
-        Self::try_open(path)
-            .map_err(|cause| VolumeError::Unusable { path: path.to_owned(), cause })?
-            .ok_or_else(|| VolumeError::InUse { path: path.to_owned() })
+        let start = Instant::now();
+        loop {
+            let opened = Self::try_open(path)
+                .map_err(|cause| VolumeError::Unusable { path: path.to_owned(), cause })?;
+            match opened {
+                Some(volume) => return Ok(volume),
+                None if start.elapsed() < LOCK_PATIENCE.0 => std::thread::sleep(LOCK_PATIENCE.1),
+                None => return Err(VolumeError::InUse { path: path.to_owned() }),
+            }
+        }
     }
 
     fn try_open(path: &Path) -> io::Result<Option<Self>> {
@@ -386,6 +401,18 @@ mod tests {
         assert!(matches!(second, Err(VolumeError::InUse { .. })));
         drop(volume);
         assert_eq!(Volume::open(&dir.path().join("a/b")).unwrap().node_id().unwrap(), id);
+    }
+
+    #[test]
+    fn a_node_that_is_about_to_be_gone_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Volume::open(dir.path()).unwrap();
+        let end = std::thread::spawn(move || {
+            std::thread::sleep(3 * LOCK_PATIENCE.1);
+            drop(first);
+        });
+        assert!(Volume::open(dir.path()).is_ok());
+        end.join().unwrap();
     }
 
     #[test]

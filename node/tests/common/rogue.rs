@@ -1,11 +1,13 @@
 //! An owner that misbehaves.
 
+use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use shoal_common::connection::{Connection, ConnectionError};
-use shoal_common::content::{Manifest, UncheckedManifest};
+use shoal_common::content::{Manifest, Tail, UncheckedManifest};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{IDLE_DEADLINE, MAX_REQUEST_FRAME, MAX_TRANSFER_FRAME};
 use shoal_common::protocol::greeting::Talk;
@@ -32,6 +34,8 @@ pub enum Fault {
     LyingManifest,
     /// The right hashes, and so many bytes more or fewer than there are.
     LyingSize(i64),
+    /// The same, with the end of the content as a proof.
+    LyingSizeProved(i64),
     /// The manifest of another content.
     OtherManifest,
     /// Accepts and never answers a request for chunks.
@@ -136,12 +140,26 @@ impl Script {
             Fault::Mute => std::future::pending().await,
             Fault::LyingManifest => manifest.hashes[7] ^= 1,
             Fault::LyingSize(more) => manifest.size = manifest.size.wrapping_add_signed(more),
+            Fault::LyingSizeProved(more) => {
+                manifest.tail = self.tail();
+                manifest.size = manifest.size.wrapping_add_signed(more);
+            }
             Fault::OtherManifest => {
                 manifest = UncheckedManifest::from(&manifest_of(b"another content"));
             }
             _ => {}
         }
         wire.send(&TransferReply::Manifest(manifest), MAX_TRANSFER_FRAME).await
+    }
+
+    /// What proves the true size.
+    fn tail(&self) -> Option<Tail> {
+        let at = |place: u64| usize::try_from(place).unwrap();
+        let read = |range: Range<u64>, take: &mut dyn FnMut(&[u8])| {
+            take(&self.content[at(range.start)..at(range.end)]);
+            Ok::<_, Infallible>(())
+        };
+        Tail::of(self.manifest.geometry(), read).unwrap()
     }
 
     async fn chunk(
@@ -163,7 +181,11 @@ impl Script {
             Fault::Refuse(refusal) => {
                 return wire.send(&TransferReply::Refused { refusal }, MAX_TRANSFER_FRAME).await;
             }
-            Fault::Garbage => return Ok(wire.stream().write_all(&[0, 0, 0, 3, 1, 2, 3]).await?),
+            Fault::Garbage => {
+                let time = [0; 8];
+                let frame = [&[0, 0, 0, 3][..], &time, &[1, 2, 3]].concat();
+                return Ok(wire.stream().write_all(&frame).await?);
+            }
             Fault::Giant => return Ok(wire.stream().write_all(&[0xff; 64]).await?),
             _ => {}
         }

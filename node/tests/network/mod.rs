@@ -107,7 +107,7 @@ impl Network {
 
     pub fn config(&self, name: &str, files: &Path) -> Config {
         Config {
-            tracker: self.tracker.to_string(),
+            tracker: Some(self.tracker.to_string()),
             listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
             files: files.to_owned(),
             name: Some(name.parse().unwrap()),

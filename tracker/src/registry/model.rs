@@ -119,7 +119,7 @@ impl World {
             Event::Exit { at } => self.say(at, ToTracker::Exit),
             Event::Break { at } if at < self.open.len() => self.close(at),
             Event::Push { at } if at < self.open.len() => {
-                self.registry.publish();
+                self.publish();
                 let step = self.open[at].visit.push(&self.registry);
                 self.follow(at, step);
             }
@@ -147,6 +147,13 @@ impl World {
             self.living.get_mut(&node).unwrap().heard = self.now;
         }
         self.follow(at, step);
+    }
+
+    /// Everyone may be told of everything.
+    fn publish(&mut self) {
+        for group in 0..PUSH_GROUPS {
+            self.registry.publish(group);
+        }
     }
 
     /// A node does with a message what it should.
@@ -237,7 +244,7 @@ impl World {
     /// Everyone who belongs here is told what there is, and then knows exactly
     /// the others.
     fn settle(&mut self) {
-        self.registry.publish();
+        self.publish();
         for at in (0..self.open.len()).rev() {
             let step = self.open[at].visit.push(&self.registry);
             self.follow(at, step);

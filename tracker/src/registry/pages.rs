@@ -47,12 +47,11 @@ impl Registry {
 /// Half as many as a [`SAMPLE`], at equal distances from `id` on, all around the
 /// ring of ids: others for each node.
 fn distant(id: NodeId) -> impl Iterator<Item = NodeId> {
-    const COUNT: u8 = (SAMPLE / 2) as u8;
     let [first, rest @ ..] = *id.as_bytes();
-    (1..=COUNT).map(move |number| {
+    (1..=u8::MAX).step_by(256 / (SAMPLE / 2)).map(move |offset| {
         let mut bytes = [0; 32];
         let (head, tail) = bytes.split_at_mut(1);
-        head.fill(first.wrapping_add(number.wrapping_mul(u8::MAX / COUNT)));
+        head.fill(first.wrapping_add(offset));
         tail.copy_from_slice(&rest);
         NodeId::from_bytes(bytes)
     })

@@ -1,7 +1,7 @@
 //! A conversation without sockets.
 
 use shoal_common::ident::NodeId;
-use shoal_common::limits::SAMPLE;
+use shoal_common::limits::{PUSH_GROUPS, SAMPLE};
 use shoal_common::protocol::tracking::Registration;
 
 use super::*;
@@ -26,6 +26,13 @@ fn register(name: &str) -> ToTracker {
 
 const HEARTBEAT: ToTracker = ToTracker::Heartbeat;
 
+/// Everyone may be told of everything.
+fn publish(registry: &mut Registry) {
+    for group in 0..PUSH_GROUPS {
+        registry.publish(group);
+    }
+}
+
 fn refused(refusal: Refusal) -> Step {
     Step::Say(FromTracker::Refused { refusal })
 }
@@ -36,7 +43,7 @@ fn two() -> (Registry, Visit, Visit) {
     let (mut one, mut two) = (visit(1, 1), visit(2, 2));
     one.answer(register("one"), &mut registry, START);
     two.answer(register("two"), &mut registry, START);
-    registry.publish();
+    publish(&mut registry);
     one.push(&registry);
     (registry, one, two)
 }
@@ -96,14 +103,14 @@ fn a_change_is_told_once_by_push_or_heartbeat() {
     // Until the next round nobody is told, and a heartbeat waits for it.
     assert_eq!(one.push(&registry), Step::Wait);
     assert_eq!(one.answer(HEARTBEAT, &mut registry, START), Step::Wait);
-    registry.publish();
+    publish(&mut registry);
     assert_eq!(one.push(&registry), Step::News { from: 2, to: 3, owed: true });
     assert_eq!(one.push(&registry), Step::Wait);
     let nothing = Step::News { from: 3, to: 3, owed: true };
     assert_eq!(one.answer(HEARTBEAT, &mut registry, START), nothing);
     // A heartbeat that comes before its round's push is answered with it.
     visit(4, 4).answer(register("four"), &mut registry, START);
-    registry.publish();
+    publish(&mut registry);
     let news = Step::News { from: 3, to: 4, owed: true };
     assert_eq!(one.answer(HEARTBEAT, &mut registry, START), news);
     assert_eq!(one.push(&registry), Step::Wait);
@@ -116,7 +123,7 @@ fn a_newcomer_hears_of_what_happens_after_it_and_of_nothing_before() {
     three.answer(register("three"), &mut registry, START);
     assert_eq!(three.answer(HEARTBEAT, &mut registry, START), Step::Wait);
     visit(4, 4).answer(register("four"), &mut registry, START);
-    registry.publish();
+    publish(&mut registry);
     assert_eq!(three.push(&registry), Step::News { from: 3, to: 4, owed: true });
 }
 
@@ -189,7 +196,7 @@ fn who_fell_silent_is_hung_up() {
     registry.tick(2 * BEAT);
     assert_eq!(two.push(&registry), Step::HangUp);
     assert_eq!(two.answer(HEARTBEAT, &mut registry, 2 * BEAT), Step::HangUp);
-    registry.publish();
+    publish(&mut registry);
     assert_eq!(one.push(&registry), Step::News { from: 2, to: 3, owed: false });
 }
 

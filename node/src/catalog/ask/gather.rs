@@ -11,9 +11,12 @@
 use std::cmp;
 use std::time::Duration;
 
-use shoal_common::call::call;
+use shoal_common::call::call_with;
+use shoal_common::connection::Connection;
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::limits::{MAX_GATHER_FRAME, MAX_HOPS, MAX_MATCHES, MAX_SILENT, REPLY_DEADLINE};
+use shoal_common::limits::{
+    MAX_GATHER_FRAME, MAX_HOPS, MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SILENT, REPLY_DEADLINE,
+};
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::search::{
@@ -93,16 +96,17 @@ impl Search {
 
     async fn ask_one(&self, peer: &Peer, upto: NodeId) -> Result<Gathered, String> {
         let left = self.left()?;
-        // Who is dead must not take the time of who replaces it.
-        let called = timeout(left / 4, call(peer.search, &self.us, Talk::Search)).await;
-        let (mut connection, _) =
-            called.map_err(|_| LATE.to_owned())?.map_err(|error| error.to_string())?;
-        let left = self.left()?;
         // It needs time to answer after those whom it asks have.
         let patience_ms = u32::try_from((left * 4 / 5).as_millis()).unwrap_or(u32::MAX);
         let gather = Gather { pattern: self.pattern.clone(), upto, patience_ms, hops: self.hops };
         let request = SearchRequest::Gather(gather);
-        let answer = timeout(left, connection.ask(&request, MAX_GATHER_FRAME)).await;
+        let ahead = |connection: &mut Connection<_>| connection.queue(&request, MAX_REQUEST_FRAME);
+        // Who is dead must not take the time of who replaces it.
+        let called = timeout(left / 4, call_with(peer.search, &self.us, Talk::Search, ahead)).await;
+        let (mut connection, _) =
+            called.map_err(|_| LATE.to_owned())?.map_err(|error| error.to_string())?;
+        let left = self.left()?;
+        let answer = timeout(left, connection.receive(MAX_GATHER_FRAME, REPLY_DEADLINE)).await;
         match answer.map_err(|_| LATE.to_owned())? {
             Ok(SearchReply::Gathered(gathered)) => self.held(gathered, peer.id, upto),
             Ok(SearchReply::Refused { refusal }) => Err(format!("refused: {refusal}")),

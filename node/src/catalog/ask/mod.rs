@@ -7,10 +7,14 @@ pub mod ring;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use shoal_common::call::call;
+use shoal_common::call::call_with;
+use shoal_common::connection::Connection;
 use shoal_common::content::FileId;
 use shoal_common::ident::{NodeName, Peer};
-use shoal_common::limits::{MAX_HOPS, MAX_MATCHES, MAX_SEARCH_FRAME, SAMPLE, SEARCH_DEADLINE};
+use shoal_common::limits::{
+    MAX_HOPS, MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, REPLY_DEADLINE, SAMPLE,
+    SEARCH_DEADLINE,
+};
 use shoal_common::name::SharedName;
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::Talk;
@@ -137,10 +141,12 @@ async fn ask_by_way_of_some(
 }
 
 async fn ask_one(peer: &Peer, us: &Party, pattern: Pattern) -> Told {
-    let (mut connection, _) =
-        call(peer.search, us, Talk::Search).await.map_err(|error| error.to_string())?;
     let matcher = Matcher::new(&pattern).map_err(|error| error.to_string())?;
-    match connection.ask(&SearchRequest::Search { pattern }, MAX_SEARCH_FRAME).await {
+    let request = SearchRequest::Search { pattern };
+    let ahead = |connection: &mut Connection<_>| connection.queue(&request, MAX_REQUEST_FRAME);
+    let called = call_with(peer.search, us, Talk::Search, ahead);
+    let (mut connection, _) = called.await.map_err(|error| error.to_string())?;
+    match connection.receive(MAX_SEARCH_FRAME, REPLY_DEADLINE).await {
         Ok(SearchReply::Matches { matches, more }) => {
             if matches.len() > MAX_MATCHES || !matches.iter().all(|found| is_asked(&matcher, found))
             {

@@ -92,7 +92,7 @@ impl Teller {
         self.told?;
         let Indexing { files, bytes, .. } = progress.now(0);
         let seconds = now.saturating_duration_since(self.start).as_secs();
-        Some(format!("hashed {files} files, {}, in {seconds} s", gigabytes(bytes)))
+        Some(format!("hashed {files} files, {}, in {seconds} s", size(bytes, bytes)))
     }
 
     /// Bytes a second over the last moments.
@@ -111,13 +111,17 @@ impl Teller {
 
 fn said(seen: &Indexing) -> String {
     let Indexing { files, files_total, bytes, bytes_total, .. } = seen;
-    let (bytes, total) = (gigabytes(*bytes), gigabytes(*bytes_total));
+    let (bytes, total) = (size(*bytes, *bytes_total), size(*bytes_total, *bytes_total));
     format!("hashing: {files} of {files_total} files, {bytes} of {total}")
 }
 
-/// What takes seconds is so large.
-fn gigabytes(bytes: u64) -> String {
-    format!("{:.1} GB", bytes as f64 / 1e9)
+/// Some of `total` bytes, in the unit of the total, so that both can be compared;
+/// on a slow disk even megabytes take seconds.
+fn size(bytes: u64, total: u64) -> String {
+    match total {
+        0..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
 }
 
 #[cfg(test)]
@@ -164,5 +168,11 @@ mod tests {
         progress.read(5_900_000_000);
         let end = teller.end(&progress, at(27)).unwrap();
         assert_eq!(end, "hashed 3 files, 9.0 GB, in 27 s");
+    }
+
+    #[test]
+    fn the_unit_is_that_of_the_total() {
+        assert_eq!(size(4_000_000, 100_000_000), "4.0 MB");
+        assert_eq!(size(4_000_000, 1_000_000_000), "0.0 GB");
     }
 }

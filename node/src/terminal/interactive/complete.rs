@@ -1,7 +1,7 @@
 //! What the Tab key offers. Pure.
 
 use crate::terminal::text::escape;
-use crate::terminal::words::{Argument, LIMITED, VERBS, Verb};
+use crate::terminal::words::{Argument, LIMITED, REFRESH, VERBS, Verb};
 
 /// What can be named at this moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -133,6 +133,8 @@ fn offered(before: &[String], text: &str, words: &Words) -> Vec<String> {
         Argument::Job => words.jobs.clone(),
         Argument::PastJob => words.over.clone(),
         Argument::AnyJob => [words.jobs.as_slice(), &words.over].concat(),
+        Argument::Node => words.nodes.clone(),
+        Argument::Refresh => owned(&[REFRESH]),
         Argument::Limited => [owned(LIMITED), words.jobs.clone()].concat(),
         Argument::Verb => verbs(),
     }

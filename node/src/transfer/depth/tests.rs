@@ -59,9 +59,13 @@ fn nothing_is_deep_where_it_need_not_be() {
 
 #[test]
 fn the_unknown_is_asked_for_little() {
-    let depth = Depth::default();
-    assert_eq!((depth.ahead(), depth.request(MIB), depth.rate()), (0, MIN_CHUNK, None));
+    let mut depth = Depth::default();
+    assert_eq!((depth.request(MIB), depth.rate()), (MIN_CHUNK, None));
+    assert!(depth.ahead() < AT_LEAST * MIN_CHUNK);
     assert!(depth.delay() + depth.time(MIN_CHUNK) < millis(500));
+    // And for more if it is far, whatever its rate will be.
+    depth.answered(millis(50));
+    assert!((3 * MIB..4 * MIB).contains(&depth.ahead()), "{}", depth.ahead());
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::catalog::found::{ListedFile, Listing};
 use crate::catalog::pattern::typed_tree;
 use crate::transfer::checklist::{Checklist, Row};
 use crate::transfer::job::{JobState, Sources, What};
+use crate::transfer::note::Note;
 use crate::transfer::sink::is_here;
 use crate::transfer::writer::write_small;
 use crate::volume::{PartialDir, Volume};
@@ -57,8 +58,8 @@ impl Download {
             if listing.more {
                 // What only begins is not all of it, and would pass for it.
                 return Err(Ends::Failed(format!(
-                    "there is more of it than the {MAX_TREE} entries that can be listed: fetch it \
-                     in parts"
+                    "there is more of it than can be listed at once, which is {MAX_TREE} entries, \
+                     or fewer with long names: fetch it in parts"
                 )));
             }
             if self.is_worth_while(&listing) {
@@ -167,9 +168,14 @@ impl Download {
             let known = environment.catalog.named(&wanted.name);
             let other = known.is_some_and(|known| known != wanted.file);
             let (volume, stop) = (environment.volume.clone(), tasks.cancelled().clone());
-            let look =
-                move || !other && is_here(&volume, &wanted.name, wanted.file, wanted.size, &stop);
-            if tasks.spawn_blocking(look).await.unwrap_or_default() {
+            let look = move || {
+                let here =
+                    !other && is_here(&volume, &wanted.name, wanted.file, wanted.size, &stop);
+                (here, Note::read(&volume, wanted.file))
+            };
+            let (here, note) = tasks.spawn_blocking(look).await.unwrap_or_default();
+            self.note = Some(note);
+            if here {
                 environment.catalog.refresh();
                 self.forget_partial();
                 let What::File(wanted) = &self.wanted.what else { return Ok(()) };

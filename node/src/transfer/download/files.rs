@@ -141,8 +141,12 @@ impl Download {
             return Ok(());
         }
         if !is_small(size) || matches!(self.target, Some(Target::Reader(_))) {
-            let volume = self.environment.volume.clone();
             self.swarm.open(item);
+            if let Some(note) = self.note.take() {
+                self.noted(id, note);
+                return Ok(());
+            }
+            let volume = self.environment.volume.clone();
             self.work.begin(&self.environment.tasks, move || {
                 Some(Done::Noted(id, Note::read(&volume, file)))
             });

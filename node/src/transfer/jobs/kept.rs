@@ -1,7 +1,7 @@
 //! The list of downloads that are not over, as it survives a restart.
 //!
-//! It says what is wanted and how, never what is here already: that is found
-//! out by hashing. A damaged list costs the list; the data that came is found
+//! It says what is wanted and how. How much is here it says only to be shown:
+//! what is here is found out by hashing. A damaged list costs the list; the data that came is found
 //! again by whoever asks for the same content.
 
 use std::io;
@@ -32,6 +32,9 @@ pub(super) struct Kept {
     pub(super) priority: Priority,
     /// Most bytes a second.
     pub(super) limit: Option<u64>,
+    /// Verified bytes when this was written: shown until the disk is looked at.
+    #[serde(default)]
+    pub(super) done: u64,
 }
 
 /// The list.
@@ -103,9 +106,9 @@ mod tests {
             order: Order::Sequential,
         };
         let (paused, limit) = (true, Some(5_000_000));
-        let one = Kept { job: 3, wanted: file, paused, priority: Priority::High, limit };
+        let one = Kept { job: 3, wanted: file, paused, priority: Priority::High, limit, done: 7 };
         let priority = Priority::Normal;
-        let two = Kept { job: 9, wanted: tree, limit: None, paused: false, priority };
+        let two = Kept { job: 9, wanted: tree, limit: None, paused: false, priority, done: 0 };
         let list = List::new(12, vec![one, two]);
         list.write(&volume).unwrap();
         assert_eq!(List::read(&volume), list);

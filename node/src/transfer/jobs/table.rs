@@ -115,6 +115,7 @@ impl Table {
             paused: self.schedule.is_paused(job),
             priority: info.priority,
             limit: info.limit,
+            done: info.done,
         }
     }
 
@@ -132,7 +133,8 @@ impl Table {
         self.last = job;
         // It is under way again, under a new number.
         self.dormant.retain(|kept| !kept.wanted.what.is_same(&wanted.what));
-        let launches = self.insert(Kept { job, wanted, paused: false, priority, limit }, owners);
+        let kept = Kept { job, wanted, paused: false, priority, limit, done: 0 };
+        let launches = self.insert(kept, owners);
         self.trim();
         Ok((job, launches))
     }
@@ -156,9 +158,9 @@ impl Table {
     }
 
     fn insert(&mut self, kept: Kept, owners: Vec<Peer>) -> Vec<Launch> {
-        let Kept { job, wanted, paused, priority, limit } = kept;
+        let Kept { job, wanted, paused, priority, limit, done } = kept;
         let mut info = JobInfo::new(job, &wanted);
-        (info.priority, info.limit) = (priority, limit);
+        (info.priority, info.limit, info.done) = (priority, limit, done);
         info.state = if paused { JobState::Paused } else { JobState::Queued };
         let info = watch::Sender::new(info);
         let throttle = Throttle::unlimited();
@@ -274,6 +276,12 @@ impl Table {
         let launches = self.apply(changes);
         self.rest(job);
         launches
+    }
+
+    /// The attempt at a job waits for an owner, or goes on.
+    pub(super) fn waits(&mut self, job: JobId, waits: bool) -> Vec<Launch> {
+        let changes = self.schedule.waits(job, waits);
+        self.apply(changes)
     }
 
     fn over(&mut self, job: JobId) -> Vec<Launch> {

@@ -171,11 +171,13 @@ fn numbers_never_meet() {
         paused: true,
         priority: Priority::Normal,
         limit: None,
+        done: 5,
     };
     let list = List::new(JobId::MAX, vec![kept(0), kept(1), kept(2)]);
     let mut table = Table::new(list, 2);
     assert_eq!(table.add(file(9), vec![], USUAL).unwrap().0, 3);
     assert_eq!(table.wake(|_| false).0, [1, 2]);
+    assert_eq!(table.jobs[&1].now().done, 5, "it is as far as it was");
 }
 
 #[test]

@@ -21,6 +21,11 @@ const MANIFEST_PATIENCE: Duration = Duration::from_millis(200);
 /// See [`MANIFEST_PATIENCE`].
 const LATE: u32 = 2;
 
+/// An owner of which nothing was measured is asked for no more than one in so many
+/// bytes of all that is free: nodes that begin together do not know of each other
+/// yet, and what each asks for at once, another may ask for too.
+const UNMEASURED: u64 = 64;
+
 /// What an item has for an owner.
 enum Pick {
     Ask(Ask),
@@ -54,6 +59,23 @@ impl Plan {
         self.take_over(slot, now)
     }
 
+    /// As [`Plan::join`], if there is a manifest to be asked of this owner at
+    /// once, which now counts as asked. Of which item; `None` if there is none, or
+    /// the owner sent wrong bytes too often.
+    pub fn join_for_manifest(&mut self, id: NodeId, now: Instant) -> Option<ItemId> {
+        let wanted = self.items.values().any(|item| item.manifest.is_some());
+        if !wanted || !self.join(id) {
+            return None;
+        }
+        let slot = self.slot(id)?;
+        let item = self.manifest_for(slot, now);
+        let ask = item.and_then(|item| self.ask_manifest(slot, item, now));
+        if ask.is_none() {
+            self.leave(id);
+        }
+        ask.map(|ask| ask.item)
+    }
+
     /// What of an item is to be asked of an owner now.
     fn pick(&mut self, slot: Slot, item: ItemId, now: Instant) -> Pick {
         let Some(known) = self.items.get(&item) else { return Pick::Nothing };
@@ -79,7 +101,10 @@ impl Plan {
         if after <= AT_LEAST * request {
             return true;
         }
-        let deep = owner.depth.ahead();
+        let mut deep = owner.depth.ahead();
+        if owner.depth.rate().is_none() {
+            deep = deep.min(self.free / UNMEASURED);
+        }
         if after > deep {
             return false;
         }
@@ -87,7 +112,8 @@ impl Plan {
         let (rates, ahead) = here.fold((0_u64, 0_u64), |(rates, ahead), owner| {
             (rates + owner.depth.rate().unwrap_or(0), ahead + owner.ahead)
         });
-        let rate = owner.depth.rate().unwrap_or(0);
+        let rate = owner.depth.possible();
+        let rates = rates.saturating_sub(owner.depth.rate().unwrap_or(0)).saturating_add(rate);
         let part = u128::from(self.free + ahead) * u128::from(rate) / u128::from(rates.max(1));
         u128::from(after) <= part
     }

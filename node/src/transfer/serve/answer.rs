@@ -44,7 +44,7 @@ impl Session {
                 let size = granted!(self.find(&file)).manifest().geometry().size();
                 self.reply(&TransferReply::Size { size }).await.map(Ok)
             }
-            TransferRequest::Manifest { file } => self.manifest(&file).await,
+            TransferRequest::Manifest { file } => self.manifest(file).await,
             TransferRequest::Chunks { file, ranges } => self.chunks(file, &ranges).await,
             TransferRequest::Download { file } => self.whole(file).await,
             TransferRequest::Have { file } => {
@@ -55,8 +55,11 @@ impl Session {
         }
     }
 
-    async fn manifest(&mut self, file: &FileId) -> Answer {
-        let manifest = UncheckedManifest::from(granted!(self.find(file)).manifest().as_ref());
+    async fn manifest(&mut self, file: FileId) -> Answer {
+        let known = granted!(self.find(&file));
+        let mut manifest = UncheckedManifest::from(known.manifest().as_ref());
+        // What is wrong with the file is said to who asks for its bytes.
+        manifest.tail = self.source(known).and_then(Source::tail).unwrap_or_default();
         if manifest.hashes.len() >= MAX_REQUEST_FRAME {
             // As much memory as bytes, for as long as the guest is slow to take it.
             granted!(self.take_slot());
@@ -169,15 +172,22 @@ impl Session {
             let seen = opened.is_some_and(|opened| opened.is_whole() && opened.file() == file);
             return Err(if seen { Refusal::Changed } else { Refusal::NotFound });
         };
-        let source = match opened.filter(|opened| opened.is(&known)) {
+        self.open = opened;
+        let name = known.name().clone();
+        self.source(known)?;
+        if self.upload.as_ref().is_none_or(|upload| upload.file != file) {
+            self.upload = Some(self.uploads.begin(file, name, self.address.clone()));
+        }
+        self.open.as_ref().ok_or(Refusal::NotFound)
+    }
+
+    /// Opens what is known, if it is not open already.
+    fn source(&mut self, known: Known) -> Result<&Source, Refusal> {
+        let source = match self.open.take().filter(|opened| opened.is(&known)) {
             Some(source) => source,
             None => Source::open(known, self.uploads.volume(), self.uploads.io())
                 .inspect_err(|refusal| self.refresh_after(*refusal))?,
         };
-        if self.upload.as_ref().is_none_or(|upload| upload.file != file) {
-            let upload = self.uploads.begin(file, source.name().clone(), self.address.clone());
-            self.upload = Some(upload);
-        }
         Ok(self.open.insert(source))
     }
 

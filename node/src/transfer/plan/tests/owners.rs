@@ -128,7 +128,7 @@ const FAST: Line = Line { rate: 400e6, trip: 0.000_2, then: None, lies: false, b
 
 #[test]
 fn over_fifty_milliseconds_a_line_is_full() {
-    for rate in [1e6, 20e6, 100e6, 250e6, 500e6] {
+    for rate in [1e6, 20e6, 100e6, 250e6, 500e6, 800e6] {
         let size = if rate < 50e6 { SIZE / 20 } else { SIZE };
         let outcome = fetch(&[Line::new(rate, 0.05)], 1, size);
         let bulk = size as f64 / rate + 0.05;

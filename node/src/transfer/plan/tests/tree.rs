@@ -74,6 +74,28 @@ fn a_manifest_that_was_asked_of_who_leaves_is_asked_of_another_at_once() {
 }
 
 #[test]
+fn a_manifest_can_be_asked_for_before_it_is_known_who_answers() {
+    let now = Instant::now();
+    let mut plan = empty(Order::Any);
+    assert_eq!(plan.join_for_manifest(id(1), now), None);
+    plan.want_manifest(5);
+    assert_eq!(plan.join_for_manifest(id(1), now), None, "it offers nothing");
+    for owner in 1..=3 {
+        plan.offer(id(owner), 5, Offer::All);
+    }
+    assert_eq!(plan.here(), 0);
+    assert_eq!(plan.join_for_manifest(id(1), now), Some(5));
+    assert_eq!(plan.join_for_manifest(id(2), now), None, "one is asked for it already");
+    assert_eq!(plan.here(), 1);
+    // Somebody else answers.
+    plan.leave(id(1));
+    assert_eq!(plan.join_for_manifest(id(2), now), Some(5));
+    assert!(plan.manifest(id(2), 5, true, now));
+    plan.open(5, geometry(9), FixedBitSet::new());
+    assert_eq!(plan.join_for_manifest(id(3), now), None, "it is here");
+}
+
+#[test]
 fn items_are_fetched_in_their_order_each_from_who_offers_it() {
     let now = Instant::now();
     let mut plan = empty(Order::Any);

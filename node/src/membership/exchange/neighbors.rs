@@ -1,0 +1,88 @@
+//! The neighbours file: one address a line. Pure.
+//!
+//! White space at both ends is ignored, so is what follows a `#`, and so are
+//! empty lines. What is no address is told with the number of its line, and the
+//! rest of the file is used.
+
+use crate::config::host_port;
+
+/// Most addresses that are read: enough for a list of everyone in a large place,
+/// of whom any one suffices.
+pub const MAX_NEIGHBORS: usize = 1024;
+
+/// Longest part of a line that is shown, in characters.
+const SHOWN: usize = 60;
+
+/// A line that is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {number}: `{text}`: {problem}")]
+pub struct BadLine {
+    number: usize,
+    text: String,
+    problem: String,
+}
+
+/// The addresses in a neighbours file, `"host:port"` each, and what is wrong with
+/// other lines.
+pub fn parse(text: &str) -> (Vec<String>, Vec<BadLine>) {
+    let (mut addresses, mut bad) = (Vec::new(), Vec::new());
+    // Editors of some systems put this in front.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (line, number) in text.lines().zip(1_usize..) {
+        let word = line.split('#').next().unwrap_or_default().trim();
+        if word.is_empty() {
+            continue;
+        }
+        let wrong = |problem: String| BadLine {
+            number,
+            text: word.chars().take(SHOWN).collect::<String>().escape_debug().to_string(),
+            problem,
+        };
+        match host_port(word) {
+            Err(problem) => bad.push(wrong(problem)),
+            Ok(_) if word.contains(char::is_whitespace) => {
+                bad.push(wrong("one address goes on a line".to_owned()));
+            }
+            Ok(address) if addresses.contains(&address) => {}
+            Ok(_) if addresses.len() >= MAX_NEIGHBORS => {
+                bad.push(wrong(format!(
+                    "this and what follows is too much: at most {MAX_NEIGHBORS} are read"
+                )));
+                break;
+            }
+            Ok(address) => addresses.push(address),
+        }
+    }
+    (addresses, bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_comments_and_bad_lines() {
+        let text = "\u{feff}# the neighbours\n\nnode1:4000\n  10.0.0.2:4000  # the one upstairs\r\n\
+                    node1:4000\n[::1]:5\nnode3\nnode4:0\n10.0.0.5:4000 10.0.0.6:4000\n\
+                    bad\u{1b}[2J:x\n::1:5\n:9\n#\n";
+        let (addresses, bad) = parse(text);
+        assert_eq!(addresses, ["node1:4000", "10.0.0.2:4000", "[::1]:5"]);
+        let bad: Vec<String> = bad.iter().map(BadLine::to_string).collect();
+        assert_eq!(bad[0], "line 7: `node3`: it is HOST:PORT; the port is missing");
+        assert_eq!(bad[1], "line 8: `node4:0`: it is HOST:PORT; `0` is no port (1 to 65535)");
+        assert!(bad[2].starts_with("line 9: `10.0.0.5:4000 10.0.0.6:4000`: "), "{}", bad[2]);
+        assert!(bad[3].starts_with("line 10: ") && !bad[3].contains('\u{1b}'), "{}", bad[3]);
+        assert_eq!(bad.len(), 6);
+        assert_eq!(parse(""), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_file_without_end_is_not_read_to_its_end() {
+        let many: String = (0..5000).map(|n| format!("node{n}:1\n")).collect();
+        let (addresses, bad) = parse(&many);
+        assert_eq!((addresses.len(), bad.len()), (MAX_NEIGHBORS, 1));
+        assert!(bad[0].to_string().starts_with("line 1025: "), "{}", bad[0]);
+        let long = "x".repeat(100_000);
+        assert!(parse(&long).1[0].to_string().len() < 200);
+    }
+}

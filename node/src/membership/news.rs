@@ -1,0 +1,25 @@
+//! What happened among the nodes, in words for the person.
+
+use tracing::debug;
+
+use super::handle::Membership;
+use super::roster::Event;
+use crate::notice::Notices;
+
+/// Comings and goings of one moment that are told one by one.
+const MAX_TOLD: usize = 8;
+
+/// Tells of them; only in the log unless `aloud`.
+pub(super) fn tell(notices: &Notices, membership: &Membership, events: &[Event], aloud: bool) {
+    let lines: Vec<_> = events.iter().map(Event::to_string).collect();
+    match (aloud, lines.len()) {
+        (_, 0) => {}
+        (false, _) => debug!("{}", lines.join("; ")),
+        (true, ..=MAX_TOLD) => lines.iter().for_each(|line| notices.say(line)),
+        (true, _) => notices.say(format_args!(
+            "{} nodes came or left; {} others are here",
+            lines.len(),
+            membership.peers().len()
+        )),
+    }
+}
