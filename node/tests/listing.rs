@@ -27,7 +27,7 @@ use shoal_node::catalog::Catalog;
 use shoal_node::catalog::ask::{ask, list, owners};
 use shoal_node::catalog::found::{Listing, Source};
 use shoal_node::catalog::index::Shared;
-use shoal_node::catalog::serve::answer;
+use shoal_node::catalog::serve::{Circle, answer};
 use shoal_node::volume::{Stamp, Volume};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -82,10 +82,11 @@ impl Port {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = peer(of, &listener);
         let guests = tasks.clone();
+        let circle = Circle::alone(party());
         tasks.spawn(
             Span::none(),
             serve(listener, party(), &[Talk::Search], 100, guests, move |guest| {
-                answer(guest, catalog.clone())
+                answer(guest, catalog.clone(), circle.clone())
             }),
         );
         Self { peer, tasks, _dir: dir }
@@ -124,7 +125,7 @@ impl Port {
 
 fn peer(of: &str, listener: &TcpListener) -> Peer {
     let at = listener.local_addr().unwrap();
-    Peer { id: NodeId::random(), name: name_of(of), search: at, download: at }
+    Peer { id: NodeId::random(), name: name_of(of), search: at, download: at, joined: 0 }
 }
 
 fn name_of(node: &str) -> shoal_common::ident::NodeName {

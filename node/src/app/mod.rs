@@ -10,6 +10,7 @@ mod known;
 mod network;
 mod standing;
 mod time;
+mod tracker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,12 +21,15 @@ use shoal_common::ident::{NodeId, NodeName, Peer, address};
 use shoal_common::name::{NameError, SharedName};
 use shoal_common::party::Party;
 use shoal_common::protocol::search::Pattern;
+use shoal_tracker::office::Office;
 use tokio::sync::{broadcast, watch};
 
 use crate::catalog::Catalog;
 use crate::catalog::ask::ask;
 use crate::catalog::found::{FileInfo, Findings, Indexing};
 use crate::catalog::pattern::{Matcher, PatternError, typed};
+use crate::chat::Chat;
+use crate::chat::verbs::{Ask, Told};
 use crate::config::host_port;
 use crate::membership::{Exchange, Link, Membership};
 use crate::notice::Notices;
@@ -33,6 +37,7 @@ use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted, What};
 use crate::transfer::stats::StatRow;
 use crate::transfer::{Downloads, JobError, Reader, StartError, Uploads};
 pub use standing::{HelloError, PeerInfo};
+pub use tracker::{Contact, Heir, Role, TrackerInfo};
 
 use known::Known;
 use limits::InForce;
@@ -85,7 +90,9 @@ struct Inner {
     listening: (SocketAddr, SocketAddr),
     notices: Notices,
     membership: Membership,
+    chat: Option<Chat>,
     exchange: Exchange,
+    office: Office,
     catalog: Catalog,
     downloads: Downloads,
     uploads: Uploads,
@@ -126,6 +133,14 @@ impl App {
         self.inner.catalog.list()
     }
 
+    /// Who is tracker; nothing if this node has never met one.
+    pub fn tracker(&self) -> Option<TrackerInfo> {
+        let membership = &self.inner.membership;
+        let us = membership.us();
+        let known = |id| us.clone().filter(|us| us.id == id).or_else(|| membership.peer(id));
+        TrackerInfo::new(&self.inner.office.outlook(), known)
+    }
+
     /// How far this node is with getting to know its files; `None` if it knows
     /// them, or has only just begun.
     pub fn indexing(&self) -> Option<Indexing> {
@@ -135,6 +150,17 @@ impl App {
     /// The other nodes that are here, by name.
     pub fn peers(&self) -> Vec<Peer> {
         self.inner.membership.peers()
+    }
+
+    /// Does what is asked of the chat.
+    ///
+    /// # Errors
+    /// Why nothing comes of it; a phrase.
+    pub async fn chat(&self, ask: Ask) -> Result<Told, String> {
+        match &self.inner.chat {
+            Some(chat) => chat.ask(ask).await,
+            None => Err("this node does not chat; its log says why".to_owned()),
+        }
     }
 
     /// The other nodes and how it stands with each. Those that are offline come

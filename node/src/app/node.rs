@@ -14,6 +14,8 @@ use shoal_common::process::connections;
 use shoal_common::protocol::greeting::Talk;
 use shoal_common::serve::{Guest, serve};
 use shoal_common::task::Tasks;
+use shoal_tracker::door::admit;
+use shoal_tracker::office::Office;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
@@ -25,10 +27,11 @@ use super::limits::InForce;
 use super::network::Everyone;
 use super::time::Timekeeper;
 use super::{App, Inner};
-use crate::catalog::serve::answer;
+use crate::catalog::serve::{Circle, answer};
 use crate::catalog::{Catalog, keep_up};
+use crate::chat::{self, Chat};
 use crate::config::Config;
-use crate::membership::{self, Acquaintance, Exchange, FirstAnswer, Goodbye, Membership, Wish};
+use crate::membership::{self, Acquaintance, Exchange, FirstAnswer, Goodbye, Wish};
 use crate::notice::Notices;
 use crate::transfer::job::{JobInfo, JobState};
 use crate::transfer::rate::Throttle;
@@ -75,8 +78,8 @@ pub struct Node {
     doors: Tasks,
     /// Everything else.
     tasks: Tasks,
-    /// To the tracker, if there is one.
-    goodbye: Option<Goodbye>,
+    /// To the tracker.
+    goodbye: Goodbye,
     first: Option<FirstAnswer>,
     sharing: Sharing,
     _bulk: BulkRuntime,
@@ -126,16 +129,9 @@ impl Node {
                 bulk_tasks.clone(),
             ),
         );
-        let wish = wish(config, &us, listening);
-        let (membership, tracked) = match config.tracker.clone() {
-            Some(tracker) => {
-                let (membership, first, goodbye) =
-                    membership::start(Wish { tracker, ..wish.clone() }, notices.clone(), &tasks);
-                (membership, Some((first, goodbye)))
-            }
-            None => (Membership::new(id, wish.name.0.clone(), us.clock.clone()), None),
-        };
-        let (first, goodbye) = tracked.unzip();
+        let wish = wish(config, &us, listening, sharing);
+        let (membership, first, goodbye, office) =
+            membership::start(wish.clone(), notices.clone(), &tasks);
         let acquaintance = Acquaintance {
             party: us.clone(),
             entries: config.peers.clone(),
@@ -145,13 +141,18 @@ impl Node {
             guest: sharing == Sharing::Nothing,
         };
         let exchange = membership::meet(acquaintance, membership.clone(), notices.clone(), &tasks);
-        let answering = (catalog.clone(), exchange.clone());
+        let answering = Answering {
+            catalog: catalog.clone(),
+            exchange: exchange.clone(),
+            office: office.clone(),
+            circle: Circle::new(us.clone(), Arc::new(membership.clone())),
+        };
         doors.spawn(
             info_span!("search port"),
             serve(
                 search.0,
                 us.clone(),
-                &[Talk::Search, Talk::Peers],
+                &[Talk::Search, Talk::Peers, Talk::Tracking, Talk::Succession, Talk::Chat],
                 connections,
                 tasks.clone(),
                 move |guest| converse(guest, answering.clone()),
@@ -167,6 +168,20 @@ impl Node {
             notices: notices.clone(),
             tasks: bulk_tasks,
         });
+        let chat = match sharing {
+            Sharing::Folder => {
+                let setting = chat::Setting {
+                    us: us.clone(),
+                    volume: volume.clone(),
+                    logs: config.transcripts.clone(),
+                    membership: membership.clone(),
+                    notices: notices.clone(),
+                };
+                // Its task writes to the disk.
+                start_chat(setting, &notices, &tasks.child_on(bulk.handle()))
+            }
+            Sharing::Nothing => None,
+        };
         let limits = InForce::new(config.limits, &uploads, &downloads);
         let inner = Inner {
             us,
@@ -174,7 +189,9 @@ impl Node {
             listening,
             notices,
             membership,
+            chat,
             exchange,
+            office,
             catalog,
             downloads,
             uploads,
@@ -183,7 +200,7 @@ impl Node {
             exit: watch::Sender::new(false),
         };
         let app = App { inner: Arc::new(inner) };
-        Ok(Self { app, volume, doors, tasks, goodbye, first, sharing, _bulk: bulk })
+        Ok(Self { app, volume, doors, tasks, goodbye, first: Some(first), sharing, _bulk: bulk })
     }
 
     /// The verbs.
@@ -223,13 +240,14 @@ impl Node {
         let start = Instant::now();
         let orderly = async {
             let uploads = async { timeout(grace, inner.uploads.idle()).await.is_ok() };
-            let tracker = async {
-                if let Some(goodbye) = &self.goodbye {
-                    goodbye.say().await;
+            let goodbye = async {
+                if let Some(chat) = &inner.chat {
+                    chat.leave().await;
                 }
+                self.goodbye.say().await;
             };
             let ((), (), ended, left) = tokio::join!(
-                tracker,
+                goodbye,
                 inner.exchange.leave(),
                 uploads,
                 inner.downloads.drain(grace)
@@ -255,14 +273,32 @@ impl Node {
     }
 }
 
+/// Without its memory a node does not chat, but does its other work.
+fn start_chat(setting: chat::Setting, notices: &Notices, tasks: &Tasks) -> Option<Chat> {
+    match chat::start(setting, tasks) {
+        Ok(chat) => Some(chat),
+        Err(error) => {
+            notices.say(format_args!("this node does not chat: {error} (in `.shoal/chat`)"));
+            None
+        }
+    }
+}
+
+/// Who answers at the search port.
+#[derive(Clone)]
+struct Answering {
+    catalog: Catalog,
+    exchange: Exchange,
+    office: Office,
+    circle: Circle,
+}
+
 /// Answers at the search port, whatever is to be talked of.
-async fn converse(
-    guest: Guest,
-    (catalog, exchange): (Catalog, Exchange),
-) -> Result<(), ConnectionError> {
+async fn converse(guest: Guest, answering: Answering) -> Result<(), ConnectionError> {
     match guest.hello.talk {
-        Talk::Peers => membership::answer(guest, exchange).await,
-        _ => answer(guest, catalog).await,
+        Talk::Peers => membership::answer(guest, answering.exchange).await,
+        Talk::Tracking | Talk::Succession | Talk::Chat => admit(guest, answering.office).await,
+        _ => answer(guest, answering.catalog, answering.circle).await,
     }
 }
 
@@ -342,13 +378,21 @@ fn listen(
     bind().map_err(|cause| StartError::Listen { address, cause })
 }
 
-fn wish(config: &Config, us: &Party, listening: (SocketAddr, SocketAddr)) -> Wish {
+fn wish(
+    config: &Config,
+    us: &Party,
+    listening: (SocketAddr, SocketAddr),
+    sharing: Sharing,
+) -> Wish {
     let name = match &config.name {
         Some(name) => (name.clone(), true),
         None => (host_name(), false),
     };
     Wish {
-        tracker: config.tracker.clone().unwrap_or_default(),
+        tracker: config.tracker.clone(),
+        peers: config.peers.clone(),
+        // Who is here for one download is gone before it could be of use.
+        eligible: sharing == Sharing::Folder,
         us: us.clone(),
         name,
         // An address that was chosen to listen on is the one to be reached at.

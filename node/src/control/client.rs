@@ -14,9 +14,10 @@ use tokio::sync::mpsc;
 
 use crate::amount::Limit;
 use crate::app::limits::Setting;
-use crate::app::{Identity, PeerInfo};
+use crate::app::{Identity, PeerInfo, TrackerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::catalog::pattern::PatternError;
+use crate::chat::verbs::{Ask, Told};
 use crate::config::Limits;
 use crate::control::protocol::{MAX_CONTROL_REPLY, Reply, Request};
 use crate::control::socket;
@@ -149,6 +150,17 @@ impl Door {
         }
     }
 
+    /// Who is tracker; nothing if the node has never met one.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn tracker(&self) -> Result<Option<TrackerInfo>, ControlError> {
+        match self.ask(&Request::Tracker, REPLY_DEADLINE).await? {
+            Reply::Tracker { tracker } => Ok(tracker),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
     /// Its own files whose name contains `part`.
     ///
     /// # Errors
@@ -167,6 +179,17 @@ impl Door {
     pub async fn peers(&self) -> Result<Vec<Peer>, ControlError> {
         match self.ask(&Request::Peers, REPLY_DEADLINE).await? {
             Reply::Peers { peers } => Ok(peers),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Asks something of the chat.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn chat(&self, ask: Ask) -> Result<Told, ControlError> {
+        match self.ask(&Request::Chat { ask }, SEARCH_PATIENCE).await? {
+            Reply::Chat { told } => Ok(told),
             _ => Err(ControlError::Unexpected),
         }
     }

@@ -6,8 +6,9 @@ use shoal_common::ident::Peer;
 
 use crate::amount::Limit;
 use crate::app::limits::Setting;
-use crate::app::{Identity, PeerInfo};
+use crate::app::{Identity, PeerInfo, TrackerInfo};
 use crate::catalog::found::{FileInfo, Findings};
+use crate::chat::verbs::{Ask, Told};
 use crate::config::Limits;
 use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted};
 use crate::transfer::stats::StatRow;
@@ -25,10 +26,17 @@ pub enum Request {
     GetIp,
     /// What does your clock show? Answered with [`Reply::Clock`].
     Clock,
+    /// Who is tracker? Answered with [`Reply::Tracker`].
+    Tracker,
     /// What do you share? Answered with [`Reply::Files`].
     Show {
         /// Only names that contain this text, whatever its case.
         part: Option<String>,
+    },
+    /// Something of the chat. Answered with [`Reply::Chat`].
+    Chat {
+        /// What.
+        ask: Ask,
     },
     /// Who else is here? Answered with [`Reply::Peers`].
     Peers,
@@ -134,6 +142,11 @@ pub enum Reply {
     Identity(Identity),
     /// What its Lamport clock shows.
     Clock(Stamp),
+    /// Who is tracker.
+    Tracker {
+        /// Nothing if this node has never met one.
+        tracker: Option<TrackerInfo>,
+    },
     /// Its own files.
     Files {
         /// By name.
@@ -143,6 +156,11 @@ pub enum Reply {
     Peers {
         /// By name.
         peers: Vec<Peer>,
+    },
+    /// What came of it in the chat.
+    Chat {
+        /// What.
+        told: Told,
     },
     /// How it stands with other nodes.
     Standings {

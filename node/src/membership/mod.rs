@@ -6,6 +6,7 @@
 //! handle.
 
 mod names;
+mod pages;
 mod roster;
 mod union;
 
@@ -13,8 +14,15 @@ mod handle;
 mod news;
 
 mod exchange;
+
+mod around;
+mod wish;
+
 mod session;
 
+mod enter;
+
+pub use enter::start;
 pub use exchange::{Acquaintance, AskError, Exchange, Standing, answer, neighbors, start as meet};
-pub use handle::{Link, Membership};
-pub use session::{FirstAnswer, Goodbye, Wish, start};
+pub use handle::{Link, Membership, TrackerAt};
+pub use wish::{FirstAnswer, Goodbye, Wish};

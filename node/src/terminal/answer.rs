@@ -2,8 +2,9 @@
 
 use shoal_common::clock::Stamp;
 
-use crate::app::{Identity, PeerInfo};
+use crate::app::{Identity, PeerInfo, TrackerInfo};
 use crate::catalog::found::{FileInfo, Findings};
+use crate::chat::verbs::Told;
 use crate::config::Limits;
 use crate::terminal::words::Verb;
 use crate::transfer::job::{JobInfo, UploadInfo};
@@ -18,10 +19,14 @@ pub enum Answer {
     Identity(Identity),
     /// What its clock shows.
     Clock(Stamp),
+    /// Who is tracker.
+    Tracker(Option<TrackerInfo>),
     /// Its files.
     Files(Vec<FileInfo>),
     /// The other nodes.
     Peers(Vec<PeerInfo>),
+    /// What came of it in the chat.
+    Chat(Told),
     /// A node that answered a hello.
     Greeted(PeerInfo),
     /// What others have.

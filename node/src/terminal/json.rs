@@ -5,6 +5,7 @@ use shoal_common::clock::Stamp;
 
 use crate::catalog::found::Findings;
 use crate::terminal::answer::Answer;
+use crate::terminal::chat;
 use crate::terminal::words::{VERBS, Verb};
 
 /// The JSON value of an answer.
@@ -14,8 +15,10 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Help(None) => VERBS.iter().map(help).collect(),
         Answer::Identity(identity) => json!(identity),
         Answer::Clock(Stamp { time, node }) => json!({ "time": time, "node": node }),
+        Answer::Tracker(tracker) => json!(tracker),
         Answer::Files(files) => json!(files),
         Answer::Peers(peers) => json!(peers),
+        Answer::Chat(told) => chat::value(told),
         Answer::Greeted(peer) => json!(peer),
         Answer::Found(findings) => found(findings),
         Answer::Jobs(jobs, _) => json!(jobs),
@@ -32,15 +35,15 @@ pub fn value(answer: &Answer) -> Value {
 }
 
 /// The same value with the Lamport time at which the node answered, in each object
-/// of the outermost kind.
+/// of the outermost kind that has no time of its own.
 pub fn stamped(mut value: Value, time: u64) -> Value {
     match &mut value {
         Value::Object(fields) => {
-            fields.insert("lamport".to_owned(), time.into());
+            fields.entry("lamport").or_insert(time.into());
         }
         Value::Array(rows) => {
             for fields in rows.iter_mut().filter_map(Value::as_object_mut) {
-                fields.insert("lamport".to_owned(), time.into());
+                fields.entry("lamport").or_insert(time.into());
             }
         }
         _ => {}
@@ -88,6 +91,7 @@ mod tests {
             name: "node1".parse().unwrap(),
             search: "172.20.0.3:40001".parse().unwrap(),
             download: "172.20.0.3:40002".parse().unwrap(),
+            joined: 0,
         }
     }
 
@@ -160,6 +164,7 @@ mod tests {
             stamped(rows, 7),
             json!([{ "name": "a", "lamport": 7 }, { "name": "b", "lamport": 7 }])
         );
+        assert_eq!(stamped(json!([{ "lamport": 3 }]), 7), json!([{ "lamport": 3 }]));
         let stamp = Stamp { time: 5, node: peer().id };
         assert_eq!(
             stamped(value(&Answer::Clock(stamp)), 9),

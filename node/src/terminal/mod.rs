@@ -13,10 +13,12 @@ pub mod command;
 pub mod printer;
 
 pub mod answer;
+pub mod chat;
 pub mod choose;
 pub mod jobs;
 
 pub mod json;
+pub mod office;
 pub mod render;
 
 pub mod news;

@@ -40,6 +40,8 @@ pub enum Argument {
     Refresh,
     /// A command.
     Verb,
+    /// Text, or what can't be offered.
+    Text,
 }
 
 /// What makes `peers` ask everyone.
@@ -83,6 +85,16 @@ pub const VERBS: &[Verb] = &[
         ..PLAIN
     },
     Verb {
+        name: "tracker",
+        usage: "tracker",
+        summary: "who is tracker, since when, and who would succeed it",
+        details: "A node takes over when the tracker is lost, the one longest in the network\n\
+                  first, with the next epoch; the home tracker gets the office back when it\n\
+                  returns. A caretaker serves without a majority of the council, as when a\n\
+                  network is cut in two.",
+        ..PLAIN
+    },
+    Verb {
         name: "show",
         usage: "show [PART]",
         summary: "the files this node shares: name, size, file id",
@@ -108,6 +120,102 @@ pub const VERBS: &[Verb] = &[
         details: "By its name, or at its search address, HOST:PORT. So a node is told of a\n\
                   network that it did not find.",
         argument: Argument::Node,
+        ..PLAIN
+    },
+    Verb {
+        name: "say",
+        usage: "say TEXT",
+        summary: "say something in the present room",
+        details: "TEXT is the rest of the line as it is typed. It is acknowledged when a\n\
+                  majority of the nodes that hold the chat's log have it; until then `say`\n\
+                  tells that it is not accepted yet, and the node goes on trying, also after a\n\
+                  restart.",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb {
+        name: "msg",
+        usage: "msg NAME TEXT",
+        summary: "say something to one other node",
+        argument: Argument::Node,
+        ..PLAIN
+    },
+    Verb {
+        name: "join",
+        usage: "join ROOM",
+        summary: "come into a room, or make it; `say` goes there then",
+        details: "ROOM is 1 to 32 small letters, digits, `-`, `_` and `.`. Everyone is in the\n\
+                  room `lobby`. Who makes a room rules it: `topic`, `kick`, `ban`, `private`,\n\
+                  `invite`.",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb {
+        name: "leave",
+        usage: "leave [ROOM]",
+        summary: "leave the present room, or another; back to `lobby`",
+        details: "A room that everyone has left is gone; one that its creator leaves is ruled\n\
+                  by whoever came next.",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb { name: "rooms", usage: "rooms", summary: "which rooms there are", ..PLAIN },
+    Verb {
+        name: "who",
+        usage: "who [ROOM]",
+        summary: "who is in the present room, and whether they are here",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb {
+        name: "history",
+        usage: "history [LINES]",
+        summary: "what was said last in the present room",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb {
+        name: "topic",
+        usage: "topic [TEXT]",
+        summary: "say what the present room is about",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb {
+        name: "private",
+        usage: "private [on|off]",
+        summary: "close the room to those not invited, or open it",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb {
+        name: "invite",
+        usage: "invite NAME",
+        summary: "let somebody into the present room",
+        argument: Argument::Node,
+        ..PLAIN
+    },
+    Verb {
+        name: "kick",
+        usage: "kick NAME",
+        summary: "take somebody out of the present room",
+        argument: Argument::Node,
+        ..PLAIN
+    },
+    Verb {
+        name: "ban",
+        usage: "ban NAME [off]",
+        summary: "kick somebody and keep them out, or lift that",
+        argument: Argument::Node,
+        ..PLAIN
+    },
+    Verb {
+        name: "revive",
+        usage: "revive",
+        summary: "go on without nodes that held the chat and are gone",
+        details: "The chat waits while a majority of the nodes that hold its log is away,\n\
+                  because only they may have its last messages. If they are gone for ever,\n\
+                  this gives those messages up and goes on with what is known here.",
         ..PLAIN
     },
     Verb {
@@ -240,6 +348,8 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("greet", "hello"),
     ("ping", "hello"),
     ("time", "clock"),
+    ("leader", "tracker"),
+    ("succession", "tracker"),
     ("lamport", "clock"),
     ("downloads", "jobs"),
     ("status", "jobs"),
