@@ -233,6 +233,16 @@ pub struct Peer {
     /// Where it serves content.
     #[serde(with = "address")]
     pub download: SocketAddr,
+    /// Its join number: the smaller, the longer it is in the network. 0 if it is
+    /// known otherwise than by a tracker.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub joined: u64,
+}
+
+/// Whether a number stands for none.
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+pub(crate) fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Peer {

@@ -87,9 +87,9 @@ pub const MAX_SEARCH_FRAME: usize = MAX_MATCHES * (MAX_NAME + 128) + 128;
 pub const MAX_TRANSFER_FRAME: usize = (MAX_CHUNKS as usize + 16) * 32 + 1024 + 256;
 
 /// Largest frame of a tracker: a list of [`MAX_NODES`] nodes at no more than
-/// 256 bytes each (the longest name, two IPv6 addresses), and the rest of the
-/// message in no more than one of them takes.
-pub const MAX_TRACKER_FRAME: usize = (MAX_NODES + 1) * 256;
+/// 288 bytes each (the longest name, two IPv6 addresses, a join number), and the
+/// rest of the message, a council among it, in no more than a few of them take.
+pub const MAX_TRACKER_FRAME: usize = (MAX_NODES + COUNCIL + 2) * 288;
 
 /// Largest frame about peers: [`MAX_PEERS`] nodes at no more than 384 bytes each,
 /// as in [`MAX_TRACKER_FRAME`] with times and names of fields, [`MAX_DIGESTS`]
@@ -139,6 +139,11 @@ pub const MAX_TREE_MEMORY: usize = 256 << 20;
 
 /// Most nodes that a tracker keeps.
 pub const MAX_NODES: usize = 10_000;
+
+/// Members of the council, which decides on the tracker: those longest in the
+/// network. So few that a network of thousands decides as fast as a small one; so
+/// many that three may fail at once.
+pub const COUNCIL: usize = 7;
 
 /// Most nodes in one page that a node tells another. Whoever asks reads no more
 /// than a page at once, and a network of hundreds is told in one round trip.

@@ -7,6 +7,8 @@
 //! |---|---|
 //! | tracker | [`tracking`]: register, then heartbeats and pushed changes |
 //! | node, search | [`search`]: patterns in, matches out |
+//! | tracker, and node, search | [`succession`]: who is tracker? |
+//! | node, search | [`tracking`], while it is tracker |
 //! | node, search | [`peers`]: who else is here |
 //! | node, download | [`transfer`]: sizes, manifests, ranges of bytes |
 //!
@@ -19,6 +21,7 @@ pub mod refusal;
 pub mod greeting;
 pub mod peers;
 pub mod search;
+pub mod succession;
 pub mod tracking;
 pub mod transfer;
 

@@ -197,6 +197,7 @@ async fn peers_are_asked_at_once_and_a_silent_one_is_named() {
         name: name.parse().unwrap(),
         search,
         download: search,
+        joined: 0,
     };
     let peers =
         vec![peer("one", address), peer("mute", mute.local_addr().unwrap()), peer("two", address)];

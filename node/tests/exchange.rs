@@ -216,7 +216,7 @@ async fn a_liar_changes_nothing_for_long() {
     until("all know all", || see_each_other(&[&one, &two, &three])).await;
     let peer_of = |node: &Alone| {
         let us = node.app().identity();
-        Peer { id: us.id, name: us.name, search: us.search, download: us.download }
+        Peer { id: us.id, name: us.name, search: us.search, download: us.download, joined: 0 }
     };
     let (now, nowhere) = (one.app().clock().now(), place.at(77));
     let liar =

@@ -124,7 +124,7 @@ impl Port {
 
 fn peer(of: &str, listener: &TcpListener) -> Peer {
     let at = listener.local_addr().unwrap();
-    Peer { id: NodeId::random(), name: name_of(of), search: at, download: at }
+    Peer { id: NodeId::random(), name: name_of(of), search: at, download: at, joined: 0 }
 }
 
 fn name_of(node: &str) -> shoal_common::ident::NodeName {

@@ -46,14 +46,16 @@ fn member(tracker: SocketAddr, name: &str, exact: bool) -> Member {
     let tasks = Tasks::new(Handle::current());
     let notices = Notices::default();
     let wish = Wish {
-        tracker: tracker.to_string(),
+        tracker: Some(tracker.to_string()),
+        peers: Vec::new(),
+        eligible: false,
         us: Party::new("shoal", NodeId::random()),
         name: (name.parse().unwrap(), exact),
         advertise: None,
         ports: (1000, 1001),
     };
     let news = notices.listen();
-    let (membership, first, goodbye) = membership::start(wish, notices, &tasks);
+    let (membership, first, goodbye, _office) = membership::start(wish, notices, &tasks);
     Member { membership, first, goodbye, news, tasks }
 }
 
@@ -193,7 +195,9 @@ async fn take_in(listener: &TcpListener) -> Connection<TcpStream> {
     let _: ToTracker = connection.receive(MAX_REQUEST_FRAME, PATIENCE).await.unwrap();
     let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).unwrap();
     let (name, peers) = ("one".parse().unwrap(), vec![]);
-    let registered = Registered { name, heartbeat_ms, instance: 1, revision: 1, peers };
+    let (joined, charter) = (1, None);
+    let registered =
+        Registered { name, heartbeat_ms, instance: 1, revision: 1, peers, joined, charter };
     connection.send(&FromTracker::Registered(registered), MAX_REQUEST_FRAME).await.unwrap();
     connection
 }

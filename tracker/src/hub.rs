@@ -29,6 +29,8 @@ pub(crate) struct Hub {
     bell: watch::Sender<()>,
     /// Rings when the nearest deadline is nearer than before.
     sooner: Notify,
+    /// Rings when others are here than before.
+    crowd: Notify,
     /// Room for [`MAX_LISTS`] long messages.
     room: Semaphore,
     screen: Screen,
@@ -43,6 +45,7 @@ impl Hub {
             sessions: AtomicU64::new(0),
             bell: watch::Sender::new(()),
             sooner: Notify::new(),
+            crowd: Notify::new(),
             room: Semaphore::new(MAX_LISTS),
             screen,
         }
@@ -70,6 +73,7 @@ impl Hub {
             self.say(notice);
         }
         if notices.iter().any(|notice| notice.is_change()) {
+            self.crowd.notify_one();
             self.say(registry.present());
         }
         let nearest = registry.next_deadline();
@@ -81,6 +85,16 @@ impl Hub {
             self.sooner.notify_one();
         }
         outcome
+    }
+
+    /// Time since it began.
+    pub(crate) fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Waits until others are here than before.
+    pub(crate) async fn crowd(&self) {
+        self.crowd.notified().await;
     }
 
     /// Rings whenever there may be something to push.

@@ -6,6 +6,8 @@
 //! changed reaches the other sessions, the log and the [`screen`].
 
 // Decisions: no I/O, no clock, no tasks.
+pub mod succession;
+
 mod registry;
 mod visit;
 
@@ -15,8 +17,13 @@ pub mod screen;
 // The registry among its sessions.
 mod hub;
 
-// One connection.
+// Whether this process is tracker.
+pub mod office;
+
+// One connection, whatever it is about.
 mod session;
+
+pub mod door;
 
 // The whole.
 pub mod run;

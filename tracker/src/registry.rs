@@ -15,14 +15,16 @@ use std::time::Duration;
 use shoal_common::ident::{NodeId, NodeName, Peer};
 use shoal_common::limits::{CHANGE_LOG, MAX_NODES};
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::tracking::{Change, Leaving, News, Registration, Update};
+use shoal_common::protocol::tracking::{Change, Charter, Leaving, News, Registration, Update};
 
+mod joins;
 #[cfg(test)]
 mod model;
 mod notice;
 #[cfg(test)]
 mod tests;
 
+use joins::Joins;
 pub(crate) use notice::{Notice, Present};
 
 /// One connection among all that a tracker has had.
@@ -72,6 +74,9 @@ pub(crate) struct Registry {
     /// The last of these changes, at most [`CHANGE_LOG`].
     changes: VecDeque<Change>,
     notices: Vec<Notice>,
+    joins: Joins,
+    /// What the tracker is in office by, if it is.
+    charter: Option<Charter>,
 }
 
 impl Registry {
@@ -85,6 +90,8 @@ impl Registry {
             revision: 0,
             changes: VecDeque::new(),
             notices: Vec::new(),
+            joins: Joins::default(),
+            charter: None,
         }
     }
 
@@ -108,7 +115,9 @@ impl Registry {
         let Speaker { node: id, session } = speaker;
         let name = self.name_for(id, wish)?;
         let Registration { search, download, .. } = *wish;
-        let peer = Peer { id, name: name.clone(), search, download };
+        let before = self.nodes.get(&id).map(|node| node.peer.joined);
+        let joined = self.joins.number(id, wish.joined, before);
+        let peer = Peer { id, name: name.clone(), search, download, joined };
         if !peer.is_reachable() {
             return Err(Refusal::NotAllowed);
         }
@@ -279,6 +288,7 @@ impl Registry {
 
     fn insert(&mut self, node: Node) {
         self.names.insert(node.peer.name.clone(), node.peer.id);
+        self.joins.insert(&node.peer);
         self.deadlines.insert((node.deadline, node.peer.id));
         self.nodes.insert(node.peer.id, node);
     }
@@ -286,6 +296,7 @@ impl Registry {
     fn remove(&mut self, id: NodeId) -> Option<Node> {
         let node = self.nodes.remove(&id)?;
         self.names.remove(&node.peer.name);
+        self.joins.remove(&node.peer);
         self.deadlines.remove(&(node.deadline, id));
         Some(node)
     }

@@ -2,24 +2,23 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_common::clock::Clock;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{HEARTBEAT, MAX_TRACKER_CONNECTIONS};
 use shoal_common::party::Party;
-use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Talk};
+use shoal_common::protocol::greeting::DEFAULT_NETWORK;
 use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tracing::info_span;
 
-use crate::hub::Hub;
+use crate::door::{TALKS, admit};
+use crate::office::Office;
 use crate::registry::Registry;
 use crate::screen::Screen;
-use crate::session::session;
 
 /// How a tracker works.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,21 +75,22 @@ pub async fn run(
 ) -> Result<usize, RunError> {
     let Config { network, heartbeat, connections, clock } = config;
     let address = listener.local_addr()?;
-    let hub = Arc::new(Hub::new(heartbeat, rand::random(), screen));
+    let us = Party { network, node: NodeId::random(), clock };
+    let office = Office::home(us.clone(), address, heartbeat, screen);
+    let hub = office.hub();
     hub.say(format_args!(
-        "tracker of network `{network}` at `{address}`, a heartbeat every {} s",
+        "tracker of network `{}` at `{address}`, a heartbeat every {} s",
+        us.network,
         heartbeat.as_secs_f32()
     ));
     let tasks = Tasks::new(Handle::current());
 
-    let time = Arc::clone(&hub);
-    tasks.spawn(info_span!("time"), async move { time.keep_time().await });
-    let us = Party { network, node: NodeId::random(), clock };
-    let sessions = Arc::clone(&hub);
-    let handle = move |guest| session(guest, Arc::clone(&sessions));
+    tasks.spawn(info_span!("office"), office.clone().run(tasks.clone()));
+    let guests = office.clone();
+    let handle = move |guest| admit(guest, guests.clone());
     tasks.spawn(
         info_span!("serve"),
-        serve(listener, us, &[Talk::Tracking], connections, tasks.clone(), handle),
+        serve(listener, us, &TALKS, connections, tasks.clone(), handle),
     );
 
     stop.await;

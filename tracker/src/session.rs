@@ -1,7 +1,5 @@
 //! One connection of a node: what it says and what is pushed to it.
 
-use std::sync::Arc;
-
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::limits::{HELLO_DEADLINE, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME, PUSH_PAUSE};
 use shoal_common::protocol::refusal::Refusal;
@@ -13,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use crate::hub::Hub;
+use crate::office::{Gate, Office};
 use crate::registry::Registry;
 use crate::visit::{Step, Visit};
 
@@ -20,9 +19,10 @@ use crate::visit::{Step, Visit};
 ///
 /// # Errors
 /// Those of the connection.
-pub(crate) async fn session(guest: Guest, hub: Arc<Hub>) -> Result<(), ConnectionError> {
+pub(crate) async fn session(guest: Guest, office: Office) -> Result<(), ConnectionError> {
+    let hub = office.hub();
     let mut visit = hub.visit(guest.hello.node);
-    let outcome = talk(guest.connection, &mut visit, &hub).await;
+    let outcome = talk(guest.connection, &mut visit, &office).await;
     hub.tell(|registry, now| visit.end(registry, now));
     outcome
 }
@@ -30,8 +30,10 @@ pub(crate) async fn session(guest: Guest, hub: Arc<Hub>) -> Result<(), Connectio
 async fn talk(
     mut connection: Connection<TcpStream>,
     visit: &mut Visit,
-    hub: &Hub,
+    office: &Office,
 ) -> Result<(), ConnectionError> {
+    let hub = office.hub();
+    let mut watch = office.watch();
     let mut bell = hub.bell();
     let mut next_push = Instant::now();
     // Who does not register holds a slot for no longer than a greeting may take,
@@ -48,8 +50,22 @@ async fn talk(
                 next_push = Instant::now() + PUSH_PAUSE;
                 None
             }
+            (news, last) = watch.news(), if visit.is_registered() => {
+                say(&mut connection, news).await?;
+                if last {
+                    return Ok(());
+                }
+                continue;
+            }
             received = listen(&mut connection, hub) => Some(received?),
         };
+        match office.gate(message.as_ref()) {
+            Gate::Open => {}
+            Gate::Mute => continue,
+            Gate::Elsewhere(reign) => {
+                return say(&mut connection, FromTracker::Elsewhere { reign }).await;
+            }
+        }
         // Held until the message is sent.
         let mut _room = None;
         if hub.look(|registry| visit.needs_room(message.as_ref(), registry)) {
@@ -98,10 +114,24 @@ async fn say(
     connection: &mut Connection<TcpStream>,
     message: FromTracker,
 ) -> Result<(), ConnectionError> {
+    let message = located(connection, message);
     if let FromTracker::Refused { refusal } = &message {
         info!("refused: {refusal}");
     }
     connection.send(&message, MAX_TRACKER_FRAME).await
+}
+
+/// A tracker that listens on all addresses is where this node has reached it.
+fn located(connection: &mut Connection<TcpStream>, mut message: FromTracker) -> FromTracker {
+    let charter = match &mut message {
+        FromTracker::Registered(registered) => registered.charter.as_mut(),
+        FromTracker::Reigns(charter) => Some(charter),
+        _ => None,
+    };
+    if let (Some(charter), Ok(local)) = (charter, connection.stream().local_addr()) {
+        charter.reign = charter.reign.seen_at(local.ip());
+    }
+    message
 }
 
 fn refused(refusal: Refusal) -> FromTracker {
@@ -132,18 +162,22 @@ mod tests {
             exact: true,
             search: "127.0.0.1:4000".parse().unwrap(),
             download: "127.0.0.1:4001".parse().unwrap(),
+            reign: None,
+            joined: 0,
         })
     }
 
     #[tokio::test]
     async fn a_long_list_waits_for_room_and_short_answers_do_not() {
-        let hub = Arc::new(Hub::new(Duration::from_secs(60), 0, Screen::none()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::new(Handle::current());
         let us = Party::new("test", NodeId::random());
-        let sessions = Arc::clone(&hub);
-        let handle = move |guest| session(guest, Arc::clone(&sessions));
+        let beat = Duration::from_secs(60);
+        let office = Office::home(us.clone(), address, beat, Screen::none());
+        let hub = office.hub();
+        let sessions = office.clone();
+        let handle = move |guest| session(guest, sessions.clone());
         tasks.spawn(
             tracing::Span::none(),
             serve(listener, us.clone(), &[Talk::Tracking], 10, tasks.clone(), handle),

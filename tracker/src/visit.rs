@@ -141,6 +141,8 @@ impl Visit {
             instance: self.instance,
             revision: registry.revision(),
             peers: registry.others(self.speaker.node),
+            joined: registry.joined(self.speaker.node),
+            charter: registry.charter().cloned(),
         }
     }
 }

@@ -39,6 +39,8 @@ pub enum Talk {
     Search,
     /// About the bytes of contents: [`transfer`](super::transfer).
     Transfer,
+    /// Who is tracker: [`succession`](super::succession).
+    Succession,
     /// About who else is here: [`peers`](super::peers).
     Peers,
     /// One that this program does not know, or none was named.

@@ -132,6 +132,7 @@ mod tests {
             name: "a".parse().unwrap(),
             search: "1.2.3.4:5".parse().unwrap(),
             download: "1.2.3.4:6".parse().unwrap(),
+            joined: 0,
         };
         Known { peer, state: State::Online, at: 300, born: 2, gone: 0, guest: false }
     }
@@ -185,7 +186,7 @@ mod tests {
         let name: NodeName = "x".repeat(MAX_NODE_NAME).parse().unwrap();
         let id = NodeId::from_bytes([255; 32]);
         let worst = Known {
-            peer: Peer { id, name, search: longest, download: longest },
+            peer: Peer { id, name, search: longest, download: longest, joined: 0 },
             state: State::Offline,
             at: u64::MAX,
             born: u64::MAX,

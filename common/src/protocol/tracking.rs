@@ -6,6 +6,10 @@
 //! heartbeat with one, even if it is empty. [`ToTracker::Exit`] is answered
 //! with [`FromTracker::Done`].
 //!
+//! Both say under which [`Reign`] that is. One that is no tracker, or no more,
+//! answers [`FromTracker::Elsewhere`], at any time. See
+//! [`succession`](super::succession).
+//!
 //! A *revision* counts the changes that a tracker has seen. It means something
 //! only together with the *instance* of the tracker, a number drawn at its
 //! start.
@@ -14,8 +18,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ident::{NodeId, NodeName, Peer, address};
+use crate::ident::{NodeId, NodeName, Peer, address, is_none};
 use crate::protocol::refusal::Refusal;
+use crate::protocol::succession::{Member, Reign};
 
 /// What a node says to its tracker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +51,12 @@ pub struct Registration {
     /// Where it serves content.
     #[serde(with = "address")]
     pub download: SocketAddr,
+    /// The last reign that it knows of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reign: Option<Reign>,
+    /// The join number that it has had since it came into the network, or 0.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub joined: u64,
 }
 
 /// What a tracker says to a node.
@@ -56,6 +67,14 @@ pub enum FromTracker {
     Registered(Registered),
     /// What changed since the last update on this connection.
     Update(Update),
+    /// The reign or the council is another one from now on; the tracker is the
+    /// same.
+    Reigns(Charter),
+    /// This is no tracker, or no more.
+    Elsewhere {
+        /// The tracker as far as it knows.
+        reign: Option<Reign>,
+    },
     /// The answer to [`ToTracker::Exit`].
     Done,
     /// The request is refused.
@@ -81,6 +100,22 @@ pub struct Registered {
     pub revision: u64,
     /// Everyone else who is here.
     pub peers: Vec<Peer>,
+    /// The join number of the node.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub joined: u64,
+    /// What the tracker is in office by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charter: Option<Charter>,
+}
+
+/// What a tracker is in office by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charter {
+    /// Its reign.
+    pub reign: Reign,
+    /// The council, by join number: at most
+    /// [`COUNCIL`](crate::limits::COUNCIL).
+    pub council: Vec<Member>,
 }
 
 /// News of who is here.
@@ -131,7 +166,7 @@ pub enum Leaving {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{CHANGE_LOG, MAX_NODE_NAME, MAX_NODES, MAX_TRACKER_FRAME};
+    use crate::limits::{CHANGE_LOG, COUNCIL, MAX_NODE_NAME, MAX_NODES, MAX_TRACKER_FRAME};
     use crate::protocol::golden::{golden, parse};
 
     const ID: &str = "c420 0909090909090909 0909090909090909 0909090909090909 0909090909090909";
@@ -143,12 +178,35 @@ mod tests {
             exact: true,
             search: "127.0.0.1:8080".parse().unwrap(),
             download: "127.0.0.1:8081".parse().unwrap(),
+            reign: None,
+            joined: 0,
         }
+    }
+
+    fn charter() -> Charter {
+        let (tracker, address) = (NodeId::from_bytes([9; 32]), "127.0.0.1:8080".parse().unwrap());
+        Charter {
+            reign: Reign { epoch: 3, tracker, address, home: false, joined: 2, elected: true },
+            council: vec![Member { id: tracker, joined: 2, address }],
+        }
+    }
+
+    fn charter_bytes() -> String {
+        let reign = reign_bytes();
+        let at = "a7'address ae'127.0.0.1:8080";
+        format!("a5'reign {reign} a7'council 91 83 a2'id {ID} a6'joined 02 {at}")
+    }
+
+    fn reign_bytes() -> String {
+        format!(
+            "86 a5'epoch 03 a7'tracker {ID} a7'address ae'127.0.0.1:8080 a4'home c2 \
+             a6'joined 02 a7'elected c3"
+        )
     }
 
     fn peer() -> Peer {
         let Registration { name, search, download, .. } = registration();
-        Peer { id: NodeId::from_bytes([9; 32]), name, search, download }
+        Peer { id: NodeId::from_bytes([9; 32]), name, search, download, joined: 0 }
     }
 
     #[test]
@@ -158,6 +216,23 @@ mod tests {
             &ToTracker::Register(registration()),
             &format!("85 a4'type a8'register a4'name a5'node1 a5'exact c3 {PORTS}"),
         );
+        golden(
+            &ToTracker::Register(Registration {
+                reign: Some(charter().reign),
+                joined: 4,
+                ..registration()
+            }),
+            &format!(
+                "87 a4'type a8'register a4'name a5'node1 a5'exact c3 {PORTS} \
+                 a5'reign {} a6'joined 04",
+                reign_bytes()
+            ),
+        );
+        golden(
+            &FromTracker::Reigns(charter()),
+            &format!("83 a4'type a6'reigns {}", charter_bytes()),
+        );
+        golden(&FromTracker::Elsewhere { reign: None }, "82 a4'type a9'elsewhere a5'reign c0");
         golden(&ToTracker::Heartbeat, "81 a4'type a9'heartbeat");
         golden(&ToTracker::Exit, "81 a4'type a4'exit");
         golden(
@@ -166,11 +241,15 @@ mod tests {
                 heartbeat_ms: 10_000,
                 instance: 5,
                 revision: 6,
-                peers: vec![peer()],
+                peers: vec![Peer { joined: 2, ..peer() }],
+                joined: 4,
+                charter: Some(charter()),
             }),
             &format!(
-                "86 a4'type aa'registered a4'name a5'node1 ac'heartbeat_ms cd2710 \
-                 a8'instance 05 a8'revision 06 a5'peers 91 {peer_bytes}"
+                "88 a4'type aa'registered a4'name a5'node1 ac'heartbeat_ms cd2710 \
+                 a8'instance 05 a8'revision 06 a5'peers 91 85 a2'id {ID} a4'name a5'node1 {PORTS} \
+                 a6'joined 02 a6'joined 04 a7'charter 82 {}",
+                charter_bytes()
             ),
         );
         golden(
@@ -203,13 +282,25 @@ mod tests {
             "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
         let name: NodeName = "x".repeat(MAX_NODE_NAME).parse().unwrap();
         let id = NodeId::from_bytes([255; 32]);
-        let peer = Peer { id, name: name.clone(), search: longest, download: longest };
+        let peer =
+            Peer { id, name: name.clone(), search: longest, download: longest, joined: u64::MAX };
+        let member = Member { id, joined: u64::MAX, address: longest };
+        let reign = Reign {
+            epoch: u64::MAX,
+            tracker: id,
+            address: longest,
+            home: false,
+            joined: u64::MAX,
+            elected: true,
+        };
         let list = FromTracker::Registered(Registered {
             name,
             heartbeat_ms: u64::MAX,
             instance: u64::MAX,
             revision: u64::MAX,
             peers: vec![peer.clone(); MAX_NODES],
+            joined: u64::MAX,
+            charter: Some(Charter { reign, council: vec![member; COUNCIL] }),
         });
         assert!(rmp_serde::to_vec_named(&list).unwrap().len() <= MAX_TRACKER_FRAME);
         let changes = vec![Change::Joined(peer); CHANGE_LOG];

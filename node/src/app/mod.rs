@@ -10,6 +10,7 @@ mod known;
 mod network;
 mod standing;
 mod time;
+mod tracker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use shoal_common::ident::{NodeId, NodeName, Peer, address};
 use shoal_common::name::{NameError, SharedName};
 use shoal_common::party::Party;
 use shoal_common::protocol::search::Pattern;
+use shoal_tracker::office::Office;
 use tokio::sync::{broadcast, watch};
 
 use crate::catalog::Catalog;
@@ -33,6 +35,7 @@ use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted, What};
 use crate::transfer::stats::StatRow;
 use crate::transfer::{Downloads, JobError, Reader, StartError, Uploads};
 pub use standing::{HelloError, PeerInfo};
+pub use tracker::{Contact, Heir, Role, TrackerInfo};
 
 use known::Known;
 use limits::InForce;
@@ -86,6 +89,7 @@ struct Inner {
     notices: Notices,
     membership: Membership,
     exchange: Exchange,
+    office: Office,
     catalog: Catalog,
     downloads: Downloads,
     uploads: Uploads,
@@ -124,6 +128,14 @@ impl App {
     /// The files that this node shares, by name.
     pub fn show(&self) -> Vec<FileInfo> {
         self.inner.catalog.list()
+    }
+
+    /// Who is tracker; nothing if this node has never met one.
+    pub fn tracker(&self) -> Option<TrackerInfo> {
+        let membership = &self.inner.membership;
+        let us = membership.us();
+        let known = |id| us.clone().filter(|us| us.id == id).or_else(|| membership.peer(id));
+        TrackerInfo::new(&self.inner.office.outlook(), known)
     }
 
     /// How far this node is with getting to know its files; `None` if it knows

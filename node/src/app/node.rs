@@ -14,6 +14,8 @@ use shoal_common::process::connections;
 use shoal_common::protocol::greeting::Talk;
 use shoal_common::serve::{Guest, serve};
 use shoal_common::task::Tasks;
+use shoal_tracker::door::admit;
+use shoal_tracker::office::Office;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
@@ -28,7 +30,7 @@ use super::{App, Inner};
 use crate::catalog::serve::answer;
 use crate::catalog::{Catalog, keep_up};
 use crate::config::Config;
-use crate::membership::{self, Acquaintance, Exchange, FirstAnswer, Goodbye, Membership, Wish};
+use crate::membership::{self, Acquaintance, Exchange, FirstAnswer, Goodbye, Wish};
 use crate::notice::Notices;
 use crate::transfer::job::{JobInfo, JobState};
 use crate::transfer::rate::Throttle;
@@ -75,8 +77,8 @@ pub struct Node {
     doors: Tasks,
     /// Everything else.
     tasks: Tasks,
-    /// To the tracker, if there is one.
-    goodbye: Option<Goodbye>,
+    /// To the tracker.
+    goodbye: Goodbye,
     first: Option<FirstAnswer>,
     sharing: Sharing,
     _bulk: BulkRuntime,
@@ -126,16 +128,9 @@ impl Node {
                 bulk_tasks.clone(),
             ),
         );
-        let wish = wish(config, &us, listening);
-        let (membership, tracked) = match config.tracker.clone() {
-            Some(tracker) => {
-                let (membership, first, goodbye) =
-                    membership::start(Wish { tracker, ..wish.clone() }, notices.clone(), &tasks);
-                (membership, Some((first, goodbye)))
-            }
-            None => (Membership::new(id, wish.name.0.clone(), us.clock.clone()), None),
-        };
-        let (first, goodbye) = tracked.unzip();
+        let wish = wish(config, &us, listening, sharing);
+        let (membership, first, goodbye, office) =
+            membership::start(wish.clone(), notices.clone(), &tasks);
         let acquaintance = Acquaintance {
             party: us.clone(),
             entries: config.peers.clone(),
@@ -145,13 +140,17 @@ impl Node {
             guest: sharing == Sharing::Nothing,
         };
         let exchange = membership::meet(acquaintance, membership.clone(), notices.clone(), &tasks);
-        let answering = (catalog.clone(), exchange.clone());
+        let answering = Answering {
+            catalog: catalog.clone(),
+            exchange: exchange.clone(),
+            office: office.clone(),
+        };
         doors.spawn(
             info_span!("search port"),
             serve(
                 search.0,
                 us.clone(),
-                &[Talk::Search, Talk::Peers],
+                &[Talk::Search, Talk::Peers, Talk::Tracking, Talk::Succession],
                 connections,
                 tasks.clone(),
                 move |guest| converse(guest, answering.clone()),
@@ -175,6 +174,7 @@ impl Node {
             notices,
             membership,
             exchange,
+            office,
             catalog,
             downloads,
             uploads,
@@ -183,7 +183,7 @@ impl Node {
             exit: watch::Sender::new(false),
         };
         let app = App { inner: Arc::new(inner) };
-        Ok(Self { app, volume, doors, tasks, goodbye, first, sharing, _bulk: bulk })
+        Ok(Self { app, volume, doors, tasks, goodbye, first: Some(first), sharing, _bulk: bulk })
     }
 
     /// The verbs.
@@ -223,13 +223,8 @@ impl Node {
         let start = Instant::now();
         let orderly = async {
             let uploads = async { timeout(grace, inner.uploads.idle()).await.is_ok() };
-            let tracker = async {
-                if let Some(goodbye) = &self.goodbye {
-                    goodbye.say().await;
-                }
-            };
             let ((), (), ended, left) = tokio::join!(
-                tracker,
+                self.goodbye.say(),
                 inner.exchange.leave(),
                 uploads,
                 inner.downloads.drain(grace)
@@ -255,14 +250,20 @@ impl Node {
     }
 }
 
+/// Who answers at the search port.
+#[derive(Clone)]
+struct Answering {
+    catalog: Catalog,
+    exchange: Exchange,
+    office: Office,
+}
+
 /// Answers at the search port, whatever is to be talked of.
-async fn converse(
-    guest: Guest,
-    (catalog, exchange): (Catalog, Exchange),
-) -> Result<(), ConnectionError> {
+async fn converse(guest: Guest, answering: Answering) -> Result<(), ConnectionError> {
     match guest.hello.talk {
-        Talk::Peers => membership::answer(guest, exchange).await,
-        _ => answer(guest, catalog).await,
+        Talk::Peers => membership::answer(guest, answering.exchange).await,
+        Talk::Tracking | Talk::Succession => admit(guest, answering.office).await,
+        _ => answer(guest, answering.catalog).await,
     }
 }
 
@@ -342,13 +343,21 @@ fn listen(
     bind().map_err(|cause| StartError::Listen { address, cause })
 }
 
-fn wish(config: &Config, us: &Party, listening: (SocketAddr, SocketAddr)) -> Wish {
+fn wish(
+    config: &Config,
+    us: &Party,
+    listening: (SocketAddr, SocketAddr),
+    sharing: Sharing,
+) -> Wish {
     let name = match &config.name {
         Some(name) => (name.clone(), true),
         None => (host_name(), false),
     };
     Wish {
-        tracker: config.tracker.clone().unwrap_or_default(),
+        tracker: config.tracker.clone(),
+        peers: config.peers.clone(),
+        // Who is here for one download is gone before it could be of use.
+        eligible: sharing == Sharing::Folder,
         us: us.clone(),
         name,
         // An address that was chosen to listen on is the one to be reached at.

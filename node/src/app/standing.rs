@@ -88,7 +88,7 @@ mod tests {
     fn standing(name: &str, byte: u8, online: bool) -> Standing {
         let at = "127.0.0.1:9".parse().unwrap();
         let id = NodeId::from_bytes([byte; 32]);
-        let peer = Peer { id, name: name.parse().unwrap(), search: at, download: at };
+        let peer = Peer { id, name: name.parse().unwrap(), search: at, download: at, joined: 0 };
         Standing { peer, online, contact: None, clock: 7 }
     }
 

@@ -187,6 +187,7 @@ mod tests {
             name: name.parse().unwrap(),
             search: at,
             download: at,
+            joined: 0,
         };
         names.iter().map(peer).collect()
     }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::amount::Limit;
 use crate::app::limits::Setting;
-use crate::app::{Identity, PeerInfo};
+use crate::app::{Identity, PeerInfo, TrackerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::catalog::pattern::PatternError;
 use crate::config::Limits;
@@ -145,6 +145,17 @@ impl Door {
     pub async fn clock(&self) -> Result<Stamp, ControlError> {
         match self.ask(&Request::Clock, REPLY_DEADLINE).await? {
             Reply::Clock(stamp) => Ok(stamp),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Who is tracker; nothing if the node has never met one.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn tracker(&self) -> Result<Option<TrackerInfo>, ControlError> {
+        match self.ask(&Request::Tracker, REPLY_DEADLINE).await? {
+            Reply::Tracker { tracker } => Ok(tracker),
             _ => Err(ControlError::Unexpected),
         }
     }

@@ -6,7 +6,7 @@ use shoal_common::ident::Peer;
 
 use crate::amount::Limit;
 use crate::app::limits::Setting;
-use crate::app::{Identity, PeerInfo};
+use crate::app::{Identity, PeerInfo, TrackerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::config::Limits;
 use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted};
@@ -25,6 +25,8 @@ pub enum Request {
     GetIp,
     /// What does your clock show? Answered with [`Reply::Clock`].
     Clock,
+    /// Who is tracker? Answered with [`Reply::Tracker`].
+    Tracker,
     /// What do you share? Answered with [`Reply::Files`].
     Show {
         /// Only names that contain this text, whatever its case.
@@ -134,6 +136,11 @@ pub enum Reply {
     Identity(Identity),
     /// What its Lamport clock shows.
     Clock(Stamp),
+    /// Who is tracker.
+    Tracker {
+        /// Nothing if this node has never met one.
+        tracker: Option<TrackerInfo>,
+    },
     /// Its own files.
     Files {
         /// By name.

@@ -239,6 +239,7 @@ async fn answer(app: &App, request: Request) -> Reply {
     match request {
         Request::GetIp => Reply::Identity(app.identity()),
         Request::Clock => Reply::Clock(app.stamp()),
+        Request::Tracker => Reply::Tracker { tracker: app.tracker() },
         Request::Show { part } => Reply::Files { files: shown(app, part.as_deref()) },
         Request::Peers => Reply::Peers { peers: app.peers() },
         Request::Standings { refresh: false } => Reply::Standings { peers: app.standings() },

@@ -13,8 +13,15 @@ mod handle;
 mod news;
 
 mod exchange;
+
+mod around;
+mod wish;
+
 mod session;
 
+mod enter;
+
+pub use enter::start;
 pub use exchange::{Acquaintance, AskError, Exchange, Standing, answer, neighbors, start as meet};
 pub use handle::{Link, Membership};
-pub use session::{FirstAnswer, Goodbye, Wish, start};
+pub use wish::{FirstAnswer, Goodbye, Wish};

@@ -1,5 +1,6 @@
 //! What happened among the nodes, in words for the person.
 
+use shoal_common::protocol::succession::Reign;
 use tracing::debug;
 
 use super::handle::Membership;
@@ -22,4 +23,19 @@ pub(super) fn tell(notices: &Notices, membership: &Membership, events: &[Event],
             membership.peers().len()
         )),
     }
+}
+
+/// Who is tracker, reached at `at`.
+pub(super) fn tracker_words(membership: &Membership, reign: &Reign, at: &str) -> String {
+    let epoch = match reign.epoch {
+        ..=1 => String::new(),
+        epoch => format!(", epoch {epoch}"),
+    };
+    if reign.home {
+        return format!("tracker at `{at}`{epoch}");
+    }
+    let name = membership.roster().peer(reign.tracker).map(|peer| peer.name.to_string());
+    let name = name.unwrap_or_else(|| reign.tracker.short());
+    let how = if reign.elected { "is tracker now" } else { "serves as tracker for now" };
+    format!("`{name}` {how}, at `{}`{epoch}", reign.address)
 }

@@ -151,7 +151,13 @@ mod tests {
         let at = "127.0.0.1:9".parse().unwrap();
         let mut id = [0; 32];
         id[0] = name.as_bytes()[0];
-        Peer { id: NodeId::from_bytes(id), name: name.parse().unwrap(), search: at, download: at }
+        Peer {
+            id: NodeId::from_bytes(id),
+            name: name.parse().unwrap(),
+            search: at,
+            download: at,
+            joined: 0,
+        }
     }
 
     fn registered(instance: u64, names: &[&str]) -> Registered {
@@ -161,6 +167,8 @@ mod tests {
             instance,
             revision: 1,
             peers: names.iter().map(|name| peer(name)).collect(),
+            joined: 0,
+            charter: None,
         }
     }
 

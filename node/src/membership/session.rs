@@ -1,85 +1,27 @@
 //! The conversation with the tracker, for as long as the node runs.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use shoal_common::call::{CallError, call};
 use shoal_common::connection::{Connection, ConnectionError};
-use shoal_common::ident::{NodeName, Peer};
-use shoal_common::limits::{
-    HEARTBEAT, HEARTBEATS, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME, RECONNECT_PAUSE, REPLY_DEADLINE,
-};
-use shoal_common::party::Party;
+use shoal_common::ident::{NodeId, Peer};
+use shoal_common::limits::{HEARTBEAT, HEARTBEATS, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME};
 use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::tracking::{FromTracker, Registered, Registration, ToTracker};
-use shoal_common::task::Tasks;
+use shoal_common::protocol::succession::Reign;
+use shoal_common::protocol::tracking::{Charter, FromTracker, Registered, Registration, ToTracker};
+use shoal_tracker::office::{Office, Order};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
-use tracing::{Instrument, debug, info_span};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tracing::debug;
 
 use super::handle::{Link, Membership};
-use super::news::tell;
+use super::news::{tell, tracker_words};
 use super::roster::Event;
+use super::wish::{Goodbyes, Wish, leave};
 use crate::notice::Notices;
-
-/// How this node wants to be known.
-#[derive(Debug, Clone)]
-pub struct Wish {
-    /// The tracker, `"host:port"`.
-    pub tracker: String,
-    /// This node.
-    pub us: Party,
-    /// The name it asks for, and whether only that one will do.
-    pub name: (NodeName, bool),
-    /// The address to tell the others; else the local one of the connection to
-    /// the tracker.
-    pub advertise: Option<IpAddr>,
-    /// Ports for searches and for content.
-    pub ports: (u16, u16),
-}
-
-/// What the tracker said to the first registration.
-pub type FirstAnswer = oneshot::Receiver<Result<(), Refusal>>;
-
-/// Wishes to say goodbye; each wants to know when it is said.
-type Goodbyes = mpsc::Receiver<oneshot::Sender<()>>;
-
-/// Says goodbye to the tracker.
-#[derive(Debug, Clone)]
-pub struct Goodbye(mpsc::Sender<oneshot::Sender<()>>);
-
-impl Goodbye {
-    /// Tells the tracker that this node leaves. Gives up after
-    /// [`REPLY_DEADLINE`]; at once if there is no connection.
-    pub async fn say(&self) {
-        let (said, heard) = oneshot::channel();
-        if self.0.send(said).await.is_ok() {
-            timeout(REPLY_DEADLINE, heard).await.ok();
-        }
-    }
-}
-
-/// Keeps this node registered until the tasks are cancelled or it has said
-/// goodbye.
-pub fn start(wish: Wish, notices: Notices, tasks: &Tasks) -> (Membership, FirstAnswer, Goodbye) {
-    let membership = Membership::new(wish.us.node, wish.name.0.clone(), wish.us.clock.clone());
-    membership.set_link(Link::Searching);
-    let (first, answer) = oneshot::channel();
-    let (goodbye, goodbyes) = mpsc::channel(1);
-    let session = Session {
-        wish,
-        membership: membership.clone(),
-        notices,
-        first: Some(first),
-        trouble: None,
-        heartbeat: HEARTBEAT,
-    };
-    tasks.spawn(info_span!("tracker"), session.run(goodbyes).in_current_span());
-    (membership, answer, Goodbye(goodbye))
-}
 
 /// Why a conversation with the tracker ended.
 #[derive(Debug, thiserror::Error)]
@@ -92,59 +34,116 @@ enum End {
     Refused(Refusal),
     #[error("an answer that makes no sense here")]
     Nonsense,
+    #[error("it is not the tracker")]
+    Elsewhere(Option<Reign>),
+    #[error("another tracker is to be tried")]
+    Moved,
     #[error("this node leaves")]
     Goodbye,
 }
 
-struct Session {
+/// The conversations with trackers, one after the other.
+pub(super) struct Session {
     wish: Wish,
+    office: Office,
     membership: Membership,
     notices: Notices,
     first: Option<oneshot::Sender<Result<(), Refusal>>>,
     /// The last trouble that was told, so that it is told once.
     trouble: Option<String>,
+    /// The last reign under which it was registered.
+    reign: Option<Reign>,
+    is_registered: bool,
+    leaves: bool,
     heartbeat: Duration,
 }
 
 impl Session {
-    async fn run(mut self, mut goodbyes: Goodbyes) {
-        let mut pauses = pauses();
-        loop {
-            let start = Instant::now();
-            let end = self.meet(&mut goodbyes).await;
-            if matches!(end, End::Goodbye) {
-                self.membership.set_link(Link::Left);
-                return;
-            }
-            self.membership.set_link(Link::Searching);
-            self.tell(&end);
-            if start.elapsed() > 2 * self.heartbeat {
-                // It was a tracker, not one that takes nodes in and hangs up.
-                pauses = self::pauses();
-            }
-            let pause = match end {
-                // Two nodes with one id would throw each other out for ever.
-                End::Refused(Refusal::Superseded) => SUPERSEDED_PAUSE,
-                _ => self.jittered(pauses.next().unwrap_or(RECONNECT_PAUSE.1)),
-            };
-            debug!("{end}; next try in {} ms", pause.as_millis());
-            tokio::select! {
-                () = sleep(pause) => {}
+    pub(super) fn new(
+        wish: Wish,
+        office: Office,
+        membership: Membership,
+        notices: Notices,
+        first: oneshot::Sender<Result<(), Refusal>>,
+    ) -> Self {
+        Self {
+            wish,
+            office,
+            membership,
+            notices,
+            first: Some(first),
+            trouble: None,
+            reign: None,
+            is_registered: false,
+            leaves: false,
+            heartbeat: HEARTBEAT,
+        }
+    }
+
+    /// Goes where the office sends it, until the node leaves.
+    pub(super) async fn run(mut self, mut goodbyes: Goodbyes) {
+        let mut orders = self.office.orders();
+        let mut done = 0;
+        while !self.leaves {
+            let order = tokio::select! {
+                order = newer(&mut orders, done) => order,
                 Some(said) = goodbyes.recv() => {
                     said.send(()).ok();
-                    self.membership.set_link(Link::Left);
-                    return;
+                    break;
                 }
+            };
+            done = order.number;
+            self.is_registered = false;
+            let end = tokio::select! {
+                end = self.meet(&order, &mut goodbyes) => end,
+                _ = newer(&mut orders, done) => End::Moved,
+            };
+            debug!("the conversation with `{}` ends: {end}", order.at);
+            self.ended(&order, end, &mut goodbyes).await;
+        }
+        self.membership.set_link(Link::Left);
+    }
+
+    /// A conversation is over; the office decides what follows.
+    async fn ended(&mut self, order: &Order, end: End, goodbyes: &mut Goodbyes) {
+        if self.leaves {
+            return;
+        }
+        if self.wish.tracker.is_some() || self.is_registered {
+            self.membership.set_link(Link::Searching);
+        }
+        self.tell(order, &end);
+        match end {
+            End::Moved | End::Goodbye => return,
+            End::Elsewhere(reign) => return self.office.elsewhere(reign.as_ref()),
+            // Two nodes with one id would throw each other out for ever.
+            End::Refused(Refusal::Superseded) => self.rest(SUPERSEDED_PAUSE, goodbyes).await,
+            _ => {}
+        }
+        if self.is_registered {
+            self.office.lost(matches!(end, End::Connection(ConnectionError::Silent(_))));
+        } else {
+            self.office.failed();
+        }
+    }
+
+    async fn rest(&mut self, pause: Duration, goodbyes: &mut Goodbyes) {
+        tokio::select! {
+            () = sleep(pause) => {}
+            Some(said) = goodbyes.recv() => {
+                self.leaves = true;
+                said.send(()).ok();
             }
         }
     }
 
-    /// One connection to the tracker, from its beginning to its end.
-    async fn meet(&mut self, goodbyes: &mut Goodbyes) -> End {
+    /// One connection to a tracker, from its beginning to its end.
+    async fn meet(&mut self, order: &Order, goodbyes: &mut Goodbyes) -> End {
         let registered = tokio::select! {
-            registered = self.register() => registered,
+            registered = self.register(order) => registered,
             // There is nobody yet to say it to.
             Some(said) = goodbyes.recv() => {
+                self.leaves = true;
                 said.send(()).ok();
                 Err(End::Goodbye)
             }
@@ -155,29 +154,32 @@ impl Session {
         }
     }
 
-    /// At most half a heartbeat, so that a restarted tracker has everyone again
-    /// within one; and not all nodes at the same moment.
-    fn jittered(&self, pause: Duration) -> Duration {
-        pause.min(self.heartbeat / 2).mul_f64(rand::random_range(0.5..1.0))
-    }
-
     /// Connects and registers.
-    async fn register(&mut self) -> Result<(Connection<TcpStream>, Registered), End> {
-        let (mut connection, _) =
-            call(self.wish.tracker.as_str(), &self.wish.us, Talk::Tracking).await?;
+    async fn register(
+        &mut self,
+        order: &Order,
+    ) -> Result<(Connection<TcpStream>, Registered), End> {
+        let (mut connection, hello) =
+            call(order.at.as_str(), &self.wish.us, Talk::Tracking).await?;
         let local = connection.stream().local_addr().map_err(ConnectionError::from)?.ip();
+        let far = connection.stream().peer_addr().map_err(ConnectionError::from)?;
         let ip = self.wish.advertise.unwrap_or(local);
+        let (reign, joined) = self.office.papers();
         let registration = Registration {
             name: self.wish.name.0.clone(),
             exact: self.wish.name.1,
             search: SocketAddr::new(ip, self.wish.ports.0),
             download: SocketAddr::new(ip, self.wish.ports.1),
+            reign,
+            joined,
         };
         match connection.ask(&ToTracker::Register(registration.clone()), MAX_TRACKER_FRAME).await? {
             FromTracker::Registered(registered) => {
-                self.registered(&registered, &registration);
+                let charter = charter(&registered, hello.node, far);
+                self.registered(order, &registered, &charter, &registration)?;
                 Ok((connection, registered))
             }
+            FromTracker::Elsewhere { reign } => Err(End::Elsewhere(reign)),
             FromTracker::Refused { refusal } => {
                 if let Some(first) = self.first.take() {
                     first.send(Err(refusal)).ok();
@@ -188,29 +190,43 @@ impl Session {
         }
     }
 
-    fn registered(&mut self, registered: &Registered, registration: &Registration) {
-        let us = Peer {
-            id: self.wish.us.node,
-            name: registered.name.clone(),
-            search: registration.search,
-            download: registration.download,
-        };
-        if !self.membership.is_named() || self.trouble.take().is_some() {
+    fn registered(
+        &mut self,
+        order: &Order,
+        registered: &Registered,
+        charter: &Charter,
+        registration: &Registration,
+    ) -> Result<(), End> {
+        self.heartbeat =
+            Duration::from_millis(registered.heartbeat_ms).clamp(HEARTBEATS.0, HEARTBEATS.1);
+        let Registration { search, download, .. } = *registration;
+        if !self.office.registered(charter, registered.joined, self.heartbeat, search) {
+            return Err(End::Nonsense);
+        }
+        self.is_registered = true;
+        let (id, joined) = (self.wish.us.node, registered.joined);
+        let us = Peer { id, name: registered.name.clone(), search, download, joined };
+        let before = self.reign.replace(charter.reign);
+        let is_other = before.is_some_and(|before| !before.is(&charter.reign));
+        let is_own = charter.reign.tracker == id;
+        if !self.membership.is_named() || self.trouble.take().is_some() || is_other && !is_own {
             self.notices.say(format_args!(
-                "in the network as `{}`, with {} others; tracker at `{}`",
+                "in the network as `{}`, with {} others; {}",
                 us.name,
                 registered.peers.len(),
-                self.wish.tracker
+                tracker_words(&self.membership, &charter.reign, &order.at)
             ));
         }
         self.trouble = None;
         // From now on this name is ours: asking for another one after a lost
-        // connection would confuse everyone.
-        self.wish.name.0 = us.name.clone();
+        // connection would confuse everyone. But where two parts of a network
+        // meet, one of two nodes with one name must take another.
+        self.wish.name = (us.name.clone(), false);
         self.membership.known_as(us);
         if let Some(first) = self.first.take() {
             first.send(Ok(())).ok();
         }
+        Ok(())
     }
 
     /// Listens to the tracker and sends heartbeats until one of the two ends.
@@ -220,8 +236,6 @@ impl Session {
         registered: Registered,
         goodbyes: &mut Goodbyes,
     ) -> End {
-        self.heartbeat =
-            Duration::from_millis(registered.heartbeat_ms).clamp(HEARTBEATS.0, HEARTBEATS.1);
         // The tracker answers every heartbeat, so this much silence means that
         // it is gone although the connection stands.
         let patience = self.heartbeat * 2;
@@ -243,25 +257,49 @@ impl Session {
                     Ok(None)
                 }
                 Some(said) = goodbyes.recv() => {
+                    self.leaves = true;
                     leave(connection).await;
                     said.send(()).ok();
                     return End::Goodbye;
                 }
             };
-            if matches!(heard, Ok(Some(_))) {
-                due = Instant::now() + patience;
-            }
             match heard {
-                Ok(Some(FromTracker::Update(update))) => {
-                    let events = self.membership.roster().update(update);
-                    self.tell_events(events, true);
+                Ok(None) => {}
+                Ok(Some(message)) => {
+                    due = Instant::now() + patience;
+                    if let Some(end) = self.heard(message) {
+                        return end;
+                    }
                 }
-                Ok(Some(FromTracker::Refused { refusal })) => return End::Refused(refusal),
-                Ok(Some(FromTracker::Unknown) | None) => {}
-                Ok(Some(FromTracker::Registered(_) | FromTracker::Done)) => return End::Nonsense,
                 Err(ConnectionError::Silent(_)) => return ConnectionError::Silent(patience).into(),
                 Err(error) => return error.into(),
             }
+        }
+    }
+
+    /// The tracker says something. Returns why the conversation ends, if it does.
+    fn heard(&mut self, message: FromTracker) -> Option<End> {
+        let charter = match &message {
+            FromTracker::Reigns(charter) => Some(charter),
+            _ => None,
+        };
+        if !self.office.heard(charter) {
+            return Some(End::Nonsense);
+        }
+        match message {
+            FromTracker::Update(update) => {
+                let events = self.membership.roster().update(update);
+                self.tell_events(events, true);
+                None
+            }
+            FromTracker::Reigns(charter) => {
+                self.reign = Some(charter.reign);
+                None
+            }
+            FromTracker::Elsewhere { reign } => Some(End::Elsewhere(reign)),
+            FromTracker::Refused { refusal } => Some(End::Refused(refusal)),
+            FromTracker::Unknown => None,
+            FromTracker::Registered(_) | FromTracker::Done => Some(End::Nonsense),
         }
     }
 
@@ -278,9 +316,12 @@ impl Session {
         tell(&self.notices, &self.membership, &news, aloud);
     }
 
-    fn tell(&mut self, end: &End) {
-        let tracker = &self.wish.tracker;
+    /// Says what went wrong: that the tracker is lost, or the first reason why none
+    /// takes this node in.
+    fn tell(&mut self, order: &Order, end: &End) {
+        let tracker = &order.at;
         let line = match end {
+            End::Moved | End::Goodbye | End::Elsewhere(_) => return,
             End::Refused(Refusal::NameTaken) => format!(
                 "the tracker at `{tracker}` has another node named `{}`; trying again",
                 self.wish.name.0
@@ -293,13 +334,17 @@ impl Session {
             End::Refused(refusal) => {
                 format!("the tracker at `{tracker}` refuses this node ({refusal}); trying again")
             }
+            _ if self.is_registered => format!(
+                "tracker at `{tracker}` is lost ({end}); trying again, known peers stay in use"
+            ),
+            // After the first of them, and where nobody was said to be tracker,
+            // that is no news.
+            _ if self.trouble.is_some() || self.wish.tracker.is_none() => return,
             End::Call(CallError::Unreachable { .. } | CallError::NoAnswer { .. }) => {
                 format!("tracker at `{tracker}` does not answer; trying again")
             }
             End::Call(error) => format!("{error}; trying again"),
-            _ => format!(
-                "tracker at `{tracker}` is lost ({end}); trying again, known peers stay in use"
-            ),
+            _ => format!("the tracker at `{tracker}` does not take this node in ({end})"),
         };
         if self.trouble.as_ref() != Some(&line) {
             self.notices.say(&line);
@@ -308,31 +353,36 @@ impl Session {
     }
 }
 
+/// The next order after that number. Safe to cancel.
+async fn newer(orders: &mut watch::Receiver<Option<Order>>, done: u64) -> Order {
+    let is_newer = |order: &Option<Order>| order.as_ref().is_some_and(|order| order.number > done);
+    let order = match orders.wait_for(is_newer).await {
+        Ok(order) => order.clone(),
+        Err(_) => None,
+    };
+    match order {
+        Some(order) => order,
+        // The office is gone, and with it soon this session.
+        None => std::future::pending().await,
+    }
+}
+
+/// What the tracker is in office by, as this node sees it: one that does not say
+/// is taken for the home tracker in its first epoch.
+fn charter(registered: &Registered, tracker: NodeId, at: SocketAddr) -> Charter {
+    match registered.charter.clone() {
+        // The home tracker is where it was found: it may have no idea of that.
+        Some(Charter { reign, council }) if reign.home => {
+            Charter { reign: Reign { address: at, ..reign }, council }
+        }
+        Some(charter) => Charter { reign: charter.reign.seen_at(at.ip()), ..charter },
+        None => {
+            let (home, elected) = (true, true);
+            let reign = Reign { epoch: 1, tracker, address: at, home, joined: 0, elected };
+            Charter { reign, council: Vec::new() }
+        }
+    }
+}
+
 /// Pause after another node has taken this node's id.
 const SUPERSEDED_PAUSE: Duration = Duration::from_secs(60);
-
-fn pauses() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::new()
-        .with_min_delay(RECONNECT_PAUSE.0)
-        .with_max_delay(RECONNECT_PAUSE.1)
-        .without_max_times()
-        .build()
-}
-
-/// Says goodbye and waits until that is heard, so that the others know at once.
-async fn leave(mut connection: Connection<TcpStream>) {
-    if connection.send(&ToTracker::Exit, MAX_REQUEST_FRAME).await.is_err() {
-        return;
-    }
-    let done = async {
-        // Updates may be on their way still.
-        while let Ok(message) =
-            connection.receive::<FromTracker>(MAX_TRACKER_FRAME, REPLY_DEADLINE).await
-        {
-            if message == FromTracker::Done {
-                break;
-            }
-        }
-    };
-    timeout(REPLY_DEADLINE, done).await.ok();
-}

@@ -11,7 +11,7 @@ fn id(byte: u8) -> NodeId {
 
 fn peer(byte: u8, name: &str) -> Peer {
     let at = format!("127.0.0.{byte}:9").parse().unwrap();
-    Peer { id: id(byte), name: name.parse().unwrap(), search: at, download: at }
+    Peer { id: id(byte), name: name.parse().unwrap(), search: at, download: at, joined: 0 }
 }
 
 fn found(byte: u8, name: &str, online: bool) -> Option<Found> {

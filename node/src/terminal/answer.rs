@@ -2,7 +2,7 @@
 
 use shoal_common::clock::Stamp;
 
-use crate::app::{Identity, PeerInfo};
+use crate::app::{Identity, PeerInfo, TrackerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::config::Limits;
 use crate::terminal::words::Verb;
@@ -18,6 +18,8 @@ pub enum Answer {
     Identity(Identity),
     /// What its clock shows.
     Clock(Stamp),
+    /// Who is tracker.
+    Tracker(Option<TrackerInfo>),
     /// Its files.
     Files(Vec<FileInfo>),
     /// The other nodes.

@@ -240,7 +240,7 @@ mod tests {
     fn peer(name: &str) -> Peer {
         let id = NodeId::from_bytes([name.bytes().last().unwrap(); 32]);
         let at = "127.0.0.1:1".parse().unwrap();
-        Peer { id, name: name.parse().unwrap(), search: at, download: at }
+        Peer { id, name: name.parse().unwrap(), search: at, download: at, joined: 0 }
     }
 
     fn found(id: u8, owners: &[&str]) -> Found {

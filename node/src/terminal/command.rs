@@ -19,6 +19,8 @@ pub enum Command {
     GetIp,
     /// What its clock shows.
     Clock,
+    /// Who is tracker.
+    Tracker,
     /// Its own files.
     Show {
         /// Only names that contain this.
@@ -193,6 +195,7 @@ pub fn parse_words(words: Vec<String>) -> Result<Command, CommandError> {
         }),
         "getip" => Command::GetIp,
         "clock" => Command::Clock,
+        "tracker" => Command::Tracker,
         "show" => Command::Show { part: args.optional() },
         "peers" => Command::Peers { refresh: args.refresh()? },
         "hello" => Command::Hello { whom: args.required("a NAME or an ADDRESS")? },

@@ -26,6 +26,7 @@ fn what_is_understood() {
         ("help", Command::Help(None)),
         ("getip", Command::GetIp),
         ("clock", Command::Clock),
+        ("tracker", Command::Tracker),
         ("  GETIP  ", Command::GetIp),
         ("show", Command::Show { part: None }),
         ("show 'a b'", Command::Show { part: Some("a b".into()) }),

@@ -14,6 +14,7 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Help(None) => VERBS.iter().map(help).collect(),
         Answer::Identity(identity) => json!(identity),
         Answer::Clock(Stamp { time, node }) => json!({ "time": time, "node": node }),
+        Answer::Tracker(tracker) => json!(tracker),
         Answer::Files(files) => json!(files),
         Answer::Peers(peers) => json!(peers),
         Answer::Greeted(peer) => json!(peer),
@@ -88,6 +89,7 @@ mod tests {
             name: "node1".parse().unwrap(),
             search: "172.20.0.3:40001".parse().unwrap(),
             download: "172.20.0.3:40002".parse().unwrap(),
+            joined: 0,
         }
     }
 

@@ -17,6 +17,7 @@ pub mod choose;
 pub mod jobs;
 
 pub mod json;
+pub mod office;
 pub mod render;
 
 pub mod news;

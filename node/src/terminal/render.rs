@@ -28,6 +28,7 @@ pub fn lines(answer: &Answer, look: Look) -> Vec<String> {
         Answer::Help(Some(verb)) => help_for(verb, look),
         Answer::Identity(identity) => self::identity(identity, look),
         Answer::Clock(stamp) => vec![format!("Lamport time {stamp}")],
+        Answer::Tracker(tracker) => super::office::lines(tracker.as_ref(), look),
         Answer::Files(files) => self::files(files, look),
         Answer::Peers(peers) => self::peers(peers, look),
         Answer::Greeted(peer) => vec![format!("`{}` at {} is here", peer.name, peer.search)],

@@ -13,6 +13,7 @@ fn peer(name: &str) -> Peer {
         name: name.parse().unwrap(),
         search: "172.20.0.3:40001".parse().unwrap(),
         download: "172.20.0.3:40002".parse().unwrap(),
+        joined: 0,
     }
 }
 

@@ -59,6 +59,7 @@ pub async fn execute(door: &Door, command: Command) -> Result<Answer, Trouble> {
         Command::Help(verb) => Answer::Help(verb),
         Command::GetIp => Answer::Identity(door.identity().await?),
         Command::Clock => Answer::Clock(door.clock().await?),
+        Command::Tracker => Answer::Tracker(door.tracker().await?),
         Command::Show { part } => Answer::Files(door.show(part).await?),
         Command::Peers { refresh } => Answer::Peers(door.standings(refresh).await?),
         Command::Hello { whom } => Answer::Greeted(door.hello(whom).await?),

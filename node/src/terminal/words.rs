@@ -83,6 +83,16 @@ pub const VERBS: &[Verb] = &[
         ..PLAIN
     },
     Verb {
+        name: "tracker",
+        usage: "tracker",
+        summary: "who is tracker, since when, and who would succeed it",
+        details: "A node takes over when the tracker is lost, the one longest in the network\n\
+                  first, with the next epoch; the home tracker gets the office back when it\n\
+                  returns. A caretaker serves without a majority of the council, as when a\n\
+                  network is cut in two.",
+        ..PLAIN
+    },
+    Verb {
         name: "show",
         usage: "show [PART]",
         summary: "the files this node shares: name, size, file id",
@@ -240,6 +250,8 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("greet", "hello"),
     ("ping", "hello"),
     ("time", "clock"),
+    ("leader", "tracker"),
+    ("succession", "tracker"),
     ("lamport", "clock"),
     ("downloads", "jobs"),
     ("status", "jobs"),

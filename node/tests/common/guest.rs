@@ -67,7 +67,8 @@ impl Guest {
 async fn stay(tracker: SocketAddr, peer: &Peer) -> Option<()> {
     let (mut tracker, _) = call(tracker, &party(peer.id), Talk::Tracking).await.ok()?;
     let (name, search, download) = (peer.name.clone(), peer.search, peer.download);
-    let registration = Registration { name, exact: true, search, download };
+    let (exact, reign, joined) = (true, None, 0);
+    let registration = Registration { name, exact, search, download, reign, joined };
     tracker.send(&ToTracker::Register(registration), MAX_REQUEST_FRAME).await.ok()?;
     loop {
         match tracker.receive::<FromTracker>(MAX_TRACKER_FRAME, BEAT).await {

@@ -130,7 +130,7 @@ impl Owner {
 
 pub fn peer(name: &str, id: NodeId, listener: &TcpListener) -> Peer {
     let at = listener.local_addr().unwrap();
-    Peer { id, name: name.parse().unwrap(), search: at, download: at }
+    Peer { id, name: name.parse().unwrap(), search: at, download: at, joined: 0 }
 }
 
 /// A network that says of everyone that they have everything.

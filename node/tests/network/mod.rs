@@ -125,7 +125,8 @@ impl Network {
         let us = Party::new("shoal", NodeId::random());
         let (mut connection, _) = call(self.tracker, &us, Talk::Tracking).await.unwrap();
         let name = name.parse().unwrap();
-        let registration = Registration { name, exact: true, search, download };
+        let (exact, reign, joined) = (true, None, 0);
+        let registration = Registration { name, exact, search, download, reign, joined };
         let answer =
             connection.ask(&ToTracker::Register(registration), MAX_TRACKER_FRAME).await.unwrap();
         assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");

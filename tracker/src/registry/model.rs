@@ -271,6 +271,8 @@ fn wish(name: usize, exact: bool, port: u16) -> ToTracker {
         exact,
         search: ([10, 0, 0, 1], port).into(),
         download: ([10, 0, 0, 1], 9).into(),
+        reign: None,
+        joined: 0,
     })
 }
 

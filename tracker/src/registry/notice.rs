@@ -65,7 +65,7 @@ struct Who<'a>(&'a Peer);
 
 impl fmt::Display for Who<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Peer { id, name, search, download } = self.0;
+        let Peer { id, name, search, download, .. } = self.0;
         write!(f, "`{name}` (id {}, search {search}, download {download})", id.short())
     }
 }

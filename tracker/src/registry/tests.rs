@@ -15,7 +15,8 @@ fn speaker(node: u8, session: u64) -> Speaker {
 fn wish(name: &str, exact: bool) -> Registration {
     let search = "10.0.0.1:4000".parse().unwrap();
     let download = "10.0.0.1:4001".parse().unwrap();
-    Registration { name: name.parse().unwrap(), exact, search, download }
+    let (name, reign, joined) = (name.parse().unwrap(), None, 0);
+    Registration { name, exact, search, download, reign, joined }
 }
 
 fn name(name: &str) -> NodeName {

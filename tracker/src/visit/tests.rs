@@ -20,6 +20,8 @@ fn register(name: &str) -> ToTracker {
         exact: true,
         search: "10.0.0.1:4000".parse().unwrap(),
         download: "10.0.0.1:4001".parse().unwrap(),
+        reign: None,
+        joined: 0,
     })
 }
 

@@ -174,7 +174,13 @@ mod tests {
 
     fn peer(name: &str) -> Peer {
         let at = "127.0.0.1:9".parse().unwrap();
-        Peer { id: NodeId::random(), name: name.parse().unwrap(), search: at, download: at }
+        Peer {
+            id: NodeId::random(),
+            name: name.parse().unwrap(),
+            search: at,
+            download: at,
+            joined: 0,
+        }
     }
 
     fn found(name: &str, content: &[u8]) -> Match {

@@ -137,6 +137,7 @@ impl Exchange {
             name: self.0.membership.wished_name(),
             search: SocketAddr::new(ip, us.ports.0),
             download: SocketAddr::new(ip, us.ports.1),
+            joined: 0,
         };
         self.0.membership.reached_at(peer.clone());
         peer

@@ -55,7 +55,7 @@ impl Network {
             let id = NodeId::from_bytes(bytes);
             let at = address(number).parse().unwrap();
             let name = "node".parse().unwrap();
-            let peer = Peer { id, name, search: at, download: at };
+            let peer = Peer { id, name, search: at, download: at, joined: 0 };
             node(peer, &entries, rng.random(), now)
         });
         Self { nodes: nodes.collect(), now, start: now, seed }

@@ -22,6 +22,7 @@ fn known(byte: u8, at: u64) -> Known {
         name: format!("node{byte}").parse().unwrap(),
         search: at_port(1),
         download: at_port(2),
+        joined: 0,
     };
     Known { peer, state: State::Online, at, born: 1, gone: 0, guest: false }
 }

@@ -1,0 +1,138 @@
+//! Who lies about who is tracker.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod network;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use network::{Network, PATIENCE, TestNode, eventually};
+use shoal_common::call::call;
+use shoal_common::ident::NodeId;
+use shoal_common::limits::{COUNCIL, MAX_REQUEST_FRAME};
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
+use shoal_common::protocol::refusal::Refusal;
+use shoal_common::protocol::succession::{
+    Inquiry, Member, Reign, Sight, Standing, SuccessionReply, SuccessionRequest,
+};
+use shoal_common::serve::serve;
+use shoal_common::task::Tasks;
+use shoal_node::app::{Contact, Role, TrackerInfo};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+
+fn tracker(node: &TestNode) -> TrackerInfo {
+    node.app().tracker().unwrap()
+}
+
+async fn inquire(at: SocketAddr, us: &Party, inquiry: Inquiry) -> SuccessionReply {
+    let (mut connection, _) = call(at, us, Talk::Succession).await.unwrap();
+    connection.ask(&SuccessionRequest::Inquire(inquiry), MAX_REQUEST_FRAME).await.unwrap()
+}
+
+/// One that says of itself that it reigns, whoever asks. Returns where.
+async fn pretender(us: &Party, epoch: u64, tasks: &Tasks) -> Reign {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let reign = Reign { epoch, tracker: us.node, address, home: false, joined: 1, elected: true };
+    let standing = Standing {
+        reign: Some(reign),
+        sight: Sight::Reigns,
+        agrees: true,
+        promised: epoch,
+        joined: 1,
+        council: vec![],
+    };
+    let talks = &[Talk::Succession];
+    let pretend = serve(listener, us.clone(), talks, 10, tasks.clone(), move |mut guest| {
+        let standing = standing.clone();
+        async move {
+            loop {
+                let _: SuccessionRequest =
+                    guest.connection.receive(MAX_REQUEST_FRAME, PATIENCE).await?;
+                let reply = SuccessionReply::Standing(standing.clone());
+                guest.connection.send(&reply, MAX_REQUEST_FRAME).await?;
+            }
+        }
+    });
+    tasks.spawn(tracing::Span::none(), pretend);
+    reign
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_can_not_depose_a_tracker_with_absurd_claims() {
+    let network = Network::start().await;
+    let mut nodes = Vec::new();
+    for number in 1..=3 {
+        nodes.push(network.node(&format!("node{number}"), &[]).await);
+    }
+    let all: Vec<&TestNode> = nodes.iter().collect();
+    eventually("all follow", || {
+        all.iter().all(|node| {
+            let info = tracker(node);
+            info.contact == Contact::Heard && info.line.len() == 3
+        })
+    })
+    .await;
+    let us = Party::new("shoal", NodeId::random());
+    let tasks = Tasks::new(Handle::current());
+    let (node, home) = (all[1].app().identity().search, network.tracker());
+    let empty = Inquiry { reign: None, council: vec![], claim: None };
+
+    for epoch in [0, 1_000, 1 << 40, u64::MAX] {
+        let reign = pretender(&us, epoch, &tasks).await;
+        for at in [node, home] {
+            let told = Inquiry { reign: Some(reign), ..empty.clone() };
+            inquire(at, &us, told).await;
+            let claim = Inquiry { claim: Some(reign), ..empty.clone() };
+            match inquire(at, &us, claim).await {
+                SuccessionReply::Standing(standing) => assert!(!standing.agrees, "{standing:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    // Nobody is agreed with while the tracker is heard, nobody claims for another,
+    // and no list is too long.
+    let plausible = pretender(&us, 2, &tasks).await;
+    let nobody = Reign { address: "127.0.0.1:1".parse().unwrap(), ..plausible };
+    let member = Member { id: us.node, joined: 1, address: nobody.address };
+    let claim = Inquiry { claim: Some(nobody), ..empty.clone() };
+    match inquire(node, &us, claim).await {
+        SuccessionReply::Standing(standing) => {
+            assert_eq!((standing.agrees, standing.sight), (false, Sight::Hears));
+        }
+        other => panic!("{other:?}"),
+    }
+    let refused = SuccessionReply::Refused { refusal: Refusal::NotAllowed };
+    let foreign = Reign { tracker: NodeId::random(), ..nobody };
+    let anywhere = Reign { address: "0.0.0.0:0".parse().unwrap(), ..nobody };
+    for inquiry in [
+        Inquiry { claim: Some(foreign), ..empty.clone() },
+        Inquiry { reign: Some(anywhere), ..empty.clone() },
+        Inquiry { council: vec![member; COUNCIL + 1], ..empty.clone() },
+    ] {
+        for at in [node, home] {
+            assert_eq!(inquire(at, &us, inquiry.clone()).await, refused);
+        }
+    }
+    // One that does not even answer where it says that it reigns.
+    for at in [node, home] {
+        inquire(at, &us, Inquiry { reign: Some(nobody), ..empty.clone() }).await;
+    }
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < deadline {
+        for node in &all {
+            let info = tracker(node);
+            assert!(info.role == Role::Home && info.epoch <= 3, "{info:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tasks.cancel();
+}

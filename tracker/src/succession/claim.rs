@@ -1,0 +1,224 @@
+//! Rounds of asking: claims to the office, votes, and doubts.
+
+use std::time::Duration;
+
+use shoal_common::ident::NodeId;
+use shoal_common::protocol::succession::{Reign, Sight, Standing};
+
+use super::line::is_majority;
+use super::{ANSWER_DEADLINE, HOLD, LINE, Role, STEP, Succession, Way, Why};
+
+/// To whom it has agreed last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vote {
+    pub(super) epoch: u64,
+    candidate: NodeId,
+    at: Duration,
+}
+
+/// What is asked in a round.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Question {
+    /// Do you agree to this reign?
+    Claim(Reign),
+    /// Was I succeeded while I stood still?
+    Doubt,
+}
+
+/// Several are asked the same.
+#[derive(Debug)]
+pub(super) struct Round {
+    number: u64,
+    question: Question,
+    /// Who has not answered.
+    open: usize,
+    deadline: Duration,
+    /// Members of the council that agreed.
+    agreed: Vec<NodeId>,
+    /// Whether somebody has agreed to another.
+    contested: bool,
+}
+
+impl Round {
+    pub(super) fn deadline(&self) -> Duration {
+        if self.open == 0 { Duration::ZERO } else { self.deadline }
+    }
+}
+
+impl Succession {
+    /// Whether a tracker asks whether it still is one; meanwhile it answers
+    /// nobody.
+    pub(super) fn doubts(&self) -> bool {
+        matches!(self.round, Some(Round { question: Question::Doubt, .. }))
+    }
+
+    /// Asks everyone whether they agree that this one is tracker.
+    pub(super) fn claim(&mut self, now: Duration) {
+        // An epoch for which it has agreed to itself is still to be had.
+        let promised = self.vote.map_or(0, |vote| {
+            if vote.candidate == self.us.id { vote.epoch - 1 } else { vote.epoch }
+        });
+        let epoch = self.base.max(promised).max(self.bid).saturating_add(1);
+        let may = self.us.eligible && (self.us.home || self.joined > 0);
+        let address = self.address.filter(|_| may && self.is_plausible(epoch));
+        let claim = address.map(|address| Reign {
+            epoch,
+            tracker: self.us.id,
+            address,
+            home: self.us.home,
+            joined: self.joined,
+            elected: true,
+        });
+        match claim.filter(|claim| self.agree(claim, now)) {
+            Some(claim) => self.ask_all(Question::Claim(claim), now),
+            None => self.hold_off(now),
+        }
+    }
+
+    /// A tracker that stood still asks whether it still is one.
+    pub(super) fn doubt(&mut self, now: Duration) {
+        self.ask_all(Question::Doubt, now);
+    }
+
+    /// Not now: the next claim has to wait.
+    pub(super) fn hold_off(&mut self, now: Duration) {
+        self.put_off(STEP, STEP * 2, now);
+        if !self.doubts() {
+            self.round = None;
+        }
+    }
+
+    /// The next claim comes after the one time, and by chance up to the other.
+    pub(super) fn put_off(&mut self, least: Duration, more: Duration, now: Duration) {
+        let next = now + least + self.chance.up_to(more);
+        self.timers.claim = next;
+        self.timers.renew = next;
+    }
+
+    fn ask_all(&mut self, question: Question, now: Duration) {
+        self.rounds += 1;
+        let number = self.rounds;
+        let mut ways: Vec<Way> = self.line().take(LINE).collect();
+        ways.extend(self.us.knows_home.then_some(Way::Home));
+        let lost = self.known.filter(|reign| reign.tracker != self.us.id);
+        ways.extend(lost.map(|reign| Way::At(reign.address)));
+        ways.dedup();
+        let round = Round {
+            number,
+            question,
+            open: ways.len(),
+            deadline: now + ANSWER_DEADLINE,
+            agreed: Vec::new(),
+            contested: false,
+        };
+        self.round = Some(round);
+        let claim = match question {
+            Question::Claim(claim) => Some(claim),
+            Question::Doubt => None,
+        };
+        for way in ways {
+            self.ask(way, Why::Round(number), claim);
+        }
+    }
+
+    /// An answer, or none, to an inquiry of a round.
+    pub(super) fn count(
+        &mut self,
+        number: u64,
+        answer: Option<(NodeId, &Standing)>,
+        now: Duration,
+    ) {
+        let counts = answer.is_some_and(|(from, standing)| self.is_council(from, standing.joined));
+        let has_lesser = answer.is_some_and(|(_, standing)| self.has_lesser(standing));
+        let Some(round) = self.round.as_mut().filter(|round| round.number == number) else {
+            return;
+        };
+        round.open = round.open.saturating_sub(1);
+        if let (Some((from, standing)), Question::Claim(claim)) = (answer, round.question) {
+            if standing.agrees && counts && !round.agreed.contains(&from) {
+                round.agreed.push(from);
+            }
+            // Who has a lesser tracker will hear of this one in any case.
+            round.contested |= !standing.agrees && !has_lesser;
+            let bid = standing.promised.max(standing.reign.map_or(0, |reign| reign.epoch));
+            if bid >= claim.epoch && self.is_plausible(bid) {
+                self.bid = self.bid.max(bid);
+            }
+        }
+        self.conclude(now);
+    }
+
+    /// Of one in office: whether somebody has a tracker that is to yield to it.
+    fn has_lesser(&self, standing: &Standing) -> bool {
+        let own = self.known.filter(|_| self.role == Role::Reigning);
+        let lesser = own.zip(standing.reign).is_some_and(|(own, reign)| own.beats(&reign));
+        lesser && standing.sight != Sight::Seeks
+    }
+
+    /// The round is over when everyone has answered, or it is too late.
+    pub(super) fn conclude(&mut self, now: Duration) {
+        let Some(round) = self.round.take_if(|round| round.open == 0 || now >= round.deadline)
+        else {
+            return;
+        };
+        let Question::Claim(claim) = round.question else {
+            // Nobody knew of anything better; see `consider`.
+            return;
+        };
+        let own = usize::from(self.is_in_council());
+        if is_majority(round.agreed.len() + own, self.council.len()) {
+            self.take_office(claim, now);
+        } else if round.contested {
+            // Until all who agreed to others are free, and then in order. Home is
+            // only outbid, and everyone is free for it.
+            let until_free = if self.us.home { Duration::ZERO } else { HOLD };
+            self.put_off(until_free + STEP * self.position(), STEP, now);
+        } else {
+            self.take_care(claim, now);
+        }
+    }
+
+    /// Without a majority. The home tracker takes the next epoch all the same: it
+    /// is to be in charge of whomever it reaches.
+    fn take_care(&mut self, claim: Reign, now: Duration) {
+        let epoch = if self.us.home { self.base.saturating_add(1) } else { self.base };
+        let reign = Reign { epoch, elected: false, ..claim };
+        if self.role == Role::Reigning && !self.behind {
+            // It could not be elected anew, and stays what it is.
+            self.hold_off(now);
+        } else {
+            self.take_office(reign, now);
+        }
+    }
+
+    /// Whether this one agrees that the other is tracker, and then remembers it:
+    /// nobody agrees to two in one epoch.
+    pub(super) fn agree(&mut self, claim: &Reign, now: Duration) -> bool {
+        let candidate = claim.tracker;
+        let is_new = |vote: &Vote| {
+            // A claim of its own that is over holds nobody up.
+            let is_over = vote.candidate == self.us.id && self.round.is_none();
+            claim.epoch > vote.epoch && (claim.home || is_over || now >= vote.at + HOLD)
+        };
+        let is_free = self.vote.is_none_or(|vote| {
+            is_new(&vote) || vote.candidate == candidate && claim.epoch >= vote.epoch
+        });
+        let is_next = claim.elected && claim.epoch > self.base && self.is_plausible(claim.epoch);
+        let agrees = is_free && is_next && self.may_succeed(claim, now);
+        if agrees {
+            self.vote = Some(Vote { epoch: claim.epoch, candidate, at: now });
+        }
+        agrees
+    }
+
+    /// Whether the present tracker stands in nobody's way: it is not heard, is
+    /// the one that claims, or gives way to the home tracker.
+    fn may_succeed(&self, claim: &Reign, now: Duration) -> bool {
+        let ours = self.known.is_some_and(|reign| reign.tracker == claim.tracker);
+        match self.role {
+            Role::Reigning => claim.tracker == self.us.id || claim.home && !self.us.home,
+            Role::Following { heard } => claim.home || ours || now >= heard + 2 * self.heartbeat,
+            Role::Outside | Role::Seeking => true,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A node and the tracker that it follows, has lost, or looks for.
+
+use std::time::Duration;
+
+use shoal_common::limits::{COUNCIL, RECONNECT_PAUSE};
+use shoal_common::protocol::succession::{Member, Reign};
+
+use super::{Effect, GRACE_LOST, MEET, PROBE, Role, SELDOM, STEP, Succession, Way, Why};
+
+/// Tries to register, one at a time.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    /// Where it is tried at the moment.
+    target: Option<Way>,
+    /// When the next one is due.
+    at: Duration,
+    pause: Duration,
+    /// How often this node was sent elsewhere since it last waited.
+    hops: usize,
+    /// Whose turn it is.
+    turn: usize,
+    /// Of a tracker: whether it is its own guest.
+    settled: bool,
+}
+
+impl Attempt {
+    pub(super) fn due(&self) -> Duration {
+        if self.target.is_some() || self.settled { Duration::MAX } else { self.at }
+    }
+}
+
+/// Most redirects that are followed without a pause.
+const MAX_HOPS: usize = 4;
+
+/// Others that are asked at once whether they know a tracker.
+const PROBES: usize = 2;
+
+impl Succession {
+    /// A tracker has taken this node in, under that reign. Returns whether it is
+    /// to be believed; else the node had better hang up.
+    pub fn registered(
+        &mut self,
+        reign: &Reign,
+        council: &[Member],
+        joined: u64,
+        now: Duration,
+    ) -> bool {
+        self.awake = self.awake.max(now);
+        if !self.is_plausible(reign.epoch) || council.len() > COUNCIL {
+            return false;
+        }
+        self.joined = joined;
+        if self.role == Role::Reigning {
+            self.attempt.target = None;
+            self.attempt.settled = reign.tracker == self.us.id;
+            return self.attempt.settled;
+        }
+        self.role = Role::Following { heard: now };
+        self.since = now;
+        self.round = None;
+        // Whether it is a tracker that keeps its nodes is not known yet.
+        self.attempt = Attempt { pause: self.attempt.pause, ..Attempt::default() };
+        self.timers.look = now + self.chance.about(MEET * SELDOM);
+        self.told(Some(reign), Some(council), now)
+    }
+
+    /// The tracker says something; perhaps that its reign or its council has
+    /// changed. Returns whether it is to be believed.
+    pub fn told(
+        &mut self,
+        reign: Option<&Reign>,
+        council: Option<&[Member]>,
+        now: Duration,
+    ) -> bool {
+        let Role::Following { heard } = &mut self.role else {
+            return true;
+        };
+        *heard = now;
+        self.awake = self.awake.max(now);
+        if let Some(reign) = reign {
+            if !self.is_plausible(reign.epoch) {
+                return false;
+            }
+            self.known = Some(*reign);
+            self.base = self.base.max(reign.epoch);
+        }
+        if let Some(council) = council {
+            if council.len() > COUNCIL {
+                return false;
+            }
+            self.set_council(council);
+            self.council_epoch = self.known.map_or(0, |reign| reign.epoch);
+        }
+        true
+    }
+
+    /// The connection to the tracker is broken, or it was silent for two
+    /// heartbeat intervals.
+    pub fn lost(&mut self, silent: bool, now: Duration) {
+        self.awake = self.awake.max(now);
+        match self.role {
+            Role::Following { .. } => {
+                let lasted = now > self.since + 2 * self.heartbeat;
+                let pause = self.attempt.pause;
+                self.seek(if silent { Duration::ZERO } else { GRACE_LOST }, now);
+                if !lasted {
+                    self.attempt.pause = pause;
+                    self.failed(now);
+                }
+            }
+            Role::Reigning => self.failed(now),
+            Role::Outside | Role::Seeking => {}
+        }
+    }
+
+    /// A try to register has failed.
+    pub fn failed(&mut self, now: Duration) {
+        // A tracker that was restarted has everyone again within a heartbeat.
+        let longest = RECONNECT_PAUSE.1.min(self.heartbeat / 2).max(RECONNECT_PAUSE.0);
+        let pause = self.attempt.pause.clamp(RECONNECT_PAUSE.0, longest);
+        let at = now + self.chance.at_most(pause.min(self.heartbeat / 2));
+        let turn = self.attempt.turn;
+        self.attempt = Attempt { at, pause: pause * 2, turn, ..Attempt::default() };
+    }
+
+    /// Who was asked to take this node in is no tracker, or no more, and knows of
+    /// that one.
+    pub fn elsewhere(&mut self, reign: Option<&Reign>, now: Duration) {
+        if self.role == Role::Reigning {
+            return self.failed(now);
+        }
+        let hops = self.attempt.hops + 1;
+        self.lost(false, now);
+        self.failed(now);
+        let other = reign.filter(|reign| reign.tracker != self.us.id && hops <= MAX_HOPS);
+        if let Some(reign) = other.filter(|reign| self.is_plausible(reign.epoch)) {
+            self.attempt.hops = hops;
+            self.follow(Way::At(reign.address));
+        }
+    }
+
+    /// Looks for a tracker from now on; its turn to claim comes after `grace`.
+    pub(super) fn seek(&mut self, grace: Duration, now: Duration) {
+        self.role = Role::Seeking;
+        self.since = now;
+        self.round = None;
+        let turn = STEP * self.position() + self.chance.up_to(STEP / 2);
+        self.timers.claim = now + grace + turn;
+        self.timers.probe = now + PROBE.0;
+        self.timers.pause = PROBE.0;
+        let (pause, turn) = (RECONNECT_PAUSE.0, 0);
+        let at = now + self.chance.at_most(pause);
+        self.attempt = Attempt { at, pause, turn, ..Attempt::default() };
+    }
+
+    /// There is that tracker, alive.
+    pub(super) fn join(&mut self, reign: &Reign) {
+        self.round = None;
+        self.follow(Way::At(reign.address));
+    }
+
+    /// There is a better tracker than the one this node follows.
+    pub(super) fn move_to(&mut self, reign: &Reign, now: Duration) {
+        let before = self.known.replace(*reign);
+        if let Some(before) = before.filter(|before| !before.is(reign)) {
+            // That it hears of the better one, too.
+            self.ask(Way::At(before.address), Why::Look, None);
+        }
+        self.seek(GRACE_LOST, now);
+        self.join(reign);
+    }
+
+    pub(super) fn follow(&mut self, way: Way) {
+        // One that is under way is not begun again.
+        if !self.us.home && self.attempt.target != Some(way) {
+            self.attempt.target = Some(way);
+            self.effects.push(Effect::Follow(way));
+        }
+    }
+
+    /// A tracker is among its own guests, so that it is in its own list.
+    pub(super) fn be_own_guest(&mut self, now: Duration) {
+        let address = self.address.filter(|_| !self.us.home && now >= self.attempt.due());
+        if let Some(address) = address {
+            self.follow(Way::At(address));
+        }
+    }
+
+    pub(super) fn try_to_register(&mut self, now: Duration) {
+        if now < self.attempt.due() {
+            return;
+        }
+        let known = self.known.filter(|reign| reign.tracker != self.us.id);
+        let known = known.map(|reign| Way::At(reign.address));
+        let ways: Vec<Way> = known.into_iter().chain(self.ways_in()).collect();
+        let turn = self.attempt.turn;
+        self.attempt.turn = turn.wrapping_add(1);
+        match ways.get(turn % ways.len().max(1)) {
+            Some(way) => self.follow(*way),
+            None => self.failed(now),
+        }
+    }
+
+    /// What this node was told at its start.
+    pub(super) fn ways_in(&self) -> impl Iterator<Item = Way> + use<> {
+        let home = self.us.knows_home.then_some(Way::Home);
+        home.into_iter().chain((0..self.us.peers).map(Way::Peer))
+    }
+
+    /// Asks a few whether they know a tracker.
+    pub(super) fn probe(&mut self, now: Duration) {
+        if now < self.timers.probe {
+            return;
+        }
+        let pause = self.timers.pause;
+        self.timers.probe = now + self.chance.about(pause);
+        self.timers.pause = (pause * 2).min(PROBE.1);
+        let lost = self.known.filter(|reign| reign.tracker != self.us.id);
+        let lost = lost.map(|reign| Way::At(reign.address));
+        let home = self.us.knows_home.then_some(Way::Home);
+        let mut ways: Vec<Way> = home.into_iter().chain(lost).collect();
+        let others: Vec<Way> = self.line().chain((0..self.us.peers).map(Way::Peer)).collect();
+        ways.extend(self.next_of(&others, PROBES));
+        for way in ways {
+            self.ask(way, Why::Look, None);
+        }
+    }
+
+    /// The next few of these whose turn it is.
+    pub(super) fn next_of(&mut self, ways: &[Way], count: usize) -> Vec<Way> {
+        let begin = self.turn % ways.len().max(1);
+        self.turn = self.turn.wrapping_add(count);
+        ways.iter().cycle().skip(begin).take(count.min(ways.len())).copied().collect()
+    }
+
+    /// A follower in the council looks whether the home tracker is back.
+    pub(super) fn look_seldom(&mut self, now: Duration) {
+        if now < self.timers.look {
+            return;
+        }
+        self.timers.look = now + self.chance.about(MEET * SELDOM);
+        let follows_home = self.known.is_some_and(|reign| reign.home);
+        if self.us.knows_home && !follows_home && self.is_in_council() {
+            self.ask(Way::Home, Why::Look, None);
+        }
+    }
+}

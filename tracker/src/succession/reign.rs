@@ -1,0 +1,131 @@
+//! In office: how a tracker takes it, keeps it and hands it over.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use shoal_common::protocol::succession::{Member, Reign, Sight};
+
+use super::follow::Attempt;
+use super::{Effect, FRESH, GRACE_LOST, MEET, RENEW, Role, Succession, Way, Why};
+
+/// What a node that wants to register is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Welcome {
+    /// It is right here.
+    Here,
+    /// The tracker is that one, as far as is known.
+    Elsewhere(Option<Reign>),
+}
+
+impl Succession {
+    /// A node wants to register that knows of that reign and answers inquiries
+    /// there.
+    pub fn registers(&mut self, knows: Option<&Reign>, at: SocketAddr, now: Duration) -> Welcome {
+        self.wake(now);
+        if self.sight(now) != Sight::Reigns {
+            let other = self.known.filter(|reign| reign.tracker != self.us.id);
+            return Welcome::Elsewhere(other);
+        }
+        let Some(own) = self.known else {
+            return Welcome::Elsewhere(None);
+        };
+        let other = knows.filter(|knows| knows.tracker != self.us.id);
+        let ahead = other.filter(|knows| {
+            self.is_plausible(knows.epoch)
+                && (knows.epoch > own.epoch || self.is_fresh_home() && knows.epoch >= own.epoch)
+        });
+        match ahead {
+            Some(_) => {
+                // It knows more: what, and whose council was that?
+                self.ask(Way::At(at), Why::Look, None);
+                Welcome::Elsewhere(None)
+            }
+            None => Welcome::Here,
+        }
+    }
+
+    /// Whether a tracker may answer those who are registered with it.
+    pub fn may_answer(&mut self, now: Duration) -> bool {
+        self.wake(now);
+        self.sight(now) == Sight::Reigns
+    }
+
+    /// In office from now on, or from now on under this reign.
+    pub(super) fn take_office(&mut self, reign: Reign, now: Duration) {
+        let was_tracker = self.role == Role::Reigning;
+        self.role = Role::Reigning;
+        if !was_tracker {
+            self.since = now;
+            self.attempt = Attempt::default();
+            self.before = self.known.filter(|before| before.tracker != self.us.id);
+        }
+        self.base = self.base.max(reign.epoch);
+        self.bid = 0;
+        self.known = Some(reign);
+        self.behind = false;
+        if reign.elected {
+            self.council_epoch = reign.epoch;
+            self.majority = now;
+        } else {
+            self.council_epoch = self.council_epoch.max(reign.epoch - 1);
+        }
+        self.timers.look = now + self.chance.about(MEET);
+        self.timers.renew = now + self.chance.about(RENEW);
+        self.effects.push(Effect::Reign(reign));
+        // So everyone in line hears of it at once, and tells.
+        let mut ways: Vec<Way> = self.line().collect();
+        ways.extend(self.before.map(|before| Way::At(before.address)));
+        ways.extend(self.us.knows_home.then_some(Way::Home));
+        for way in ways {
+            self.ask(way, Why::Look, None);
+        }
+    }
+
+    /// A better tracker is there: it gets everyone.
+    pub(super) fn step_down(&mut self, reign: &Reign, now: Duration) {
+        self.known = Some(*reign);
+        self.base = self.base.max(reign.epoch);
+        self.effects.push(Effect::Yield(*reign));
+        self.seek(GRACE_LOST, now);
+        self.join(reign);
+    }
+
+    /// The home tracker hears of a reign of others: it follows it in office.
+    pub(super) fn return_after(
+        &mut self,
+        own: &Reign,
+        reign: &Reign,
+        council: &[Member],
+        now: Duration,
+    ) {
+        if self.is_behind(own, reign) {
+            self.adopt(reign, council);
+            self.base = self.base.max(reign.epoch);
+            self.behind = true;
+            self.claim_anew(now);
+        }
+    }
+
+    /// Time passes in office.
+    pub(super) fn keep_office(&mut self, now: Duration) {
+        self.be_own_guest(now);
+        if self.is_fresh_home() && now > self.since + FRESH {
+            self.council_epoch = self.base;
+        }
+        if now >= self.timers.look {
+            self.timers.look = now + self.chance.about(MEET);
+            let absent = self.absent.iter().map(|member| Way::At(member.address));
+            let before = self.before.map(|before| Way::At(before.address));
+            let others: Vec<Way> = self.line().chain(absent).chain(before).collect();
+            let mut ways = self.next_of(&others, 2);
+            ways.extend(self.us.knows_home.then_some(Way::Home));
+            for way in ways {
+                self.ask(way, Why::Look, None);
+            }
+        }
+        if self.wants_election() && now >= self.timers.renew {
+            self.timers.renew = now + self.chance.about(RENEW);
+            self.claim_anew(now);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! One schedule: a network grows, suffers, heals; and what must hold then.
+
+use std::time::Duration;
+
+use shoal_common::protocol::succession::{Reign, Sight};
+
+use super::super::chance::Chance;
+use super::entity::{Entity, Session};
+use super::world::{HOME, World};
+
+/// What may happen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    /// All faults at random, up to 8 nodes.
+    Any,
+    /// A partition, faults in its parts, and what must hold in each of them.
+    Partition,
+    /// Whoever is tracker dies, again and again.
+    Trackers,
+    /// As any, with one or two nodes.
+    Small,
+    /// Nothing.
+    Calm,
+}
+
+/// Time in which a network without further faults has one tracker.
+const SETTLE: Duration = Duration::from_secs(25);
+
+pub(super) struct Schedule {
+    kind: Kind,
+    world: World,
+}
+
+impl Schedule {
+    pub(super) fn new(seed: u64, kind: Kind, aloud: bool) -> Self {
+        let mut chance = Chance::new(seed);
+        let most = if matches!(kind, Kind::Small) { 2 } else { 8 };
+        let mut below = |bound: u32| {
+            u32::try_from(chance.up_to(Duration::from_micros(bound.into())).as_micros()).unwrap()
+        };
+        let nodes = 1 + below(most) as usize;
+        let entities: Vec<Entity> = (0..=nodes)
+            .map(|index| {
+                let peer = 1 + below(u32::try_from(nodes).unwrap()) as usize;
+                let peers = if peer == index { vec![] } else { vec![peer] };
+                Entity::new(index, index == HOME, peers, seed)
+            })
+            .collect();
+        Self { kind, world: World::new(entities, chance, aloud) }
+    }
+
+    pub(super) fn run(mut self) {
+        self.grow();
+        match self.kind {
+            Kind::Calm => return self.stays_as_it_is(),
+            Kind::Any | Kind::Small => {
+                for _ in 0..3 + self.world.below(8) {
+                    self.fault();
+                }
+            }
+            Kind::Partition => self.partition(),
+            Kind::Trackers => self.tracker_after_tracker(),
+        }
+        self.heal();
+        self.settles();
+        if self.world.below(4) == 0 {
+            self.stays_as_it_is();
+        }
+    }
+
+    fn moment(&mut self, most: u64) {
+        let time = self.world.chance.up_to(Duration::from_millis(most));
+        self.world.pass(time);
+    }
+
+    fn grow(&mut self) {
+        for index in 0..self.world.entities.len() {
+            self.world.start(index);
+            self.moment(200);
+        }
+        self.world.pass(Duration::from_secs(3));
+        self.check(0);
+    }
+
+    fn fault(&mut self) {
+        let count = self.world.entities.len();
+        let index = self.world.below(count);
+        let entity = &self.world.entities[index];
+        let (alive, paused) = (entity.alive, entity.paused);
+        match self.world.below(12) {
+            0 | 1 if alive => self.world.kill(index),
+            2 if self.world.entities[HOME].alive => self.world.kill(HOME),
+            3 if !alive => self.world.start(index),
+            4 if !self.world.entities[HOME].alive => self.world.start(HOME),
+            5 if alive && !paused => self.world.pause(index),
+            6 if alive && paused => self.world.go_on(index),
+            7 => self.split(),
+            8 => self.join(),
+            9 => self.world.loss = [0, 5, 20, 50][self.world.below(4)],
+            10 => self.world.delay = Duration::from_millis([10, 50, 300, 900][self.world.below(4)]),
+            11 => {
+                if let Some(tracker) = self.tracker() {
+                    self.world.kill(tracker);
+                }
+            }
+            _ => {}
+        }
+        self.moment(5000);
+    }
+
+    fn tracker(&self) -> Option<usize> {
+        let mut running = self.world.entities.iter().filter(|entity| entity.runs());
+        running.find(|entity| reigns(entity, self.world.now)).map(|entity| entity.index)
+    }
+
+    fn split(&mut self) {
+        let parts = 2 + self.world.below(2);
+        for index in 0..self.world.entities.len() {
+            self.world.islands[index] = self.world.below(parts);
+        }
+        self.world.say(|| format!("islands {:?}", self.world.islands));
+    }
+
+    fn join(&mut self) {
+        self.world.say(|| "no islands".to_owned());
+        self.world.islands.fill(0);
+    }
+
+    /// In each part of a network that lasts there is one tracker.
+    fn partition(&mut self) {
+        if self.world.below(2) == 0 {
+            self.world.kill(HOME);
+            self.moment(6000);
+        }
+        self.split();
+        self.moment(9000);
+        for _ in 0..self.world.below(3) {
+            let count = self.world.entities.len();
+            let index = self.world.below(count);
+            if self.world.entities[index].alive {
+                self.world.kill(index);
+            } else {
+                self.world.start(index);
+            }
+            self.moment(4000);
+        }
+        self.world.pass(SETTLE);
+        for island in 0..3 {
+            self.check(island);
+        }
+        self.join();
+        self.moment(9000);
+    }
+
+    fn tracker_after_tracker(&mut self) {
+        for _ in 0..1 + self.world.below(4) {
+            if let Some(tracker) = self.tracker() {
+                if self.world.below(3) == 0 {
+                    self.world.pause(tracker);
+                } else {
+                    self.world.kill(tracker);
+                }
+            }
+            self.moment(6000);
+        }
+        if !self.world.entities[HOME].alive {
+            self.world.start(HOME);
+        }
+        // The one that hands back may die over it.
+        self.moment(2000);
+        if self.world.below(3) == 0
+            && let Some(tracker) = self.tracker()
+        {
+            self.world.kill(tracker);
+        }
+    }
+
+    fn heal(&mut self) {
+        self.join();
+        self.world.loss = 0;
+        self.world.delay = Duration::from_millis(30);
+        for index in 0..self.world.entities.len() {
+            if self.world.entities[index].paused {
+                self.world.go_on(index);
+            }
+            if !self.world.entities[index].alive && self.world.below(3) > 0 {
+                self.world.start(index);
+            }
+        }
+    }
+
+    fn settles(&mut self) {
+        self.world.pass(SETTLE);
+        self.check(0);
+    }
+
+    /// What works is not touched.
+    fn stays_as_it_is(&mut self) {
+        let before = self.check(0);
+        self.world.pass(SETTLE);
+        let after = self.check(0);
+        let same = match (before, after) {
+            (Some(before), Some(after)) => before.is(&after),
+            (before, after) => before.is_none() && after.is_none(),
+        };
+        assert!(same, "{before:?} became {after:?} without a reason");
+    }
+
+    /// Exactly one tracker, known to all who can reach each other. Returns its
+    /// reign.
+    fn check(&self, island: usize) -> Option<Reign> {
+        let world = &self.world;
+        let here = |entity: &&Entity| entity.runs() && world.islands[entity.index] == island;
+        let entities: Vec<&Entity> = world.entities.iter().filter(here).collect();
+        let trackers: Vec<&&Entity> =
+            entities.iter().filter(|entity| reigns(entity, world.now)).collect();
+        let home = entities.iter().any(|entity| entity.index == HOME);
+        let in_network =
+            entities.iter().any(|entity| entity.index == HOME || entity.machine.joined() > 0);
+        if !in_network {
+            assert!(trackers.is_empty());
+            return None;
+        }
+        assert_eq!(trackers.len(), 1, "island {island}: {}", self.picture());
+        let tracker = trackers[0];
+        assert!(!home || tracker.index == HOME, "home is not in charge: {}", self.picture());
+        let reign = tracker.machine.known().unwrap();
+        let is_in = |index: usize| {
+            entities.iter().any(|entity| {
+                entity.index == index && (index == HOME || entity.machine.joined() > 0)
+            })
+        };
+        for entity in entities.iter().filter(|entity| entity.index != HOME) {
+            let has_way = home || entity.peers.iter().any(|peer| is_in(*peer));
+            if entity.machine.joined() == 0 && !has_way {
+                continue;
+            }
+            let known = entity.machine.known();
+            let with = match entity.session {
+                Session::Open { with, .. } => Some(with),
+                _ => None,
+            };
+            assert!(
+                known.is_some_and(|known| known.is(&reign)) && with == Some(tracker.index),
+                "{} is not with {}: {}",
+                entity.index,
+                tracker.index,
+                self.picture()
+            );
+            let guest = tracker.guests.get(&entity.id);
+            assert!(guest.is_some_and(|guest| guest.session.is_some()), "{}", self.picture());
+            assert_eq!(entity.machine.council(), tracker.machine.council());
+        }
+        let numbers: Vec<u64> = tracker.line().iter().map(|member| member.joined).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "join numbers: {numbers:?}");
+        Some(reign)
+    }
+
+    fn picture(&self) -> String {
+        let entities = self.world.entities.iter().map(|entity| {
+            format!(
+                "\n  {} island {} {} joined {} {:?} {:?} session {:?}",
+                entity.index,
+                self.world.islands[entity.index],
+                if entity.runs() { "runs" } else { "does not run" },
+                entity.machine.joined(),
+                entity.machine.sight(self.world.now),
+                entity.machine.known(),
+                entity.session,
+            )
+        });
+        entities.collect()
+    }
+}
+
+fn reigns(entity: &Entity, now: Duration) -> bool {
+    matches!(entity.machine.sight(now), Sight::Reigns | Sight::Doubts)
+}
