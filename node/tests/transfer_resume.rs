@@ -7,14 +7,16 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::rogue::{Fault, Rogue};
-use common::{MIB, Node, Owner, content};
+use common::{MIB, Node, Owner, content, manifest_of};
 use shoal_common::content::FileId;
 use shoal_common::limits::MAX_ASKS;
 use shoal_node::transfer::JobError;
 use shoal_node::transfer::job::JobState;
+use shoal_node::volume::Stamp;
 
 const SLOWLY: Duration = Duration::from_millis(80);
 
@@ -44,6 +46,28 @@ async fn goes_on_after_it_was_killed() {
     assert_eq!(info.state, JobState::Done);
     assert!(info.resumed >= info.size / 3, "{info:#?}");
     assert_eq!(info.owners[0].bytes + info.resumed, info.size, "no chunk was fetched twice");
+    assert_eq!(std::fs::read(dir.path().join("file.bin")).unwrap(), bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_is_behind_the_disk_ends_no_download() {
+    let bytes = content(7, 24 * MIB + 9);
+    let dir = tempfile::tempdir().unwrap();
+    killed_in_the_middle(dir.path(), &bytes).await;
+    let owner = Owner::start("node1", &[("file.bin", &bytes)]).await;
+    let node = Node::start(dir.path(), &[&owner.peer]);
+    // The index of the last time says that the file is here, under its name and
+    // another: both were deleted since.
+    for name in ["file.bin", "copy.bin"] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, &bytes).unwrap();
+        let stamp = Stamp::of(&std::fs::File::open(&path).unwrap()).unwrap();
+        node.catalog.add(name.parse().unwrap(), stamp, Arc::new(manifest_of(&bytes)));
+        std::fs::remove_file(&path).unwrap();
+    }
+    let info = node.over(node.downloads.resume()[0]).await;
+    assert_eq!(info.state, JobState::Done);
+    assert!(info.resumed >= info.size / 3, "{info:#?}");
     assert_eq!(std::fs::read(dir.path().join("file.bin")).unwrap(), bytes);
 }
 

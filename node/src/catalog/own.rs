@@ -92,6 +92,19 @@ impl Catalog {
         self.index().find(file).cloned()
     }
 
+    /// A file with this content that is in its place, as it was when its content
+    /// became known. Looks at the disk, which may be ahead of the index: after a
+    /// start, or just after a file was deleted.
+    pub fn in_place(&self, file: &FileId) -> Option<Arc<Shared>> {
+        let candidates = self.index().candidates(&Matcher::Content(*file));
+        candidates.into_iter().find(|shared| self.is_in_place(shared))
+    }
+
+    /// Whether a file is on the disk as it was when its content became known.
+    pub fn is_in_place(&self, shared: &Shared) -> bool {
+        self.inner.volume.has(&shared.name) == Some(shared.stamp)
+    }
+
     /// The contents that are here in part.
     pub fn holdings(&self) -> &Holdings {
         &self.inner.holdings

@@ -108,7 +108,7 @@ impl Downloads {
     /// Under which name the content is here, if it is one file.
     fn here(&self, wanted: &Wanted) -> Option<SharedName> {
         match &wanted.what {
-            What::File(wanted) => self.inner.environment.catalog.find(&wanted.file),
+            What::File(wanted) => self.inner.environment.catalog.in_place(&wanted.file),
             What::Tree(_) => None,
         }
         .map(|shared| shared.name.clone())

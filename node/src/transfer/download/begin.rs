@@ -165,8 +165,10 @@ impl Download {
         if let What::File(wanted) = self.wanted.what.clone() {
             // Another content that is known under this name need not be read
             // again.
-            let known = environment.catalog.named(&wanted.name);
-            let other = known.is_some_and(|known| known != wanted.file);
+            let known = environment.catalog.get(&wanted.name);
+            let other = known.is_some_and(|known| {
+                known.manifest.file() != wanted.file && environment.catalog.is_in_place(&known)
+            });
             let (volume, stop) = (environment.volume.clone(), tasks.cancelled().clone());
             let look = move || {
                 let here =
@@ -272,7 +274,7 @@ fn here_already(
         is_there(row)
             && !stop.is_cancelled()
             && match catalog.get(&row.name) {
-                Some(known) if volume.has(&row.name) == Some(known.stamp) => {
+                Some(known) if catalog.is_in_place(&known) => {
                     known.manifest.file() == row.file || is_numbered(catalog, row)
                 }
                 _ => is_here(volume, &row.name, row.file, row.size, stop),

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use fixedbitset::FixedBitSet;
-use shoal_common::content::{ChunkSet, Geometry, Manifest};
+use shoal_common::content::{ChunkSet, FileId, Geometry, Manifest};
 use shoal_common::ident::NodeId;
 use shoal_common::name::SharedName;
 use shoal_common::task::Tasks;
@@ -130,11 +130,18 @@ impl Download {
         Ok(())
     }
 
+    /// Whether the file is known to be here, and on the disk as it is known.
+    fn is_here(&self, name: &SharedName, file: FileId) -> bool {
+        let catalog = &self.environment.catalog;
+        let known = catalog.get(name).filter(|known| known.manifest.file() == file);
+        known.is_some_and(|known| catalog.is_in_place(&known))
+    }
+
     fn open_file(&mut self, id: ItemId) -> Result<(), Ends> {
         let Some(row) = self.list.row(id) else { return Ok(()) };
         let (file, size, name) = (row.file, row.size, row.name.clone());
         let item = Item::new(id, row);
-        if self.environment.catalog.named(&name) == Some(file) && self.wanted_to_keep() {
+        if self.is_here(&name, file) && self.wanted_to_keep() {
             // Another download brought it meanwhile.
             self.swarm.wrote(size);
             self.settle(id, name);
