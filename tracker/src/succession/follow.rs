@@ -58,6 +58,7 @@ impl Succession {
         self.role = Role::Following { heard: now };
         self.since = now;
         self.round = None;
+        self.effects.retain(|effect| !matches!(effect, Effect::Follow(_)));
         // Whether it is a tracker that keeps its nodes is not known yet.
         self.attempt = Attempt { pause: self.attempt.pause, ..Attempt::default() };
         self.timers.look = now + self.chance.about(MEET * SELDOM);
@@ -115,6 +116,10 @@ impl Succession {
 
     /// A try to register has failed.
     pub fn failed(&mut self, now: Duration) {
+        // It was called away to this one just when another had taken it in.
+        if matches!(self.role, Role::Following { .. }) {
+            self.seek(GRACE_LOST, now);
+        }
         // A tracker that was restarted has everyone again within a heartbeat.
         let longest = RECONNECT_PAUSE.1.min(self.heartbeat / 2).max(RECONNECT_PAUSE.0);
         let pause = self.attempt.pause.clamp(RECONNECT_PAUSE.0, longest);

@@ -75,6 +75,26 @@ fn until_claim(node: &mut Succession, mut now: Duration) -> (Duration, Vec<Asked
 }
 
 #[test]
+fn one_that_was_called_away_just_when_it_was_taken_in_tries_again() {
+    let mut node = node(1, 3);
+    // The session had left this tracker for another try, and that failed.
+    node.failed(BEAT);
+    assert_eq!(node.sight(BEAT), Sight::Seeks);
+    node.tick(node.deadline());
+    assert!(node.take_effects().iter().any(|effect| matches!(effect, Effect::Follow(_))));
+}
+
+#[test]
+fn whoever_is_taken_in_is_not_sent_on_by_what_was_decided_before() {
+    let us = Us { id: id(1), home: false, eligible: true, knows_home: true, peers: 0 };
+    let mut node = Succession::node(us, BEAT, 7, Duration::ZERO);
+    node.set_address(at(1));
+    node.tick(Duration::ZERO);
+    assert!(node.registered(&home(3), &council(3), 1, BEAT));
+    assert!(!node.take_effects().iter().any(|effect| matches!(effect, Effect::Follow(_))));
+}
+
+#[test]
 fn the_turn_comes_by_the_place_in_the_line() {
     let lost = BEAT;
     let mut times = Vec::new();
