@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use shoal_bench::failure::Outcome;
 use shoal_bench::report::Section;
 use shoal_bench::say;
-use shoal_bench::scenarios::{faults, index, limits, memory, single, small, spread, start};
+use shoal_bench::scenarios::{chat, faults, index, limits, memory, single, small, spread, start};
 use shoal_bench::setting::Setting;
 
 /// Measures Shoal beside a bare reference program and others of its kind.
@@ -67,6 +67,8 @@ enum Scenario {
     Index,
     /// Whether limits hold.
     Limits,
+    /// Messages of a few to many, through one server.
+    Chat(chat::Args),
     /// Owners that are slow or far.
     Faults,
 }
@@ -105,6 +107,7 @@ fn run(setting: &Setting, scenario: &Scenario) -> Outcome<Section> {
         Scenario::Memory(args) => memory::run(setting, args),
         Scenario::Index => index::run(setting),
         Scenario::Limits => limits::run(setting),
+        Scenario::Chat(args) => chat::run(setting, args),
         Scenario::Faults => faults::run(setting),
     }
 }

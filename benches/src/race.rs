@@ -65,6 +65,12 @@ impl Race {
         self
     }
 
+    /// Over so much of something else.
+    pub fn counting(mut self, what: &'static str, count: f64) -> Self {
+        self.rate = (what, count);
+        self
+    }
+
     /// Lets somebody take part; or says why not.
     pub fn add<C: Contestant + 'static>(&mut self, label: Label, contestant: Outcome<C>) {
         match contestant {

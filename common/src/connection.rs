@@ -76,6 +76,21 @@ impl ConnectionError {
     }
 }
 
+/// A message as it goes onto a connection that keeps time, to be
+/// [queued](Connection::queue_raw) on many.
+///
+/// # Errors
+/// It is longer than `bound`.
+pub fn frame_of<M: Serialize>(
+    message: &M,
+    bound: usize,
+    clock: &Clock,
+) -> Result<Vec<u8>, ConnectionError> {
+    let mut frame = Vec::new();
+    frame::encode(message, bound, Some(clock.tick()), &mut frame)?;
+    Ok(frame)
+}
+
 /// A stream that carries messages.
 #[derive(Debug)]
 pub struct Connection<S> {

@@ -11,6 +11,9 @@ pub mod ident;
 pub mod limits;
 pub mod name;
 
+// What people say to each other: a log, and the rooms that it builds.
+pub mod chat;
+
 // Time.
 pub mod clock;
 

@@ -255,8 +255,9 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
 /// withstand; fewer where the descriptors of the process do not suffice.
 pub const MAX_NODE_CONNECTIONS: usize = 4096;
 
-/// Most connections of a tracker: one for each node, and room for newcomers.
-pub const MAX_TRACKER_CONNECTIONS: usize = MAX_NODES + 4096;
+/// Most connections of a tracker: two for each node, of which one is for the
+/// chat, and room for newcomers.
+pub const MAX_TRACKER_CONNECTIONS: usize = 2 * MAX_NODES + 4096;
 
 /// Changes that a tracker remembers. A node that is further behind gets the
 /// whole list instead.
@@ -311,3 +312,56 @@ pub const MAX_JOBS: usize = 1000;
 /// Size of one log file, in bytes, and number of files kept, the current one
 /// included.
 pub const LOG_FILES: (u64, usize) = (8 * MIB, 5);
+
+// Chat ----------------------------------------------------------------------
+
+/// Longest message of a person, in bytes: some screens full.
+pub const MAX_TEXT: usize = 2048;
+
+/// Longest topic of a room, in bytes: a line or two.
+pub const MAX_TOPIC: usize = 256;
+
+/// Longest name of a room, in bytes: short enough to be typed.
+pub const MAX_ROOM_NAME: usize = 32;
+
+/// Most members of a room but for the lobby, and most that are invited or banned.
+/// Together with [`MAX_ROOMS`] it bounds what a tracker hands on to the next.
+pub const MAX_ROOM_MEMBERS: usize = 256;
+
+/// Most rooms beside the lobby.
+pub const MAX_ROOMS: usize = 128;
+
+/// Most rooms that one is in at once.
+pub const MAX_ROOMS_OF_ONE: usize = 32;
+
+/// Most authors whose last message is remembered, so that it counts once; more
+/// than there are nodes.
+pub const MAX_AUTHORS: usize = 32_768;
+
+/// Most entries of the chat's log that are kept: who was away for longer misses
+/// what came before. Two and a half minutes of 200 messages a second, a year of
+/// what people type.
+pub const KEPT_ENTRIES: usize = 32_768;
+
+/// Most bytes of the entries that are kept.
+pub const KEPT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes of entries that a replica sends or is sent in one message, about: large
+/// enough for a link's delay, small enough to be sent and written in a moment.
+pub const PIECE_BYTES: usize = 256 * 1024;
+
+/// Largest message of the chat, in bytes: what the rooms are, handed on to a
+/// replica that begins. Names and ids of [`MAX_ROOMS`] full rooms are some 8 MB,
+/// [`MAX_AUTHORS`] are 4 MB.
+pub const MAX_CHAT_FRAME: usize = 16 * 1024 * 1024;
+
+/// Most lines of the past in an answer; they fit well into a frame.
+pub const MAX_HISTORY: u64 = 1000;
+
+/// Most messages of one node that are on their way to be accepted; what is beyond
+/// waits at the node. At a round trip of 10 ms it lets a node say 25,000 a second.
+pub const CHAT_WINDOW: usize = 256;
+
+/// How often both sides of a chat's connection say something at least. One that
+/// is silent for three times that is gone.
+pub const CHAT_BEAT: Duration = Duration::from_secs(5);

@@ -18,6 +18,7 @@
 
 pub mod refusal;
 
+pub mod chat;
 pub mod greeting;
 pub mod peers;
 pub mod search;

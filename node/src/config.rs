@@ -134,6 +134,8 @@ pub struct Config {
     pub limits: Limits,
     /// How bytes leave a shared file.
     pub io: Io,
+    /// Where transcripts of the chat go; without it there are none.
+    pub transcripts: Option<PathBuf>,
     /// Its Lamport clock; the log of the process shows the same.
     pub clock: Clock,
 }
@@ -154,6 +156,7 @@ impl Default for Config {
             grace: GRACE,
             limits: Limits::default(),
             io: Io::default(),
+            transcripts: None,
             clock: Clock::default(),
         }
     }

@@ -18,6 +18,9 @@ pub mod catalog;
 
 pub mod transfer;
 
+// What people say to each other.
+pub mod chat;
+
 // The face: every verb on one handle. Terminals, `ctl` and tests are equal
 // users of it.
 pub mod app;

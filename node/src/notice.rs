@@ -33,6 +33,12 @@ impl Notices {
         self.to_all.send(line).ok();
     }
 
+    /// Tells every terminal one line, and not the log: what people say to each
+    /// other is in their transcripts.
+    pub fn show(&self, line: impl Into<String>) {
+        self.to_all.send(line.into()).ok();
+    }
+
     /// All lines from now on; whoever listens first hears those before, too.
     pub fn listen(&self) -> broadcast::Receiver<String> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -122,6 +122,7 @@ fn track_logged(args: Args, clock: Clock) -> Result<Exit, Failure> {
         heartbeat: args.heartbeat,
         connections: connections(MAX_TRACKER_CONNECTIONS, 1, OTHER_DESCRIPTORS),
         clock,
+        ..Config::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

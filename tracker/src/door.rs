@@ -8,7 +8,7 @@ use crate::office::Office;
 use crate::session::session;
 
 /// The conversations that [`admit`] has.
-pub const TALKS: [Talk; 2] = [Talk::Tracking, Talk::Succession];
+pub const TALKS: [Talk; 3] = [Talk::Tracking, Talk::Succession, Talk::Chat];
 
 /// Serves one of [`TALKS`] until one side hangs up.
 ///
@@ -17,6 +17,7 @@ pub const TALKS: [Talk; 2] = [Talk::Tracking, Talk::Succession];
 pub async fn admit(guest: Guest, office: Office) -> Result<(), ConnectionError> {
     match guest.hello.talk {
         Talk::Succession => office.answer(guest).await,
+        Talk::Chat => office.chat(guest).await,
         _ => session(guest, office).await,
     }
 }

@@ -11,6 +11,9 @@ pub mod succession;
 mod registry;
 mod visit;
 
+// The chat: who writes its log.
+pub mod chat;
+
 // The one door to the terminal.
 pub mod screen;
 

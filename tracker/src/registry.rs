@@ -245,6 +245,11 @@ impl Registry {
         Update { revision: self.revision, news }
     }
 
+    /// The name by which a node is known that lives.
+    pub(crate) fn name_of(&self, id: NodeId) -> Option<NodeName> {
+        self.nodes.get(&id).map(|node| node.peer.name.clone())
+    }
+
     /// How many nodes live.
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()

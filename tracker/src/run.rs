@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tracing::info_span;
 
+use crate::chat::proposer::Settings;
 use crate::door::{TALKS, admit};
 use crate::office::Office;
 use crate::registry::Registry;
@@ -31,6 +32,8 @@ pub struct Config {
     pub connections: usize,
     /// Its Lamport clock; the log of the process shows the same.
     pub clock: Clock,
+    /// How it goes about the chat.
+    pub chat: Settings,
 }
 
 impl Default for Config {
@@ -40,6 +43,7 @@ impl Default for Config {
             heartbeat: HEARTBEAT,
             connections: MAX_TRACKER_CONNECTIONS,
             clock: Clock::default(),
+            chat: Settings::default(),
         }
     }
 }
@@ -73,10 +77,10 @@ pub async fn run(
     screen: Screen,
     stop: impl Future<Output = ()>,
 ) -> Result<usize, RunError> {
-    let Config { network, heartbeat, connections, clock } = config;
+    let Config { network, heartbeat, connections, clock, chat } = config;
     let address = listener.local_addr()?;
     let us = Party { network, node: NodeId::random(), clock };
-    let office = Office::home(us.clone(), address, heartbeat, screen);
+    let office = Office::home(us.clone(), address, heartbeat, screen, chat);
     let hub = office.hub();
     hub.say(format_args!(
         "tracker of network `{}` at `{address}`, a heartbeat every {} s",

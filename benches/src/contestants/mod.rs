@@ -4,6 +4,7 @@ pub mod course;
 
 pub mod bare;
 pub mod container;
+pub mod fanout;
 pub mod rsync;
 pub mod shoal;
 pub mod torrent;

@@ -1,5 +1,6 @@
 //! What is measured, a scenario a module; each can be run alone.
 
+pub mod chat;
 pub mod faults;
 pub mod index;
 pub mod limits;

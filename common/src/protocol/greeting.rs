@@ -39,6 +39,8 @@ pub enum Talk {
     Search,
     /// About the bytes of contents: [`transfer`](super::transfer).
     Transfer,
+    /// Between a node and its tracker: [`chat`](super::chat).
+    Chat,
     /// Who is tracker: [`succession`](super::succession).
     Succession,
     /// About who else is here: [`peers`](super::peers).

@@ -28,6 +28,8 @@ use crate::catalog::Catalog;
 use crate::catalog::ask::ask;
 use crate::catalog::found::{FileInfo, Findings, Indexing};
 use crate::catalog::pattern::{Matcher, PatternError, typed};
+use crate::chat::Chat;
+use crate::chat::verbs::{Ask, Told};
 use crate::config::host_port;
 use crate::membership::{Exchange, Link, Membership};
 use crate::notice::Notices;
@@ -88,6 +90,7 @@ struct Inner {
     listening: (SocketAddr, SocketAddr),
     notices: Notices,
     membership: Membership,
+    chat: Option<Chat>,
     exchange: Exchange,
     office: Office,
     catalog: Catalog,
@@ -147,6 +150,17 @@ impl App {
     /// The other nodes that are here, by name.
     pub fn peers(&self) -> Vec<Peer> {
         self.inner.membership.peers()
+    }
+
+    /// Does what is asked of the chat.
+    ///
+    /// # Errors
+    /// Why nothing comes of it; a phrase.
+    pub async fn chat(&self, ask: Ask) -> Result<Told, String> {
+        match &self.inner.chat {
+            Some(chat) => chat.ask(ask).await,
+            None => Err("this node does not chat; its log says why".to_owned()),
+        }
     }
 
     /// The other nodes and how it stands with each. Those that are offline come

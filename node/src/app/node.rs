@@ -29,6 +29,7 @@ use super::time::Timekeeper;
 use super::{App, Inner};
 use crate::catalog::serve::answer;
 use crate::catalog::{Catalog, keep_up};
+use crate::chat::{self, Chat};
 use crate::config::Config;
 use crate::membership::{self, Acquaintance, Exchange, FirstAnswer, Goodbye, Wish};
 use crate::notice::Notices;
@@ -150,7 +151,7 @@ impl Node {
             serve(
                 search.0,
                 us.clone(),
-                &[Talk::Search, Talk::Peers, Talk::Tracking, Talk::Succession],
+                &[Talk::Search, Talk::Peers, Talk::Tracking, Talk::Succession, Talk::Chat],
                 connections,
                 tasks.clone(),
                 move |guest| converse(guest, answering.clone()),
@@ -166,6 +167,20 @@ impl Node {
             notices: notices.clone(),
             tasks: bulk_tasks,
         });
+        let chat = match sharing {
+            Sharing::Folder => {
+                let setting = chat::Setting {
+                    us: us.clone(),
+                    volume: volume.clone(),
+                    logs: config.transcripts.clone(),
+                    membership: membership.clone(),
+                    notices: notices.clone(),
+                };
+                // Its task writes to the disk.
+                start_chat(setting, &notices, &tasks.child_on(bulk.handle()))
+            }
+            Sharing::Nothing => None,
+        };
         let limits = InForce::new(config.limits, &uploads, &downloads);
         let inner = Inner {
             us,
@@ -173,6 +188,7 @@ impl Node {
             listening,
             notices,
             membership,
+            chat,
             exchange,
             office,
             catalog,
@@ -223,8 +239,14 @@ impl Node {
         let start = Instant::now();
         let orderly = async {
             let uploads = async { timeout(grace, inner.uploads.idle()).await.is_ok() };
+            let goodbye = async {
+                if let Some(chat) = &inner.chat {
+                    chat.leave().await;
+                }
+                self.goodbye.say().await;
+            };
             let ((), (), ended, left) = tokio::join!(
-                self.goodbye.say(),
+                goodbye,
                 inner.exchange.leave(),
                 uploads,
                 inner.downloads.drain(grace)
@@ -250,6 +272,17 @@ impl Node {
     }
 }
 
+/// Without its memory a node does not chat, but does its other work.
+fn start_chat(setting: chat::Setting, notices: &Notices, tasks: &Tasks) -> Option<Chat> {
+    match chat::start(setting, tasks) {
+        Ok(chat) => Some(chat),
+        Err(error) => {
+            notices.say(format_args!("this node does not chat: {error} (in `.shoal/chat`)"));
+            None
+        }
+    }
+}
+
 /// Who answers at the search port.
 #[derive(Clone)]
 struct Answering {
@@ -262,7 +295,7 @@ struct Answering {
 async fn converse(guest: Guest, answering: Answering) -> Result<(), ConnectionError> {
     match guest.hello.talk {
         Talk::Peers => membership::answer(guest, answering.exchange).await,
-        Talk::Tracking | Talk::Succession => admit(guest, answering.office).await,
+        Talk::Tracking | Talk::Succession | Talk::Chat => admit(guest, answering.office).await,
         _ => answer(guest, answering.catalog).await,
     }
 }

@@ -189,6 +189,7 @@ impl NodeArgs {
                 ..self.transfers.limits()
             },
             io: self.io,
+            transcripts: Some(self.logs.clone()),
             ..self.network.config()
         }
     }

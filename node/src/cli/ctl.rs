@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shoal_common::process::{Exit, StopSignals};
 
+use crate::chat::verbs::Told;
 use crate::cli::args::CtlArgs;
 use crate::control::client::{ControlError, Door};
 use crate::terminal::answer::Answer;
@@ -136,6 +137,8 @@ fn exit_of(answer: &Answer) -> Exit {
             JobState::Cancelled => Exit::Refused,
             _ => Exit::Done,
         },
+        // It may be accepted later; a program has to know that it is not yet.
+        Answer::Chat(Told::NotYet { .. }) => Exit::Failed,
         _ => Exit::Done,
     }
 }

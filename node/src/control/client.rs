@@ -17,6 +17,7 @@ use crate::app::limits::Setting;
 use crate::app::{Identity, PeerInfo, TrackerInfo};
 use crate::catalog::found::{FileInfo, Findings};
 use crate::catalog::pattern::PatternError;
+use crate::chat::verbs::{Ask, Told};
 use crate::config::Limits;
 use crate::control::protocol::{MAX_CONTROL_REPLY, Reply, Request};
 use crate::control::socket;
@@ -178,6 +179,17 @@ impl Door {
     pub async fn peers(&self) -> Result<Vec<Peer>, ControlError> {
         match self.ask(&Request::Peers, REPLY_DEADLINE).await? {
             Reply::Peers { peers } => Ok(peers),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Asks something of the chat.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub async fn chat(&self, ask: Ask) -> Result<Told, ControlError> {
+        match self.ask(&Request::Chat { ask }, SEARCH_PATIENCE).await? {
+            Reply::Chat { told } => Ok(told),
             _ => Err(ControlError::Unexpected),
         }
     }

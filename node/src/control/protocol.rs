@@ -8,6 +8,7 @@ use crate::amount::Limit;
 use crate::app::limits::Setting;
 use crate::app::{Identity, PeerInfo, TrackerInfo};
 use crate::catalog::found::{FileInfo, Findings};
+use crate::chat::verbs::{Ask, Told};
 use crate::config::Limits;
 use crate::transfer::job::{JobId, JobInfo, Priority, UploadInfo, Wanted};
 use crate::transfer::stats::StatRow;
@@ -31,6 +32,11 @@ pub enum Request {
     Show {
         /// Only names that contain this text, whatever its case.
         part: Option<String>,
+    },
+    /// Something of the chat. Answered with [`Reply::Chat`].
+    Chat {
+        /// What.
+        ask: Ask,
     },
     /// Who else is here? Answered with [`Reply::Peers`].
     Peers,
@@ -150,6 +156,11 @@ pub enum Reply {
     Peers {
         /// By name.
         peers: Vec<Peer>,
+    },
+    /// What came of it in the chat.
+    Chat {
+        /// What.
+        told: Told,
     },
     /// How it stands with other nodes.
     Standings {

@@ -242,6 +242,10 @@ async fn answer(app: &App, request: Request) -> Reply {
         Request::Tracker => Reply::Tracker { tracker: app.tracker() },
         Request::Show { part } => Reply::Files { files: shown(app, part.as_deref()) },
         Request::Peers => Reply::Peers { peers: app.peers() },
+        Request::Chat { ask } => match app.chat(ask).await {
+            Ok(told) => Reply::Chat { told },
+            Err(reason) => refused(reason),
+        },
         Request::Standings { refresh: false } => Reply::Standings { peers: app.standings() },
         Request::Standings { refresh: true } => Reply::Standings { peers: app.refresh().await },
         Request::Hello { whom } => match app.hello(&whom).await {

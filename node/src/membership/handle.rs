@@ -1,5 +1,6 @@
 //! The handle on what is known of the network.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,17 @@ pub enum Link {
     Left,
 }
 
+/// Where the present tracker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackerAt {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The epoch of its reign.
+    pub epoch: u64,
+    /// Its id; that of a node which has taken the role over, or of a tracker.
+    pub tracker: NodeId,
+}
+
 /// What is known of the network. Clones are the same knowledge.
 #[derive(Debug, Clone)]
 pub struct Membership {
@@ -40,6 +52,8 @@ struct Inner {
     us: watch::Sender<Us>,
     /// Counts changes of who is here.
     changes: watch::Sender<u64>,
+    /// Where this node is registered, or was last.
+    tracker: watch::Sender<Option<TrackerAt>>,
     /// Who is here, as of this count.
     view: Mutex<(Option<u64>, Arc<View>)>,
     /// Nodes that left, by the tracker, and are here, by exchange.
@@ -72,6 +86,7 @@ impl Membership {
             union: Mutex::default(),
             us: watch::Sender::new(us),
             changes: watch::Sender::new(0),
+            tracker: watch::Sender::new(None),
             view: Mutex::default(),
             doubts: Mutex::default(),
         };
@@ -111,6 +126,20 @@ impl Membership {
     /// A number that changes whenever peers come or go.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
+    }
+
+    /// Where this node is registered, or was last: who to turn to for what only a
+    /// tracker does.
+    pub fn tracker_at(&self) -> watch::Receiver<Option<TrackerAt>> {
+        self.inner.tracker.subscribe()
+    }
+
+    pub(super) fn set_tracker(&self, at: TrackerAt) {
+        self.inner.tracker.send_if_modified(|known| {
+            let is_new = known.as_ref() != Some(&at);
+            *known = Some(at);
+            is_new
+        });
     }
 
     /// Waits until this node is registered.

@@ -23,5 +23,5 @@ mod enter;
 
 pub use enter::start;
 pub use exchange::{Acquaintance, AskError, Exchange, Standing, answer, neighbors, start as meet};
-pub use handle::{Link, Membership};
+pub use handle::{Link, Membership, TrackerAt};
 pub use wish::{FirstAnswer, Goodbye, Wish};

@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::debug;
 
-use super::handle::{Link, Membership};
+use super::handle::{Link, Membership, TrackerAt};
 use super::news::{tell, tracker_words};
 use super::roster::Event;
 use super::wish::{Goodbyes, Wish, leave};
@@ -177,6 +177,8 @@ impl Session {
             FromTracker::Registered(registered) => {
                 let charter = charter(&registered, hello.node, far);
                 self.registered(order, &registered, &charter, &registration)?;
+                let Reign { epoch, tracker, .. } = charter.reign;
+                self.membership.set_tracker(TrackerAt { address: far, epoch, tracker });
                 Ok((connection, registered))
             }
             FromTracker::Elsewhere { reign } => Err(End::Elsewhere(reign)),

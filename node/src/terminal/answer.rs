@@ -4,6 +4,7 @@ use shoal_common::clock::Stamp;
 
 use crate::app::{Identity, PeerInfo, TrackerInfo};
 use crate::catalog::found::{FileInfo, Findings};
+use crate::chat::verbs::Told;
 use crate::config::Limits;
 use crate::terminal::words::Verb;
 use crate::transfer::job::{JobInfo, UploadInfo};
@@ -24,6 +25,8 @@ pub enum Answer {
     Files(Vec<FileInfo>),
     /// The other nodes.
     Peers(Vec<PeerInfo>),
+    /// What came of it in the chat.
+    Chat(Told),
     /// A node that answered a hello.
     Greeted(PeerInfo),
     /// What others have.

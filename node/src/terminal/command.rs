@@ -6,6 +6,7 @@ use shoal_common::ident::NodeName;
 
 use crate::amount::{Limit, RequestSize};
 use crate::app::limits::Setting;
+use crate::chat::verbs::Ask;
 use crate::terminal::text::escape;
 use crate::terminal::words::{LIMITED, REFRESH, VERBS, Verb, nearest};
 use crate::transfer::job::{JobId, Order, Priority};
@@ -41,6 +42,8 @@ pub enum Command {
         /// Part of a name, or a glob.
         pattern: String,
     },
+    /// Something of the chat.
+    Chat(Ask),
     /// Fetch a file.
     Download(DownloadArgs),
     /// All downloads.
@@ -175,6 +178,10 @@ fn did_you_mean(nearest: &Option<&'static str>) -> String {
 /// # Errors
 /// See [`CommandError`].
 pub fn parse_line(line: &str) -> Result<Option<Command>, CommandError> {
+    // What is said is said as it is typed, quotes and all.
+    if let Some(command) = chat::spoken(line) {
+        return command.map(Some);
+    }
     let words = shell_words::split(line).map_err(|_| CommandError::OpenQuote)?;
     if words.is_empty() { Ok(None) } else { parse_words(words).map(Some) }
 }
@@ -219,6 +226,7 @@ pub fn parse_words(words: Vec<String>) -> Result<Command, CommandError> {
             None => Command::Limits,
         },
         "stats" => Command::Stats,
+        name if chat::is_verb(name) => Command::Chat(args.chat()?),
         _ => Command::Exit,
     };
     args.end()?;
@@ -389,6 +397,8 @@ impl Args {
         }
     }
 }
+
+mod chat;
 
 #[cfg(test)]
 #[path = "command_tests.rs"]

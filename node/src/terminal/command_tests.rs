@@ -156,9 +156,15 @@ fn every_row_of_the_table_is_a_command() {
             Argument::Job | Argument::PastJob | Argument::AnyJob => "1",
             Argument::Limited => "up",
             Argument::Verb => "help",
+            Argument::Text => match verb.name {
+                "history" => "5",
+                "private" => "on",
+                _ => "pets",
+            },
         };
         let second = match verb.name {
             "limit" => "off",
+            "msg" => "hello",
             _ => verb.second.first().copied().unwrap_or_default(),
         };
         let line = format!("{} {argument} {second}", verb.name);

@@ -5,6 +5,7 @@ use shoal_common::clock::Stamp;
 
 use crate::catalog::found::Findings;
 use crate::terminal::answer::Answer;
+use crate::terminal::chat;
 use crate::terminal::words::{VERBS, Verb};
 
 /// The JSON value of an answer.
@@ -17,6 +18,7 @@ pub fn value(answer: &Answer) -> Value {
         Answer::Tracker(tracker) => json!(tracker),
         Answer::Files(files) => json!(files),
         Answer::Peers(peers) => json!(peers),
+        Answer::Chat(told) => chat::value(told),
         Answer::Greeted(peer) => json!(peer),
         Answer::Found(findings) => found(findings),
         Answer::Jobs(jobs, _) => json!(jobs),

@@ -13,6 +13,7 @@ pub mod command;
 pub mod printer;
 
 pub mod answer;
+pub mod chat;
 pub mod choose;
 pub mod jobs;
 

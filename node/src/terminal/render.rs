@@ -9,6 +9,7 @@ use crate::catalog::found::{FileInfo, Findings};
 use crate::config::Limits;
 use crate::membership::Link;
 use crate::terminal::answer::Answer;
+use crate::terminal::chat;
 use crate::terminal::choose;
 use crate::terminal::jobs;
 use crate::terminal::text::{self, Look, Side, Table, escape};
@@ -31,6 +32,7 @@ pub fn lines(answer: &Answer, look: Look) -> Vec<String> {
         Answer::Tracker(tracker) => super::office::lines(tracker.as_ref(), look),
         Answer::Files(files) => self::files(files, look),
         Answer::Peers(peers) => self::peers(peers, look),
+        Answer::Chat(told) => chat::lines(told, look),
         Answer::Greeted(peer) => vec![format!("`{}` at {} is here", peer.name, peer.search)],
         Answer::Found(findings) => found(findings, look),
         Answer::Jobs(jobs, uploads) => jobs::table(jobs, uploads, look),

@@ -64,6 +64,7 @@ pub async fn execute(door: &Door, command: Command) -> Result<Answer, Trouble> {
         Command::Peers { refresh } => Answer::Peers(door.standings(refresh).await?),
         Command::Hello { whom } => Answer::Greeted(door.hello(whom).await?),
         Command::Search { pattern } => Answer::Found(door.search(&pattern).await?),
+        Command::Chat(ask) => Answer::Chat(door.chat(ask).await?),
         Command::Download(args) => download(door, args).await?,
         Command::Jobs => Answer::Jobs(door.jobs().await?, door.uploads().await?),
         Command::Job { job } => Answer::Job(door.job_info(job).await?),

@@ -40,6 +40,8 @@ pub enum Argument {
     Refresh,
     /// A command.
     Verb,
+    /// Text, or what can't be offered.
+    Text,
 }
 
 /// What makes `peers` ask everyone.
@@ -118,6 +120,100 @@ pub const VERBS: &[Verb] = &[
         details: "By its name, or at its search address, HOST:PORT. So a node is told of a\n\
                   network that it did not find.",
         argument: Argument::Node,
+        ..PLAIN
+    },
+    Verb {
+        name: "say",
+        usage: "say TEXT",
+        summary: "say something in the present room",
+        details: "TEXT is the rest of the line as it is typed. It is acknowledged when a majority\n\
+                  of the nodes that hold the chat's log have it; until then `say` tells that it\n\
+                  is not accepted yet, and the node goes on trying, also after a restart.",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb {
+        name: "msg",
+        usage: "msg NAME TEXT",
+        summary: "say something to one other node",
+        argument: Argument::Node,
+        ..PLAIN
+    },
+    Verb {
+        name: "join",
+        usage: "join ROOM",
+        summary: "come into a room, or make it; `say` goes there then",
+        details: "ROOM is 1 to 32 small letters, digits, `-`, `_` and `.`. Everyone is in the room\n\
+                  `lobby`. Who makes a room rules it: `topic`, `kick`, `ban`, `private`, `invite`.",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb {
+        name: "leave",
+        usage: "leave [ROOM]",
+        summary: "leave the present room, or another; `say` goes to the lobby then",
+        details: "A room that everyone has left is gone; one that its creator leaves is ruled by\n\
+                  whoever came next.",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb { name: "rooms", usage: "rooms", summary: "which rooms there are", ..PLAIN },
+    Verb {
+        name: "who",
+        usage: "who [ROOM]",
+        summary: "who is in the present room, and whether they are here",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb {
+        name: "history",
+        usage: "history [LINES]",
+        summary: "what was said last in the present room",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb {
+        name: "topic",
+        usage: "topic [TEXT]",
+        summary: "say what the present room is about",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb {
+        name: "private",
+        usage: "private [on|off]",
+        summary: "close the present room to those that are not invited, or open it",
+        argument: Argument::Text,
+        ..PLAIN
+    },
+    Verb {
+        name: "invite",
+        usage: "invite NAME",
+        summary: "let somebody into the present room",
+        argument: Argument::Node,
+        ..PLAIN
+    },
+    Verb {
+        name: "kick",
+        usage: "kick NAME",
+        summary: "take somebody out of the present room",
+        argument: Argument::Node,
+        ..PLAIN
+    },
+    Verb {
+        name: "ban",
+        usage: "ban NAME [off]",
+        summary: "kick somebody and keep them out, or lift that",
+        argument: Argument::Node,
+        ..PLAIN
+    },
+    Verb {
+        name: "revive",
+        usage: "revive",
+        summary: "let the chat go on without nodes that held it and are gone for ever",
+        details: "The chat waits while a majority of the nodes that hold its log is away, because\n\
+                  only they may have its last messages. If they are gone for ever, this gives\n\
+                  those messages up and goes on with what is known here.",
         ..PLAIN
     },
     Verb {

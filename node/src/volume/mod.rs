@@ -15,12 +15,14 @@
 //! <files>/.shoal/stats   how long past downloads took
 //! <files>/.shoal/clock   a Lamport time that no event of this node has passed
 //! <files>/.shoal/partial/<file id>/   a download in progress
+//! <files>/.shoal/chat/   what the chat remembers
 //! <files>/.shoal/staging/             small files on their way to their names
 //! ```
 
 mod place;
 mod walk;
 
+mod chat;
 mod partial;
 mod staging;
 
@@ -41,6 +43,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::MIB;
 use shoal_common::name::SharedName;
 
+pub use chat::ChatDir;
 pub use partial::PartialDir;
 pub use staging::{Staged, Staging};
 pub use walk::{Listed, Listing};

@@ -17,6 +17,7 @@ use shoal_common::task::Tasks;
 use shoal_node::app::App;
 use shoal_node::app::node::{Node, Sharing};
 use shoal_node::config::Config;
+use shoal_tracker::chat::proposer::Settings;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
@@ -138,7 +139,12 @@ impl Network {
 fn run_tracker(listener: TcpListener) -> CancellationToken {
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
-    let config = shoal_tracker::run::Config { heartbeat: HEARTBEAT, ..Default::default() };
+    let config = shoal_tracker::run::Config {
+        heartbeat: HEARTBEAT,
+        // All nodes here are new: nobody has to be waited for.
+        chat: Settings { found_pause: Duration::from_millis(200), ..Settings::default() },
+        ..Default::default()
+    };
     Tasks::new(Handle::current()).spawn(Span::none(), async move {
         shoal_tracker::run::run(listener, config, shoal_tracker::screen::Screen::none(), stopped)
             .await
@@ -153,6 +159,11 @@ pub struct TestNode {
 }
 
 impl TestNode {
+    /// A node that was started in another way.
+    pub fn new(node: Node, dir: TempDir) -> Self {
+        Self { node, dir }
+    }
+
     pub fn app(&self) -> &App {
         self.node.app()
     }

@@ -6,6 +6,7 @@
 //! left to a node is to register where [`Office::orders`] says, and to tell what
 //! comes of it.
 
+mod chat;
 mod serve;
 mod work;
 
@@ -19,8 +20,10 @@ use shoal_common::protocol::succession::{Member, Reign, Sight};
 use shoal_common::protocol::tracking::Charter;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use chat::ChatDesk;
 pub(crate) use serve::Gate;
 
+use crate::chat::proposer::Settings;
 use crate::hub::Hub;
 use crate::screen::Screen;
 use crate::succession::{Succession, Us};
@@ -102,6 +105,7 @@ struct Inner {
     orders: watch::Sender<Option<Order>>,
     outlook: watch::Sender<Outlook>,
     calls: Arc<Semaphore>,
+    chat: ChatDesk,
     surroundings: Option<Box<dyn Surroundings>>,
 }
 
@@ -124,7 +128,8 @@ impl Office {
         let machine = Succession::node(us, setting.heartbeat, rand::random(), Duration::ZERO);
         let hub = Hub::new(setting.heartbeat, rand::random(), Screen::none());
         let post = Post::Away(None);
-        Self::new(setting, machine, hub, post, Some(surroundings))
+        let chat = ChatDesk::new(Settings::default());
+        Self::new(setting, machine, hub, post, chat, Some(surroundings))
     }
 
     /// That of the home tracker, which listens at `address`.
@@ -133,6 +138,7 @@ impl Office {
         address: SocketAddr,
         heartbeat: Duration,
         screen: Screen,
+        chat: Settings,
     ) -> Self {
         let now = Duration::ZERO;
         let machine = Succession::home(us.node, address, heartbeat, rand::random(), now);
@@ -148,7 +154,7 @@ impl Office {
             });
         }
         let setting = Setting { us, heartbeat, home: None, peers: Vec::new(), eligible: true };
-        Self::new(setting, machine, hub, post, None)
+        Self::new(setting, machine, hub, post, ChatDesk::new(chat), None)
     }
 
     fn new(
@@ -156,6 +162,7 @@ impl Office {
         machine: Succession,
         hub: Hub,
         post: Post,
+        chat: ChatDesk,
         surroundings: Option<Box<dyn Surroundings>>,
     ) -> Self {
         let outlook = outlook(&machine, SystemTime::now(), Duration::ZERO);
@@ -170,6 +177,7 @@ impl Office {
             orders: watch::Sender::new(None),
             outlook: watch::Sender::new(outlook),
             calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            chat,
             surroundings,
         };
         Self { inner: Arc::new(inner) }

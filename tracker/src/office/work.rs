@@ -26,6 +26,7 @@ const TICK: Duration = Duration::from_millis(1);
 impl Office {
     /// Lets time pass, and does what is to be done, for ever.
     pub async fn run(self, tasks: Tasks) {
+        tasks.spawn(info_span!("chat"), self.clone().keep_chat(tasks.clone()));
         let hub_time = self.clone();
         tasks.spawn(info_span!("time"), async move { hub_time.inner.hub.keep_time().await });
         loop {

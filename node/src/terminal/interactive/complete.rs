@@ -128,7 +128,7 @@ fn offered(before: &[String], text: &str, words: &Words) -> Vec<String> {
         return if is_second { owned(verb.second) } else { Vec::new() };
     }
     match verb.argument {
-        Argument::Nothing => Vec::new(),
+        Argument::Nothing | Argument::Text => Vec::new(),
         Argument::File => words.names.clone(),
         Argument::Job => words.jobs.clone(),
         Argument::PastJob => words.over.clone(),

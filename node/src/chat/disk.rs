@@ -1,0 +1,309 @@
+//! What the chat remembers: the replica, what waits to be accepted, and how far
+//! this node has heard.
+//!
+//! ```text
+//! .shoal/chat/log      records of the replica
+//! .shoal/chat/outbox   what was said and is not accepted yet
+//! .shoal/chat/heard    which log, and up to where it is in the transcript
+//! .shoal/chat/room     where `say` goes
+//! .shoal/chat/boot     during which run of the machine the log was written
+//! ```
+//!
+//! A killed process loses nothing of it. After a loss of power the end of the
+//! log may be missing, and a replica that does not know what it promised must not
+//! vote: when the machine was started anew since, and the node was not stopped in
+//! order, the log is begun as another replica, which catches up from the others.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use serde::{Deserialize, Serialize};
+use shoal_common::chat::entry::Event;
+use shoal_common::chat::log::Kept;
+use shoal_common::chat::words::RoomName;
+use shoal_common::ident::NodeId;
+use shoal_common::limits::{KEPT_BYTES, KIB};
+use tracing::warn;
+
+use super::journal::Journal;
+use super::member::Heard;
+use super::replica::{Record, Replica};
+use crate::volume::{ChatDir, Volume};
+
+const LOG: &str = "log";
+const OUTBOX: &str = "outbox";
+const HEARD: &str = "heard";
+const ROOM: &str = "room";
+const BOOT: &str = "boot";
+
+/// What stands in [`BOOT`] when the node was stopped in order.
+const IN_ORDER: &[u8] = b"in order";
+
+/// Size of the log's file at which it is written anew, in bytes: twice what is
+/// kept of the log.
+const MAX_LOG: u64 = 2 * KEPT_BYTES as u64;
+
+/// Size of the file of what waits at which it is written anew, in bytes.
+const MAX_OUTBOX: u64 = 64 * KIB;
+
+/// A change of what waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Outgoing {
+    /// It waits.
+    Waits(Event),
+    /// It is settled.
+    Settled(u64),
+}
+
+/// The memory of a node's chat.
+#[derive(Debug)]
+pub(super) struct Disk {
+    dir: ChatDir,
+    log: Journal<Record>,
+    outbox: Journal<Outgoing>,
+    heard: File,
+    /// Size of the log's file when it was last written anew, in bytes.
+    shortest: u64,
+}
+
+/// What was found there.
+pub(super) struct Remembered {
+    pub(super) replica: Replica,
+    pub(super) waiting: Vec<Event>,
+    pub(super) heard: Heard,
+}
+
+impl Disk {
+    /// Opens the memory of this node.
+    ///
+    /// # Errors
+    /// It can't be read or written.
+    pub(super) fn open(volume: &Volume, node: NodeId) -> io::Result<(Self, Remembered)> {
+        let dir = volume.chat()?;
+        let (log, records, is_torn) = Journal::open(&dir, LOG)?;
+        let (outbox, outgoing, _) = Journal::open(&dir, OUTBOX)?;
+        let heard = dir.in_place(HEARD)?;
+        let mut disk = Self { dir, log, outbox, heard, shortest: 0 };
+        let replica = disk.replica(node, records, is_torn)?;
+        let (waiting, heard) = (waiting(outgoing), disk.read_heard());
+        Ok((disk, Remembered { replica, waiting, heard }))
+    }
+
+    fn replica(
+        &mut self,
+        node: NodeId,
+        records: Vec<Record>,
+        is_torn: bool,
+    ) -> io::Result<Replica> {
+        let boot = boot_id();
+        let written = self.dir.read(BOOT)?;
+        let is_same = written == boot || written == IN_ORDER;
+        let mut replica = Replica::new(node, 0, Kept::default());
+        let mut trouble = (!is_same).then_some("the machine has stopped since it was written");
+        trouble = trouble.or(is_torn.then_some("its end is damaged"));
+        let is_empty = records.is_empty();
+        for record in records {
+            trouble = trouble.or(replica.remember(record).err());
+        }
+        if is_empty || trouble.is_some() {
+            if let Some(trouble) = trouble.filter(|_| !is_empty) {
+                warn!("the copy of the chat's log in `.shoal/chat` is begun anew: {trouble}");
+            }
+            replica = Replica::new(node, rand::random(), Kept::default());
+        }
+        self.dir.replace(BOOT, &boot)?;
+        self.rewrite(&replica)?;
+        Ok(replica)
+    }
+
+    /// Remembers what a replica must. When this has returned, an answer may
+    /// leave.
+    ///
+    /// # Errors
+    /// It can't be written; the replica must not answer any more.
+    pub(super) fn remember(&mut self, records: &[Record], replica: &Replica) -> io::Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.log.add(records)?;
+        if self.log.size() > MAX_LOG.max(2 * self.shortest) {
+            self.rewrite(replica)?;
+        }
+        Ok(())
+    }
+
+    fn rewrite(&mut self, replica: &Replica) -> io::Result<()> {
+        self.log.replace(&self.dir, &replica.records())?;
+        self.shortest = self.log.size();
+        Ok(())
+    }
+
+    /// An event waits from now on.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn waits(&mut self, event: &Event) -> io::Result<()> {
+        self.outbox.add([&Outgoing::Waits(event.clone())])
+    }
+
+    /// Events are settled; those that are left are these.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn settled<'a>(
+        &mut self,
+        numbers: &[u64],
+        left: impl Iterator<Item = &'a Event>,
+    ) -> io::Result<()> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        if self.outbox.size() > MAX_OUTBOX {
+            let left: Vec<_> = left.map(|event| Outgoing::Waits(event.clone())).collect();
+            return self.outbox.replace(&self.dir, &left);
+        }
+        let settled: Vec<_> = numbers.iter().map(|number| Outgoing::Settled(*number)).collect();
+        self.outbox.add(&settled)
+    }
+
+    /// All up to here is in the transcript.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn heard(&mut self, heard: Heard) -> io::Result<()> {
+        let bytes = rmp_serde::to_vec(&heard).map_err(io::Error::other)?;
+        // What is longer from before comes after it and is not read.
+        self.heard.write_all_at(&bytes, 0)
+    }
+
+    fn read_heard(&self) -> Heard {
+        let bytes = self.dir.read(HEARD).unwrap_or_default();
+        rmp_serde::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// The room where `say` goes; the lobby, if that is not known.
+    pub(super) fn present(&self) -> RoomName {
+        let bytes = self.dir.read(ROOM).unwrap_or_default();
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        text.parse().unwrap_or_else(|_| RoomName::lobby())
+    }
+
+    /// `say` goes there from now on.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(super) fn set_present(&mut self, room: &RoomName) -> io::Result<()> {
+        self.dir.replace(ROOM, room.as_str().as_bytes())
+    }
+
+    /// The node stops in order: the disk has everything.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(super) fn close(&mut self) -> io::Result<()> {
+        self.log.sync()?;
+        self.outbox.sync()?;
+        self.heard.sync_all()?;
+        self.dir.replace(BOOT, IN_ORDER)
+    }
+}
+
+/// What waits after these changes, in order.
+fn waiting(changes: Vec<Outgoing>) -> Vec<Event> {
+    let mut waiting = Vec::<Event>::new();
+    for change in changes {
+        match change {
+            Outgoing::Waits(event) => waiting.push(event),
+            Outgoing::Settled(number) => waiting.retain(|event| event.number != number),
+        }
+    }
+    waiting
+}
+
+/// Names the present run of the machine. Where the system does not tell, all runs
+/// are the same.
+fn boot_id() -> Vec<u8> {
+    std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_common::chat::entry::{Ballot, LogId, ReplicaId};
+    use shoal_common::chat::log::Base;
+    use shoal_common::protocol::chat::ToReplica;
+
+    use super::*;
+
+    fn node() -> NodeId {
+        NodeId::from_bytes([3; 32])
+    }
+
+    /// A replica of this volume that holds something and has promised.
+    fn replica(volume: &Volume) -> (Disk, ReplicaId) {
+        let (mut disk, Remembered { mut replica, .. }) = Disk::open(volume, node()).unwrap();
+        let ballot = Ballot { round: 7, ..Ballot::NONE };
+        let log = LogId { generation: 0, founded_ms: 1, nonce: 2 };
+        let base = Box::new(Base::found(log, replica.id()));
+        let mut records = Vec::new();
+        replica.hear(ToReplica::Install { ballot, base }, &mut records);
+        disk.remember(&records, &replica).unwrap();
+        (disk, replica.id())
+    }
+
+    #[test]
+    fn a_killed_node_is_the_same_replica_and_remembers_its_promise() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
+        let (disk, id) = replica(&volume);
+        drop(disk);
+        let (_, Remembered { mut replica, .. }) = Disk::open(&volume, node()).unwrap();
+        assert_eq!(replica.id(), id);
+        assert!(replica.log().is_some());
+        let low = ToReplica::Prepare { ballot: Ballot { round: 6, ..Ballot::NONE } };
+        let answer = replica.hear(low, &mut Vec::new());
+        assert!(matches!(answer, shoal_common::protocol::chat::FromReplica::Refused { .. }));
+    }
+
+    #[test]
+    fn after_a_loss_of_power_it_is_another_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
+        let (mut disk, id) = replica(&volume);
+        disk.close().unwrap();
+        drop(disk);
+        let (disk, found) = Disk::open(&volume, node()).unwrap();
+        assert_eq!(found.replica.id(), id, "stopped in order");
+        drop(disk);
+        volume.chat().unwrap().replace(BOOT, b"another run").unwrap();
+        let (_, found) = Disk::open(&volume, node()).unwrap();
+        assert_ne!(found.replica.id(), id);
+        assert!(found.replica.log().is_none());
+    }
+
+    #[test]
+    fn what_waits_and_what_was_heard_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
+        let (mut disk, found) = Disk::open(&volume, node()).unwrap();
+        assert_eq!((found.waiting.len(), found.heard), (0, Heard::default()));
+        let room = shoal_common::chat::words::RoomName::lobby();
+        let act = shoal_common::chat::entry::Act::Join { room };
+        let event =
+            |number| Event { author: node(), number, name: "a".parse().unwrap(), act: act.clone() };
+        for number in 1..2000 {
+            disk.waits(&event(number)).unwrap();
+            let left = [event(number)];
+            disk.settled(&[number - 1], left.iter()).unwrap();
+        }
+        assert!(disk.outbox.size() < 2 * MAX_OUTBOX, "{}", disk.outbox.size());
+        let log = LogId { generation: 0, founded_ms: 1, nonce: 2 };
+        let heard = Heard { log: Some(log), position: 70_000 };
+        disk.heard(heard).unwrap();
+        drop(disk);
+        let (_, found) = Disk::open(&volume, node()).unwrap();
+        assert_eq!(found.waiting, [event(1999)]);
+        assert_eq!(found.heard, heard);
+    }
+}

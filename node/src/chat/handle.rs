@@ -1,0 +1,301 @@
+//! The handle on a node's chat: its verbs.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use shoal_common::chat::entry::{Act, Person, Reason};
+use shoal_common::chat::words::{RoomName, Text, Topic};
+use shoal_common::ident::NodeName;
+use shoal_common::limits::{MAX_HISTORY, REPLY_DEADLINE};
+use shoal_common::protocol::chat::{Answer, Question, Standing};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::line::Line;
+use super::verbs::{Ask, Told};
+use crate::membership::Membership;
+
+/// How long `say` waits for its message to be accepted before it tells that it is
+/// not yet.
+const SAY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a node that leaves waits until the log is held without it: a few
+/// round trips, and time for a busy machine.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Lines of history unless another number is asked for: a screen.
+const LINES: u64 = 20;
+
+/// What the handle asks of the task.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Write this, and tell what came of it.
+    Act(Act, oneshot::Sender<Line>),
+    /// Ask the tracker.
+    Ask(Question, oneshot::Sender<Answer>),
+    /// Where `say` goes from now on.
+    Present(RoomName),
+    /// How many messages wait, and what is known of the tracker.
+    Waiting(oneshot::Sender<(usize, Option<Standing>)>),
+    /// Go on without those that are gone.
+    Revive,
+    /// The node leaves as soon as the log is held without it. The sender is
+    /// dropped when all is written down.
+    Leave(oneshot::Sender<()>),
+    /// The node leaves at once.
+    Close,
+}
+
+/// A node's chat. Clones are the same chat.
+#[derive(Clone)]
+pub struct Chat {
+    to_task: mpsc::Sender<Command>,
+    membership: Membership,
+    present: Arc<Mutex<RoomName>>,
+}
+
+impl fmt::Debug for Chat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chat").field("present", &self.present()).finish_non_exhaustive()
+    }
+}
+
+/// Why nothing came of it; a phrase.
+type Trouble = String;
+
+const GONE: &str = "this node does not chat (see its log), or is leaving";
+
+impl Chat {
+    pub(super) fn new(
+        to_task: mpsc::Sender<Command>,
+        membership: Membership,
+        present: RoomName,
+    ) -> Self {
+        Self { to_task, membership, present: Arc::new(Mutex::new(present)) }
+    }
+
+    /// The room where `say` goes.
+    pub fn present(&self) -> RoomName {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The node is about to leave: the log is to be held without it, and what is
+    /// known is written down. Takes twice [`LEAVE_PATIENCE`] at most.
+    pub async fn leave(&self) {
+        let (done, mut left) = oneshot::channel();
+        if self.to_task.send(Command::Leave(done)).await.is_err() {
+            return;
+        }
+        if timeout(LEAVE_PATIENCE, &mut left).await.is_err() {
+            self.to_task.send(Command::Close).await.ok();
+            timeout(LEAVE_PATIENCE, left).await.ok();
+        }
+    }
+
+    /// Does what is asked.
+    ///
+    /// # Errors
+    /// Why nothing comes of it; a phrase.
+    pub async fn ask(&self, ask: Ask) -> Result<Told, Trouble> {
+        let room = self.present();
+        match ask {
+            Ask::Say { text } => self.act(Act::Say { room, text: text_of(text)? }).await,
+            Ask::Msg { name, text } => {
+                let to = self.person(&name, None).await?;
+                self.act(Act::Tell { to, text: text_of(text)? }).await
+            }
+            Ask::Join { room } => self.join(room_of(&room)?).await,
+            Ask::Leave { room: other } => {
+                let room = other.map_or(Ok(room), |other| room_of(&other))?;
+                self.leave_room(room).await
+            }
+            Ask::Rooms => match self.question(Question::Rooms).await? {
+                Answer::Rooms(rooms) => Ok(Told::Rooms { rooms, present: room }),
+                other => Err(odd(&other)),
+            },
+            Ask::Who { room: other } => {
+                let room = other.map_or(Ok(room), |other| room_of(&other))?;
+                match self.question(Question::Who { room: room.clone() }).await? {
+                    Answer::Who(who) => Ok(Told::Who { room, who }),
+                    other => Err(odd(&other)),
+                }
+            }
+            Ask::History { lines } => {
+                let lines = lines.unwrap_or(LINES).min(MAX_HISTORY);
+                match self.question(Question::History { room: room.clone(), lines }).await? {
+                    Answer::History(posts) => {
+                        Ok(Told::History { room, lines: posts.iter().map(Line::of).collect() })
+                    }
+                    other => Err(odd(&other)),
+                }
+            }
+            Ask::Topic { text } => {
+                let topic = Topic::try_from(text).map_err(|error| error.to_string())?;
+                self.act(Act::Topic { room, topic }).await
+            }
+            Ask::Private { on } => self.act(Act::Private { room, on }).await,
+            Ask::Invite { name } => {
+                let who = self.person(&name, None).await?;
+                self.act(Act::Invite { room, who }).await
+            }
+            Ask::Kick { name } => {
+                let who = self.person(&name, Some(&room)).await?;
+                self.act(Act::Kick { room, who }).await
+            }
+            Ask::Ban { name, on } => {
+                let who = self.person(&name, Some(&room)).await?;
+                self.act(Act::Ban { room, who, on }).await
+            }
+            Ask::Revive => {
+                self.send(Command::Revive).await?;
+                Ok(Told::Asked)
+            }
+        }
+    }
+
+    async fn join(&self, room: RoomName) -> Result<Told, Trouble> {
+        if room.is_lobby() {
+            self.go_to(room.clone()).await?;
+            return Ok(Told::Present { room });
+        }
+        match self.try_act(Act::Join { room: room.clone() }).await? {
+            Told::Line(Line { refused: Some(Reason::InRoom), .. }) => {
+                self.go_to(room.clone()).await?;
+                Ok(Told::Present { room })
+            }
+            Told::Line(line) => {
+                let line = accepted(line)?;
+                self.go_to(room).await?;
+                Ok(Told::Line(line))
+            }
+            told => Ok(told),
+        }
+    }
+
+    async fn leave_room(&self, room: RoomName) -> Result<Told, Trouble> {
+        let told = self.act(Act::Leave { room: room.clone() }).await?;
+        if room == self.present() {
+            self.go_to(RoomName::lobby()).await?;
+        }
+        Ok(told)
+    }
+
+    async fn go_to(&self, room: RoomName) -> Result<(), Trouble> {
+        *self.present.lock().unwrap_or_else(PoisonError::into_inner) = room.clone();
+        self.send(Command::Present(room)).await
+    }
+
+    async fn act(&self, act: Act) -> Result<Told, Trouble> {
+        match self.try_act(act).await? {
+            Told::Line(line) => accepted(line).map(Told::Line),
+            told => Ok(told),
+        }
+    }
+
+    /// Writes something; the line may say why it has no effect.
+    async fn try_act(&self, act: Act) -> Result<Told, Trouble> {
+        let (done, settled) = oneshot::channel();
+        self.send(Command::Act(act, done)).await?;
+        match timeout(SAY_PATIENCE, settled).await {
+            Ok(Ok(line)) => Ok(Told::Line(line)),
+            Ok(Err(_)) => {
+                Err("too many messages wait to be accepted, or the disk fails".to_owned())
+            }
+            Err(_) => {
+                let (done, answer) = oneshot::channel();
+                self.send(Command::Waiting(done)).await?;
+                let (waiting, mut standing) = answer.await.map_err(|_| GONE.to_owned())?;
+                if standing.is_some()
+                    && let Some(now) = self.standing().await
+                {
+                    standing = Some(now);
+                }
+                Ok(Told::NotYet { waiting: waiting as u64, reason: why_not(standing) })
+            }
+        }
+    }
+
+    /// How it stands by the tracker itself, if it answers soon.
+    async fn standing(&self) -> Option<Standing> {
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Ask(Question::Standing, done)).await.ok()?;
+        match timeout(LEAVE_PATIENCE, answer).await {
+            Ok(Ok(Answer::Standing(standing))) => Some(standing),
+            _ => None,
+        }
+    }
+
+    async fn question(&self, question: Question) -> Result<Answer, Trouble> {
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Ask(question, done)).await?;
+        match timeout(REPLY_DEADLINE, answer).await {
+            Ok(Ok(Answer::Refused(reason))) => Err(reason.to_string()),
+            Ok(Ok(Answer::Waits(standing))) => Err(why_not(Some(standing))),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(why_not(None)),
+            Err(_) => Err("the tracker did not answer in time".to_owned()),
+        }
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Trouble> {
+        self.to_task.send(command).await.map_err(|_| GONE.to_owned())
+    }
+
+    /// Who is called so: of those in the room, then of those in the network.
+    async fn person(&self, name: &str, room: Option<&RoomName>) -> Result<Person, Trouble> {
+        let name: NodeName = name.parse().map_err(|error| format!("{error}"))?;
+        if let Some(room) = room
+            && let Ok(Answer::Who(who)) = self.question(Question::Who { room: room.clone() }).await
+            && let Some(found) = who.into_iter().find(|one| one.person.name == name)
+        {
+            return Ok(found.person);
+        }
+        let us = self.membership.us();
+        let found = self.membership.peers().into_iter().chain(us).find(|peer| peer.name == name);
+        let found = found.map(|peer| Person { id: peer.id, name: peer.name });
+        found.ok_or_else(|| format!("there is no node `{name}` in the network; `peers` lists them"))
+    }
+}
+
+fn accepted(line: Line) -> Result<Line, Trouble> {
+    match line.refused {
+        Some(reason) => Err(reason.to_string()),
+        None => Ok(line),
+    }
+}
+
+fn text_of(text: String) -> Result<Text, Trouble> {
+    Text::try_from(text).map_err(|error| error.to_string())
+}
+
+fn room_of(text: &str) -> Result<RoomName, Trouble> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+fn odd(answer: &Answer) -> Trouble {
+    format!("the tracker answers what this node does not understand: {answer:?}")
+        .chars()
+        .take(200)
+        .collect()
+}
+
+/// What is waited for.
+fn why_not(standing: Option<Standing>) -> Trouble {
+    match standing {
+        None => "the tracker is not reached".to_owned(),
+        Some(Standing { council: 0, .. }) => {
+            "the tracker looks for those that hold the chat's log".to_owned()
+        }
+        Some(Standing { writes: true, here, council }) if here > council / 2 => {
+            "it takes longer than usual".to_owned()
+        }
+        Some(Standing { council: 1, here: 1, .. }) => {
+            "nobody beside the tracker holds the chat's log yet".to_owned()
+        }
+        Some(Standing { here, council, .. }) => format!(
+            "{here} of the {council} nodes that hold the chat's log are here, and {} are needed",
+            council / 2 + 1
+        ),
+    }
+}

@@ -1,0 +1,162 @@
+//! What a node says in the chat and how far it has heard. Pure.
+//!
+//! What is said waits here, on disk, until it comes back as an entry of the log:
+//! that is the acknowledgement. It is sent in order, again on each connection,
+//! with the same numbers; so it counts once. What is heard has positions; so it
+//! is shown once.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+use shoal_common::chat::entry::{Act, Event, LogId, Position};
+use shoal_common::ident::{NodeId, NodeName};
+use shoal_common::limits::CHAT_WINDOW;
+use shoal_common::protocol::chat::Attached;
+
+/// Most events that wait to be accepted; more are refused at the prompt.
+pub const MAX_WAITING: usize = 10_000;
+
+/// How far a node has heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Heard {
+    /// Of which log.
+    pub log: Option<LogId>,
+    /// Up to where, all that concerns it.
+    pub position: Position,
+}
+
+/// Whether a node hears all from its attachment on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Continuity {
+    /// It does.
+    Whole,
+    /// What was committed between is not kept any more.
+    Gap,
+    /// It is another log than before.
+    OtherLog,
+}
+
+/// What a node says and has heard.
+#[derive(Debug)]
+pub struct Member {
+    node: NodeId,
+    heard: Heard,
+    /// What is not acknowledged, in order.
+    waiting: VecDeque<Event>,
+    /// How many of those were sent on this connection.
+    sent: usize,
+    /// The number of the last event.
+    last: u64,
+    /// Where the catching up of this connection ends, and which of its own
+    /// events were committed by then.
+    catching_up: Option<(Position, u64)>,
+}
+
+impl Member {
+    /// A node that has heard so much and still waits for these.
+    pub fn new(node: NodeId, heard: Heard, waiting: Vec<Event>) -> Self {
+        let last = waiting.last().map_or(0, |event| event.number);
+        let waiting = waiting.into();
+        Self { node, heard, waiting, sent: 0, last, catching_up: None }
+    }
+
+    /// How far it has heard.
+    pub fn heard(&self) -> Heard {
+        self.heard
+    }
+
+    /// What is not acknowledged.
+    pub fn waiting(&self) -> impl ExactSizeIterator<Item = &Event> {
+        self.waiting.iter()
+    }
+
+    /// Something is done, at this time in microseconds since 1970. Times serve as
+    /// numbers, so that a node that has lost its disk begins above those it had.
+    /// `None`: too much is waiting.
+    pub fn write(&mut self, name: NodeName, act: Act, now_us: u64) -> Option<&Event> {
+        if self.waiting.len() >= MAX_WAITING {
+            return None;
+        }
+        self.last = now_us.max(self.last.saturating_add(1));
+        self.waiting.push_back(Event { author: self.node, number: self.last, name, act });
+        self.waiting.back()
+    }
+
+    /// A connection stands, and the tracker says this.
+    pub fn attached(&mut self, attached: Attached) -> Continuity {
+        let continuity = match self.heard.log {
+            Some(log) if log != attached.log => Continuity::OtherLog,
+            Some(_) if attached.from > self.heard.position => Continuity::Gap,
+            _ => Continuity::Whole,
+        };
+        if self.heard.log != Some(attached.log) {
+            self.heard = Heard { log: Some(attached.log), position: attached.from };
+        }
+        self.last = self.last.max(attached.last);
+        self.catching_up = Some((attached.committed, attached.last));
+        self.sent = 0;
+        continuity
+    }
+
+    /// Nothing that was sent on the last connection is on its way any more.
+    pub fn send_again(&mut self) {
+        self.sent = 0;
+    }
+
+    /// What is to be sent now: each with the number of the one before it that is
+    /// waited for, or 0.
+    pub fn take_to_send(&mut self) -> Vec<(u64, Event)> {
+        let until = self.waiting.len().min(CHAT_WINDOW);
+        let from = self.sent.min(until);
+        let before = from.checked_sub(1).and_then(|before| self.waiting.get(before));
+        let mut previous = before.map_or(0, |event| event.number);
+        self.sent = until;
+        let to_send = self.waiting.range(from..until).map(|event| {
+            let before = std::mem::replace(&mut previous, event.number);
+            (before, event.clone())
+        });
+        to_send.collect()
+    }
+
+    /// An entry that concerns it, by its position, and of whom it is. Whether it
+    /// is new, and the event of its own that it acknowledges.
+    pub fn hears(
+        &mut self,
+        position: Position,
+        author: Option<(NodeId, u64)>,
+    ) -> Option<Option<Event>> {
+        if position <= self.heard.position {
+            return None;
+        }
+        self.heard.position = position;
+        let own = author.filter(|(author, _)| *author == self.node);
+        Some(own.and_then(|(_, number)| self.settle(number)))
+    }
+
+    /// It has heard all up to here. Events of its own that were committed where
+    /// nothing is kept any more: it is not known what came of them.
+    pub fn heard_upto(&mut self, position: Position) -> Vec<Event> {
+        self.heard.position = self.heard.position.max(position);
+        let Some((until, last)) = self.catching_up else { return Vec::new() };
+        if self.heard.position < until {
+            return Vec::new();
+        }
+        self.catching_up = None;
+        let mut unknown = Vec::new();
+        while self.waiting.front().is_some_and(|event| event.number <= last)
+            && let Some(event) = self.waiting.pop_front()
+        {
+            self.sent = self.sent.saturating_sub(1);
+            unknown.push(event);
+        }
+        unknown
+    }
+
+    fn settle(&mut self, number: u64) -> Option<Event> {
+        let index = self.waiting.iter().position(|event| event.number == number)?;
+        if index < self.sent {
+            self.sent -= 1;
+        }
+        self.waiting.remove(index)
+    }
+}

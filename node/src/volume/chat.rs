@@ -1,0 +1,68 @@
+//! The folder of the chat's memory.
+
+use std::fs::File;
+use std::io;
+
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+
+use super::{Volume, make_private_dir, read, write_soon};
+
+const CHAT: &str = "chat";
+
+/// The folder of the chat's memory, in the node's own state.
+#[derive(Debug)]
+pub struct ChatDir {
+    dir: Dir,
+}
+
+impl Volume {
+    /// The folder of the chat's memory; made if it is not there.
+    ///
+    /// # Errors
+    /// It can't be made or opened.
+    pub fn chat(&self) -> io::Result<ChatDir> {
+        make_private_dir(&self.state, CHAT)?;
+        Ok(ChatDir { dir: self.state.open_dir(CHAT)? })
+    }
+}
+
+impl ChatDir {
+    /// The content of a file of it; nothing if there is none.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        match read(&self.dir, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            content => content,
+        }
+    }
+
+    /// Replaces a file, whole, without waiting for the disk.
+    ///
+    /// # Errors
+    /// It can't be written; what was there before stays.
+    pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        write_soon(&self.dir, name, content)
+    }
+
+    /// A file to be added to; made if it is not there.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub fn append(&self, name: &str) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o600);
+        Ok(self.dir.open_with(name, &options)?.into_std())
+    }
+
+    /// A file to be written in place; made if it is not there.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub fn in_place(&self, name: &str) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        Ok(self.dir.open_with(name, &options)?.into_std())
+    }
+}

@@ -1,0 +1,153 @@
+//! What goes wrong in the simulated world.
+
+use rand::RngExt;
+
+use super::World;
+
+impl World {
+    /// Perhaps something happens to somebody.
+    pub(super) fn misfortune(&mut self) {
+        if !self.rng.random_bool(0.15) {
+            return;
+        }
+        match self.rng.random_range(0..14) {
+            0..3 => self.kill_node(),
+            3..6 => self.start_node(),
+            6 => self.kill_tracker(),
+            7..9 => self.start_tracker(),
+            9 => self.follow_another(),
+            10 => self.split(),
+            11 => self.unite(),
+            12 => self.break_wire(),
+            _ => self.deafen(),
+        }
+    }
+
+    /// Everyone is well, in one network, and follows one tracker.
+    pub(super) fn heal(&mut self) {
+        self.unite();
+        let ruler = self.rng.random_range(0..self.trackers.len());
+        for tracker in 0..self.trackers.len() {
+            if !self.trackers[tracker].is_up {
+                let epoch = self.rng.random_range(1..4);
+                self.trackers[tracker].start(epoch);
+            }
+        }
+        for node in 0..self.nodes.len() {
+            if !self.nodes[node].is_up {
+                self.nodes[node].start();
+            }
+            self.nodes[node].follows = ruler;
+        }
+        self.cut_off(|wire| wire.tracker != ruler || wire.is_cut);
+        self.say(|| format!("all is well; tracker {ruler} rules"));
+    }
+
+    fn any_node(&mut self) -> usize {
+        self.rng.random_range(0..self.nodes.len())
+    }
+
+    fn kill_node(&mut self) {
+        let at = self.any_node();
+        if self.nodes[at].is_up {
+            self.say(|| format!("node {at} is killed"));
+            self.figures.kills += 1;
+            self.nodes[at].is_up = false;
+            self.cut_off(|wire| wire.node == at);
+        }
+    }
+
+    fn start_node(&mut self) {
+        let at = self.any_node();
+        if self.nodes[at].is_up {
+            return;
+        }
+        if self.rng.random_bool(0.15) && self.may_lose_a_disk() {
+            self.say(|| format!("node {at} starts without its disk"));
+            self.figures.disks += 1;
+            self.nodes[at].start_without_disk();
+        } else {
+            self.say(|| format!("node {at} starts"));
+            self.nodes[at].start();
+        }
+    }
+
+    fn kill_tracker(&mut self) {
+        let at = self.rng.random_range(0..self.trackers.len());
+        if self.trackers[at].is_up {
+            self.say(|| format!("tracker {at} is killed"));
+            self.figures.kills += 1;
+            self.cut_off(|wire| wire.tracker == at);
+            self.trackers[at].is_up = false;
+        }
+    }
+
+    fn start_tracker(&mut self) {
+        let at = self.rng.random_range(0..self.trackers.len());
+        if !self.trackers[at].is_up {
+            let epoch = self.rng.random_range(1..4);
+            self.say(|| format!("tracker {at} starts with epoch {epoch}"));
+            self.trackers[at].start(epoch);
+        }
+    }
+
+    /// One node, or all, turn to another tracker.
+    fn follow_another(&mut self) {
+        let to = self.rng.random_range(0..self.trackers.len());
+        let all = self.rng.random_bool(0.5);
+        let one = self.any_node();
+        self.say(|| format!("{} to tracker {to}", if all { "all" } else { "a node" }));
+        for at in 0..self.nodes.len() {
+            if (all || at == one) && self.nodes[at].follows != to {
+                self.nodes[at].follows = to;
+                self.cut_off(|wire| wire.node == at);
+            }
+        }
+    }
+
+    fn split(&mut self) {
+        for part in 0..self.parts.len() {
+            self.parts[part] = self.rng.random_range(0..2);
+        }
+        self.say(|| format!("the network is cut: {:?}", self.parts));
+        self.figures.cuts += 1;
+        let notices = self.rng.random_bool(0.5);
+        let nodes = self.nodes.len();
+        let parts = self.parts.clone();
+        let apart = move |node: usize, tracker: usize| parts[node] != parts[nodes + tracker];
+        if notices {
+            self.cut_off(|wire| apart(wire.node, wire.tracker));
+        } else {
+            for wire in &mut self.wires {
+                wire.is_cut |= apart(wire.node, wire.tracker);
+            }
+        }
+    }
+
+    /// The network is whole; what was on its way arrives or not.
+    fn unite(&mut self) {
+        self.parts.fill(0);
+        let survives = self.rng.random_bool(0.5);
+        if survives {
+            for wire in &mut self.wires {
+                wire.is_cut = false;
+            }
+        } else {
+            self.cut_off(|wire| wire.is_cut);
+        }
+    }
+
+    fn break_wire(&mut self) {
+        let at = self.any_node();
+        self.cut_off(|wire| wire.node == at);
+    }
+
+    /// One connection stands still for a while.
+    fn deafen(&mut self) {
+        if let Some(number) = self.wires.first().map(|wire| wire.number) {
+            let pick = self.rng.random_range(0..self.wires.len());
+            self.wires[pick].is_cut = true;
+            self.say(|| format!("a wire stands still ({number} is the first)"));
+        }
+    }
+}

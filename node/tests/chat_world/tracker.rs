@@ -1,0 +1,194 @@
+//! A tracker of the simulated world: a proposer and its sessions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_common::chat::entry::{Body, Entry, LogId, Position};
+use shoal_common::chat::log::Kept;
+use shoal_common::chat::rooms::Outcome;
+use shoal_common::ident::NodeId;
+use shoal_common::protocol::chat::Attached;
+use shoal_tracker::chat::proposer::{Proposer, Settings, Stamp};
+
+use super::{Down, Up, World};
+
+/// A node that is connected.
+struct Session {
+    number: u64,
+    after: Option<Position>,
+    /// Of which log, and up to where it has been told, once it is attached.
+    told: Option<(LogId, Position)>,
+}
+
+pub(super) struct SimTracker {
+    id: NodeId,
+    pub(super) is_up: bool,
+    proposer: Proposer,
+    lives: u64,
+    kept: Kept,
+    sessions: BTreeMap<NodeId, Session>,
+}
+
+impl SimTracker {
+    pub(super) fn new(number: usize, kept: Kept) -> Self {
+        let id = NodeId::from_bytes([u8::try_from(200 + number).unwrap(); 32]);
+        let settings = Settings { found_pause: Duration::from_secs(1), kept };
+        let proposer = Proposer::new(id, 1, 0, settings);
+        Self { id, is_up: true, proposer, lives: 0, kept, sessions: BTreeMap::new() }
+    }
+
+    /// It starts again without any memory.
+    pub(super) fn start(&mut self, epoch: u64) {
+        self.is_up = true;
+        self.lives += 1;
+        let settings = Settings { kept: self.kept, ..Settings::default() };
+        self.proposer = Proposer::new(self.id, epoch, self.lives, settings);
+        self.sessions.clear();
+    }
+
+    pub(super) fn hung_up(&mut self, node: NodeId, number: u64, now: Duration) {
+        self.proposer.detach(node, number, now);
+        if self.sessions.get(&node).is_some_and(|session| session.number == number) {
+            self.sessions.remove(&node);
+        }
+    }
+
+    /// What the sessions are to be told.
+    fn news(&mut self) -> (Vec<(u64, Down)>, Vec<u64>) {
+        let (mut news, mut ends) = (Vec::new(), Vec::new());
+        let Some(book) = self.proposer.book() else { return (news, ends) };
+        let log = book.log().id();
+        for (node, session) in &mut self.sessions {
+            match &mut session.told {
+                None if self.proposer.is_in_office() => {
+                    let from = session.after.unwrap_or(0).max(book.log().base().position);
+                    let committed = book.committed();
+                    let last = book.state().rooms.last_of(*node);
+                    news.push((
+                        session.number,
+                        Down::Attached(Attached { log, from, committed, last }),
+                    ));
+                    session.told = Some((log, from));
+                }
+                None => {}
+                Some((told, _)) if *told != log => ends.push(session.number),
+                // It lags behind what is kept: it comes again, and is told so.
+                Some((_, told)) if *told < book.log().base().position => {
+                    ends.push(session.number);
+                }
+                Some((_, told)) => {
+                    let (missed, upto) = book.missed(*node, *told, 50);
+                    for (position, entry, outcome) in missed {
+                        let has_effect = outcome == Outcome::Done;
+                        news.push((
+                            session.number,
+                            Down::Post(position, author_of(entry), has_effect),
+                        ));
+                    }
+                    if upto > *told {
+                        news.push((session.number, Down::UpTo(upto)));
+                    }
+                    *told = upto.max(*told);
+                }
+            }
+        }
+        (news, ends)
+    }
+}
+
+pub(super) fn author_of(entry: &Entry) -> Option<(NodeId, u64)> {
+    match &entry.body {
+        Body::Event(event) => Some((event.author, event.number)),
+        _ => None,
+    }
+}
+
+impl World {
+    fn stamp(&self) -> Stamp {
+        Stamp { now: self.now(), time_ms: self.now_ms, at: self.now_ms }
+    }
+
+    /// A tracker has its turn.
+    pub(super) fn rule(&mut self, at: usize) {
+        let stamp = self.stamp();
+        let tracker = &mut self.trackers[at];
+        if !tracker.is_up {
+            return;
+        }
+        if self.now_ms.is_multiple_of(100) {
+            tracker.proposer.tick(stamp);
+        }
+        let messages = tracker.proposer.take_messages();
+        let messages: Vec<_> = messages
+            .into_iter()
+            .filter_map(|(node, message)| {
+                Some((tracker.sessions.get(&node)?.number, Down::Ask(message)))
+            })
+            .collect();
+        let posted = tracker.proposer.take_posted();
+        let (news, ends) = tracker.news();
+        for posted in posted {
+            self.witness(at, posted.position, posted.entry);
+        }
+        for (number, message) in messages.into_iter().chain(news) {
+            self.send_down(number, message);
+        }
+        self.cut_off(|wire| ends.contains(&wire.number));
+    }
+
+    /// Whatever anyone ever holds to be committed is the same for all.
+    fn witness(&mut self, at: usize, position: Position, entry: Arc<Entry>) {
+        self.say(|| format!("tracker {at}: {position} is committed: {:?}", entry.body));
+        match self.truth.get(&position) {
+            Some(known) => assert_eq!(*known, entry, "two entries at {position}"),
+            None => {
+                match entry.body {
+                    Body::Reign { .. } => self.figures.reigns += 1,
+                    Body::Council { .. } => self.figures.councils += 1,
+                    Body::Event(_) => {}
+                }
+                self.truth.insert(position, entry);
+            }
+        }
+    }
+
+    pub(super) fn tracker_hears(&mut self, number: u64, message: Up) {
+        let stamp = self.stamp();
+        let Some(wire) = self.wires.iter().find(|wire| wire.number == number) else { return };
+        let (node, at) = (self.nodes[wire.node].id, wire.tracker);
+        let tracker = &mut self.trackers[at];
+        if !tracker.is_up {
+            return;
+        }
+        match message {
+            Up::Attach { summary, knows, after } => {
+                tracker.sessions.insert(node, Session { number, after, told: None });
+                tracker.proposer.attach(number, summary, knows, stamp);
+            }
+            Up::Submit { previous, event } => {
+                let taken = tracker.proposer.submit(&event, previous, stamp);
+                self.say(|| format!("tracker {at}: {} of {node:?}: {taken:?}", event.number));
+            }
+            Up::Answer(answer) => tracker.proposer.hear(node, number, answer, stamp),
+        }
+    }
+
+    /// Whether one more disk may be lost: no log survives the loss of a majority
+    /// of those that hold it.
+    pub(super) fn may_lose_a_disk(&self) -> bool {
+        let books = self.trackers.iter().filter(|tracker| tracker.is_up);
+        let best = books.filter(|tracker| tracker.proposer.is_in_office());
+        let best = best.filter_map(|tracker| tracker.proposer.book());
+        let Some(book) = best.max_by_key(|book| (book.log().last(), book.log().end())) else {
+            return false;
+        };
+        let (position, council) = book.log().council();
+        let present = |member: &&shoal_common::chat::entry::ReplicaId| {
+            self.nodes.iter().any(|node| node.replica.id() == **member)
+        };
+        let here = council.iter().filter(present).count();
+        // All that are left are needed, then.
+        position <= book.committed() && council.len() >= 3 && here == council.len()
+    }
+}

@@ -1,0 +1,107 @@
+//! What is asked about the rooms. Pure.
+
+use std::collections::BTreeMap;
+
+use shoal_common::chat::entry::{Person, Reason};
+use shoal_common::chat::rooms::{Outcome, Room, Rooms};
+use shoal_common::chat::words::{RoomName, Topic};
+use shoal_common::ident::{NodeId, NodeName};
+use shoal_common::limits::MAX_HISTORY;
+use shoal_common::protocol::chat::{Answer, Presence, Question, RoomInfo};
+
+use super::book::Book;
+use super::feed::post;
+use super::proposer::Proposer;
+
+/// Nodes that are connected, by id.
+pub(super) type Here = BTreeMap<NodeId, NodeName>;
+
+/// The answer to a question of `by`.
+pub(super) fn answer(question: &Question, by: NodeId, proposer: &Proposer, here: &Here) -> Answer {
+    let standing = proposer.standing();
+    let book = match (question, proposer.book()) {
+        (Question::Standing, _) => return Answer::Standing(standing),
+        (_, Some(book)) if proposer.is_in_office() => book,
+        _ => return Answer::Waits(standing),
+    };
+    let rooms = &book.state().rooms;
+    match question {
+        Question::Rooms => Answer::Rooms(all(rooms, by, here)),
+        Question::Who { room } => who(rooms, room, by, here),
+        Question::History { room, lines } => history(book, room, by, *lines),
+        Question::Standing => Answer::Standing(standing),
+    }
+}
+
+fn all(rooms: &Rooms, by: NodeId, here: &Here) -> Vec<RoomInfo> {
+    let lobby = RoomInfo {
+        name: RoomName::lobby(),
+        topic: Topic::default(),
+        private: false,
+        creator: None,
+        members: here.len() as u64,
+        joined: true,
+    };
+    let others = rooms.iter().filter(|(_, room)| is_seen(room, by)).map(|(name, room)| RoomInfo {
+        name: name.clone(),
+        topic: room.topic.clone(),
+        private: room.private,
+        creator: room
+            .members()
+            .get(&room.creator)
+            .map(|creator| Person { id: room.creator, name: creator.name.clone() }),
+        members: room.members().len() as u64,
+        joined: room.members().contains_key(&by),
+    });
+    std::iter::once(lobby).chain(others).collect()
+}
+
+/// Private rooms are seen by those who are in them, and those who may be.
+fn is_seen(room: &Room, by: NodeId) -> bool {
+    !room.private || room.members().contains_key(&by) || room.is_invited(by)
+}
+
+fn who(rooms: &Rooms, name: &RoomName, by: NodeId, here: &Here) -> Answer {
+    let mut who: Vec<Presence> = if name.is_lobby() {
+        here.iter()
+            .map(|(id, name)| Presence {
+                person: Person { id: *id, name: name.clone() },
+                here: true,
+                creator: false,
+            })
+            .collect()
+    } else {
+        let Some(room) = rooms.get(name).filter(|room| is_seen(room, by)) else {
+            return Answer::Refused(Reason::NoRoom);
+        };
+        let members = room.members().iter();
+        members
+            .map(|(id, member)| Presence {
+                person: Person { id: *id, name: here.get(id).unwrap_or(&member.name).clone() },
+                here: here.contains_key(id),
+                creator: room.creator == *id,
+            })
+            .collect()
+    };
+    who.sort_by(|a, b| a.person.name.cmp(&b.person.name));
+    Answer::Who(who)
+}
+
+/// The last lines of a room; of one that is not the lobby, since one is in it.
+fn history(book: &Book, room: &RoomName, by: NodeId, lines: u64) -> Answer {
+    let rooms = &book.state().rooms;
+    let Some(since) = rooms.member_since(room, by) else {
+        let reason = if rooms.get(room).is_some_and(|room| is_seen(room, by)) {
+            Reason::NotInRoom
+        } else {
+            Reason::NoRoom
+        };
+        return Answer::Refused(reason);
+    };
+    let most = usize::try_from(lines.min(MAX_HISTORY)).unwrap_or(usize::MAX);
+    let past = book.of_room(room).take_while(|(position, ..)| *position >= since).take(most);
+    let mut posts: Vec<_> =
+        past.filter_map(|(position, entry, _)| post(position, entry, Outcome::Done)).collect();
+    posts.reverse();
+    Answer::History(posts)
+}

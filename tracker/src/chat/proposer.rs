@@ -1,0 +1,389 @@
+//! Who writes the chat's log: a tracker in office. Pure.
+//!
+//! Multi-Paxos with a log, as in Viewstamped Replication and Raft, with the one
+//! difference that the proposer is no replica itself:
+//! - **Seeking**: every replica that comes is asked for a promise. When, of some
+//!   log, a majority of its council has promised, its furthest piece (highest
+//!   ballot at the end, then longest) contains all that was ever committed.
+//! - **Recovering**: that piece is fetched.
+//! - **In office**: an entry of one's own ends it; from then on the replicas of
+//!   the council get all there is to hold. What a majority holds, up to an entry
+//!   under this very ballot, is committed.
+//!
+//! The council changes by entries, one member at a time, and each counts from
+//! the moment it is written, so that majorities of before and after have a
+//! replica in common.
+//!
+//! It tolerates that messages are lost, doubled, late and out of order. How the
+//! three parts do their work is in [`elect`], [`replicate`] and [`council`].
+
+mod council;
+mod elect;
+mod replicate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_common::chat::entry::{Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
+use shoal_common::chat::log::Kept;
+use shoal_common::ident::NodeId;
+use shoal_common::protocol::chat::{FromReplica, Standing, Summary, ToReplica};
+
+use super::book::{Book, Posted};
+
+/// How long a proposer without a log waits for somebody who knows one before it
+/// founds a new one, unless told otherwise: a little longer than nodes pause
+/// between two attempts to reach a tracker that was away.
+pub const FOUND_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a member of the council may be away before it is replaced, or done
+/// without: longer than a restart takes.
+pub const AWAY: Duration = Duration::from_secs(10);
+
+/// How long an answer is waited for before what was said is said again. A
+/// connection loses nothing, so it is for one that stands still.
+const RESEND: Duration = Duration::from_secs(1);
+
+/// Most entries that are not committed yet; what comes beyond them waits at its
+/// author. Some megabytes at most.
+const MAX_TAIL: u64 = 4096;
+
+/// What a proposer is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How long it waits for somebody who knows a log before it founds one.
+    pub found_pause: Duration,
+    /// How much of the log is kept.
+    pub kept: Kept,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { found_pause: FOUND_PAUSE, kept: Kept::default() }
+    }
+}
+
+/// Who proposes, and when something happens.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    /// Time of the caller's clock; it never runs backwards.
+    pub now: Duration,
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+    /// Lamport time.
+    pub at: u64,
+}
+
+/// A replica that is connected.
+#[derive(Debug)]
+struct Link {
+    /// Which connection.
+    session: u64,
+    /// What it said last of itself.
+    summary: Summary,
+    /// Of which log its node has heard, as a replica or not.
+    knows: Option<LogId>,
+    /// Whether it has promised the present ballot.
+    promised: bool,
+    /// The next position to be sent to it.
+    next: Position,
+    /// Up to where it holds what the proposer has.
+    held: Position,
+    /// Up to where it was told that the log is committed.
+    told: Position,
+    /// Appends that it has not answered.
+    flights: u32,
+    /// How often it was sent something again without an answer.
+    tries: u32,
+    /// When it last answered, or was last sent something again.
+    moved: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Seeking,
+    Recovering {
+        /// Whose piece is fetched.
+        source: NodeId,
+        /// Which log, and up to where.
+        log: LogId,
+        end: Position,
+        last: Ballot,
+    },
+    Office {
+        /// The first entry under the present ballot.
+        started: Position,
+    },
+}
+
+/// Why an event can't be taken now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotNow {
+    /// The proposer is not in office, or its tail is full.
+    Wait,
+    /// One before it is missing.
+    Gap,
+}
+
+/// The proposer of one tracker.
+#[derive(Debug)]
+pub struct Proposer {
+    ballot: Ballot,
+    settings: Settings,
+    phase: Phase,
+    /// When the present phase began or last got on.
+    since: Duration,
+    /// When the first replica came, as long as there is one.
+    first_seen: Option<Duration>,
+    links: BTreeMap<NodeId, Link>,
+    book: Option<Book>,
+    /// Last number of each author in the part that is not committed.
+    tail: BTreeMap<NodeId, u64>,
+    /// The highest ballot of another that was heard of, and when it is exceeded.
+    rival: Option<(Ballot, Duration)>,
+    /// Since when members of the council are away.
+    away: BTreeMap<ReplicaId, Duration>,
+    /// Nodes that are about to leave on purpose.
+    leaving: BTreeSet<NodeId>,
+    /// The logs that were written to under the present ballot. A second time in
+    /// office takes another one: under one ballot there is one entry a position.
+    wrote: BTreeSet<LogId>,
+    out: Vec<(NodeId, ToReplica)>,
+    posted: Vec<Posted>,
+}
+
+impl Proposer {
+    /// The proposer of a tracker, in its reign with this epoch. `instance` is
+    /// drawn by chance.
+    pub fn new(tracker: NodeId, epoch: u64, instance: u64, settings: Settings) -> Self {
+        Self {
+            ballot: Ballot { round: epoch, proposer: tracker, instance },
+            settings,
+            phase: Phase::Seeking,
+            since: Duration::ZERO,
+            first_seen: None,
+            links: BTreeMap::new(),
+            book: None,
+            tail: BTreeMap::new(),
+            rival: None,
+            away: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            wrote: BTreeSet::new(),
+            out: Vec::new(),
+            posted: Vec::new(),
+        }
+    }
+
+    // Events ---------------------------------------------------------------
+
+    /// A node comes with its replica, on a connection with this number. It
+    /// `knows` of a log even if its replica has no piece of one.
+    pub fn attach(&mut self, session: u64, summary: Summary, knows: Option<LogId>, stamp: Stamp) {
+        let node = summary.replica.node;
+        self.first_seen.get_or_insert(stamp.now);
+        let knows = knows.or(summary.log);
+        let link = Link {
+            session,
+            summary,
+            knows,
+            promised: false,
+            next: 0,
+            held: 0,
+            told: 0,
+            flights: 0,
+            tries: 0,
+            moved: stamp.now,
+        };
+        self.links.insert(node, link);
+        self.leaving.remove(&node);
+        match self.phase {
+            Phase::Office { .. } if !self.is_of_elder(node) => self.begin_sending(node),
+            _ => self.prepare(node),
+        }
+    }
+
+    /// A connection ends. Nothing, if the node has come on another since.
+    pub fn detach(&mut self, node: NodeId, session: u64, now: Duration) {
+        if self.links.get(&node).is_none_or(|link| link.session != session) {
+            return;
+        }
+        self.links.remove(&node);
+        if self.links.is_empty() {
+            self.first_seen = None;
+        }
+        if matches!(self.phase, Phase::Recovering { source, .. } if source == node) {
+            self.seek(now);
+        }
+    }
+
+    /// A node is about to leave: the log is to be held without it.
+    pub fn leaving(&mut self, node: NodeId, stamp: Stamp) {
+        self.leaving.insert(node);
+        if let Phase::Office { .. } = self.phase {
+            self.tend_council(stamp);
+        }
+    }
+
+    /// A replica answers on a connection.
+    pub fn hear(&mut self, node: NodeId, session: u64, answer: FromReplica, stamp: Stamp) {
+        if self.links.get(&node).is_none_or(|link| link.session != session) {
+            return;
+        }
+        match answer {
+            FromReplica::Refused { ballot, promised } => {
+                if ballot == self.ballot && promised > ballot {
+                    self.yield_to(promised, stamp.now);
+                }
+            }
+            FromReplica::Promised { ballot, .. }
+            | FromReplica::Piece { ballot, .. }
+            | FromReplica::Holds { ballot, .. }
+            | FromReplica::Behind { ballot, .. }
+                if ballot != self.ballot => {}
+            FromReplica::Promised { summary, .. } => self.promised(node, summary, stamp),
+            FromReplica::Piece { base, previous, entries, .. } => {
+                self.fetched(node, base, previous, entries, stamp);
+            }
+            FromReplica::Holds { end, .. } => self.holds(node, end, stamp),
+            FromReplica::Behind { from, .. } => self.behind(node, from, stamp.now),
+        }
+    }
+
+    /// An author did something; `previous` is the number of the event before it
+    /// that the author still waits for, or 0. What was taken before is taken
+    /// again in silence.
+    ///
+    /// # Errors
+    /// It can't be taken now; the author tries again, from the first that it
+    /// waits for.
+    pub fn submit(&mut self, event: &Event, previous: u64, stamp: Stamp) -> Result<(), NotNow> {
+        let (Phase::Office { .. }, Some(book)) = (self.phase, &self.book) else {
+            return Err(NotNow::Wait);
+        };
+        let author = event.author;
+        let committed = book.state().rooms.last_of(author);
+        let last = self.tail.get(&author).copied().unwrap_or(0).max(committed);
+        if event.number <= last {
+            return Ok(());
+        }
+        if previous > last {
+            return Err(NotNow::Gap);
+        }
+        let is_full = book.log().end() - book.committed() >= MAX_TAIL;
+        if is_full || self.holds_alone() {
+            return Err(NotNow::Wait);
+        }
+        self.tail.insert(author, event.number);
+        self.write(Body::Event(event.clone()), stamp);
+        Ok(())
+    }
+
+    /// Time has passed. Call it a few times a second.
+    pub fn tick(&mut self, stamp: Stamp) {
+        if let Some((rival, at)) = self.rival
+            && stamp.now >= at
+        {
+            self.exceed(rival, stamp.now);
+        }
+        match self.phase {
+            Phase::Seeking => self.seek_on(stamp),
+            Phase::Recovering { .. } if stamp.now >= self.since + 3 * RESEND => {
+                self.seek(stamp.now);
+            }
+            Phase::Recovering { .. } => {}
+            Phase::Office { .. } => {
+                self.resend(stamp.now);
+                self.tend_council(stamp);
+            }
+        }
+    }
+
+    // What leaves it --------------------------------------------------------
+
+    /// What is to be said to replicas, in order.
+    pub fn take_messages(&mut self) -> Vec<(NodeId, ToReplica)> {
+        self.send_entries();
+        std::mem::take(&mut self.out)
+    }
+
+    /// What was committed since the last call.
+    pub fn take_posted(&mut self) -> Vec<Posted> {
+        std::mem::take(&mut self.posted)
+    }
+
+    // Questions -------------------------------------------------------------
+
+    /// The log, as far as it is known here.
+    pub fn book(&self) -> Option<&Book> {
+        self.book.as_ref()
+    }
+
+    /// Whether it writes, and its first entry is committed: all that was
+    /// committed before it is known, then.
+    pub fn is_in_office(&self) -> bool {
+        let committed = self.book.as_ref().map_or(0, Book::committed);
+        matches!(self.phase, Phase::Office { started } if committed >= started)
+    }
+
+    /// Whether the log is held by this tracker's own node alone: nothing is
+    /// accepted then.
+    pub fn holds_alone(&self) -> bool {
+        let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
+        matches!(council, [member] if member.node == self.ballot.proposer)
+    }
+
+    /// Whether a node is asked for its piece of the log.
+    pub fn fetches_from(&self, node: NodeId) -> bool {
+        matches!(self.phase, Phase::Recovering { source, .. } if source == node)
+    }
+
+    /// How many members of the council are connected, and how many there are.
+    pub fn quorum(&self) -> (usize, usize) {
+        let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
+        (council.iter().filter(|member| self.link_of(member).is_some()).count(), council.len())
+    }
+
+    /// Whether something is in the way of being accepted.
+    pub fn standing(&self) -> Standing {
+        let (here, council) = self.quorum();
+        Standing {
+            writes: self.is_in_office() && !self.holds_alone(),
+            here: here as u64,
+            council: council as u64,
+        }
+    }
+
+    /// Whether the log is held without a node, or can't be.
+    pub fn is_released(&self, node: NodeId) -> bool {
+        let Some(book) = &self.book else { return true };
+        let (changed, council) = book.log().council();
+        match council {
+            [member] => member.node != node || self.links.len() <= 1,
+            _ => book.committed() >= changed && council.iter().all(|member| member.node != node),
+        }
+    }
+
+    // Steps -----------------------------------------------------------------
+
+    fn write(&mut self, body: Body, stamp: Stamp) {
+        if let Some(book) = &mut self.book {
+            let before = book.log().get(book.log().end()).map_or(0, |entry| entry.time_ms);
+            let time_ms = stamp.time_ms.max(before);
+            let entry = Entry { ballot: self.ballot, at: stamp.at, time_ms, body };
+            book.push(Arc::new(entry));
+        }
+    }
+
+    /// The connection of a member of the council: of that very replica.
+    fn link_of(&self, member: &ReplicaId) -> Option<&Link> {
+        self.links.get(&member.node).filter(|link| link.summary.replica == *member)
+    }
+
+    /// Whether a node's replica is of an elder log than the present one.
+    fn is_of_elder(&self, node: NodeId) -> bool {
+        let ours = self.book.as_ref().map(|book| book.log().id());
+        let theirs = self.links.get(&node).and_then(|link| link.summary.log);
+        theirs.is_some_and(|theirs| ours.is_none_or(|ours| theirs < ours))
+    }
+}

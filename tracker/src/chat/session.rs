@@ -1,0 +1,242 @@
+//! One connection of a node that chats.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use shoal_common::chat::entry::{Event, LogId, Position};
+use shoal_common::chat::log::weight_of;
+use shoal_common::connection::{Connection, ConnectionError};
+use shoal_common::ident::NodeId;
+use shoal_common::limits::{
+    CHAT_BEAT, CHAT_WINDOW, HELLO_DEADLINE, MAX_CHAT_FRAME, MAX_REQUEST_FRAME,
+};
+use shoal_common::protocol::chat::{FromChat, ToChat};
+use shoal_common::serve::Guest;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::hall::{Chat, News};
+
+/// Bytes that are queued for a member at once. One that reads slowly lets that
+/// much wait, and no more.
+const QUEUE: usize = 256 * 1024;
+
+/// Entries that did not concern a member, after which it is told how far the log
+/// is: so that it does not have to be looked through for it again.
+const SILENT: u64 = 1000;
+
+/// A member that does not read what it is told.
+const SLOW: &str = "what it was told was not read; it catches up now";
+
+/// One connection.
+struct Session<'a> {
+    chat: &'a Chat,
+    node: NodeId,
+    number: u64,
+    connection: Connection<TcpStream>,
+    /// Of which log it has heard.
+    knows: Option<LogId>,
+    /// Which log it belongs to, once it is attached.
+    log: Option<LogId>,
+    /// Up to where all has been queued for it.
+    told: Position,
+    /// The last position that it was told of.
+    said: Position,
+    /// What it submitted and could not be taken yet.
+    submitted: VecDeque<(u64, Event)>,
+    /// Whether it wants to leave and has not been told that it may.
+    leaving: bool,
+    beat_due: Instant,
+}
+
+/// Serves a node until one side hangs up.
+pub(super) async fn session(guest: Guest, chat: &Chat) -> Result<(), ConnectionError> {
+    let node = guest.hello.node;
+    let mut connection = guest.connection;
+    let attachment = match connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE).await? {
+        ToChat::Attach(attachment) if attachment.summary.replica.node == node => attachment,
+        _ => {
+            return close(&mut connection, "the first message is `attach`, of the node itself")
+                .await;
+        }
+    };
+    let (knows, told) = (attachment.knows, attachment.after);
+    // Said first, so that the node can show it before what it missed.
+    if let Some(reason) = chat.take_reason(node) {
+        let reason = reason.to_owned();
+        connection.queue(&FromChat::Closing { reason }, MAX_CHAT_FRAME)?;
+    }
+    let bell = chat.bell();
+    let (number, alone) = chat.attach(attachment);
+    let mut session = Session {
+        chat,
+        node,
+        number,
+        connection,
+        knows,
+        log: None,
+        told,
+        said: told,
+        submitted: VecDeque::new(),
+        leaving: false,
+        beat_due: Instant::now() + CHAT_BEAT,
+    };
+    let outcome = session.talk(bell, &alone).await;
+    let reason = matches!(outcome, Err(ConnectionError::Slow)).then_some(SLOW);
+    chat.release(session.weight());
+    chat.detach(node, session.number, reason);
+    outcome
+}
+
+async fn close(
+    connection: &mut Connection<TcpStream>,
+    reason: &str,
+) -> Result<(), ConnectionError> {
+    let reason = reason.to_owned();
+    connection.send(&FromChat::Closing { reason }, MAX_CHAT_FRAME).await
+}
+
+impl Session<'_> {
+    async fn talk(
+        &mut self,
+        mut bell: watch::Receiver<()>,
+        alone: &Notify,
+    ) -> Result<(), ConnectionError> {
+        let standing = self.chat.standing();
+        if !standing.writes {
+            self.connection.queue(&FromChat::Waits(standing), MAX_CHAT_FRAME)?;
+        }
+        loop {
+            if let Some(reason) = self.say()? {
+                return close(&mut self.connection, reason).await;
+            }
+            self.connection.flush().await?;
+            // Only who was asked for a piece of the log may say so much.
+            let is_asked = self.chat.fetches_from(self.node);
+            let bound = if is_asked { MAX_CHAT_FRAME } else { MAX_REQUEST_FRAME };
+            tokio::select! {
+                heard = self.connection.receive(bound, 3 * CHAT_BEAT) => {
+                    if let Some(reason) = self.hear(heard?)? {
+                        return close(&mut self.connection, reason).await;
+                    }
+                    // What has come already is answered together.
+                    while self.connection.has_message(bound)
+                        && self.submitted.len() < CHAT_WINDOW
+                    {
+                        let heard = self.connection.receive(bound, Duration::ZERO).await?;
+                        if let Some(reason) = self.hear(heard)? {
+                            return close(&mut self.connection, reason).await;
+                        }
+                    }
+                    self.submit();
+                }
+                rung = bell.changed() => {
+                    if rung.is_err() {
+                        return Ok(());
+                    }
+                    self.submit();
+                }
+                () = alone.notified() => {}
+                () = sleep_until(self.beat_due) => {}
+                () = self.chat.ended().cancelled() => {
+                    return close(&mut self.connection, "this is no tracker any more").await;
+                }
+            }
+        }
+    }
+
+    /// The node says something. The reason for which it is hung up, if it is.
+    fn hear(&mut self, message: ToChat) -> Result<Option<&'static str>, ConnectionError> {
+        match message {
+            ToChat::Attach(_) => return Ok(Some("it is attached already")),
+            ToChat::Submit { event, .. } if event.author != self.node => {
+                return Ok(Some("an event of another author"));
+            }
+            ToChat::Submit { previous, event } => {
+                if self.submitted.len() >= 2 * CHAT_WINDOW
+                    || !self.chat.reserve(weight_of(&event.act))
+                {
+                    return Ok(Some("too much is waiting to be accepted"));
+                }
+                self.submitted.push_back((previous, event));
+            }
+            ToChat::Replica { answer } => self.chat.hear(self.node, self.number, answer),
+            ToChat::Ask { number, question } => {
+                let answer = self.chat.answer(self.node, &question);
+                self.connection.queue(&FromChat::Answer { number, answer }, MAX_CHAT_FRAME)?;
+            }
+            ToChat::Leaving => {
+                self.leaving = true;
+                self.chat.leaving(self.node);
+            }
+            ToChat::Revive => self.chat.revive(self.node),
+            ToChat::Beat | ToChat::Unknown => {}
+        }
+        Ok(None)
+    }
+
+    fn weight(&self) -> usize {
+        self.submitted.iter().map(|(_, event)| weight_of(&event.act)).sum()
+    }
+
+    fn submit(&mut self) {
+        let before = self.weight();
+        self.chat.submit(&mut self.submitted);
+        self.chat.release(before - self.weight());
+    }
+
+    /// Queues what there is to say. The reason for which it is hung up, if it is.
+    fn say(&mut self) -> Result<Option<&'static str>, ConnectionError> {
+        if !self.chat.is_current(self.node, self.number) {
+            return Ok(Some("the node has come on another connection"));
+        }
+        for frame in self.chat.to_replica(self.number) {
+            self.connection.queue_raw(&frame);
+        }
+        if self.log.is_none()
+            && let Some(attached) = self.chat.welcome(self.node, self.knows, self.told)
+        {
+            (self.log, self.told) = (Some(attached.log), attached.from);
+            self.connection.queue(&FromChat::Attached(attached), MAX_CHAT_FRAME)?;
+        }
+        while self.connection.queued() < QUEUE
+            && let Some(log) = self.log
+        {
+            match self.chat.news(self.node, log, self.told) {
+                News::Nothing => break,
+                News::OtherLog => return Ok(Some("the chat goes on in another log")),
+                News::TooFar => return Ok(Some(SLOW)),
+                News::Batch(batch) => {
+                    for frame in batch.frames(self.node) {
+                        self.connection.queue_raw(frame);
+                        self.said = batch.upto();
+                    }
+                    self.told = batch.upto();
+                }
+                News::Missed(messages, upto) => {
+                    for message in messages {
+                        self.connection.queue(&message, MAX_CHAT_FRAME)?;
+                    }
+                    self.told = upto;
+                    self.say_how_far()?;
+                }
+            }
+        }
+        if self.leaving && self.chat.is_released(self.node) {
+            self.leaving = false;
+            self.connection.queue(&FromChat::Released, MAX_CHAT_FRAME)?;
+        }
+        if Instant::now() >= self.beat_due || self.told > self.said + SILENT {
+            self.say_how_far()?;
+        }
+        Ok(None)
+    }
+
+    fn say_how_far(&mut self) -> Result<(), ConnectionError> {
+        self.beat_due = Instant::now() + CHAT_BEAT;
+        let position = if self.log.is_some() { self.told } else { 0 };
+        self.said = self.told;
+        self.connection.queue(&FromChat::UpTo { position }, MAX_CHAT_FRAME)
+    }
+}
