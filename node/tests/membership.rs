@@ -193,7 +193,7 @@ async fn take_in(listener: &TcpListener) -> Connection<TcpStream> {
     let _: ToTracker = connection.receive(MAX_REQUEST_FRAME, PATIENCE).await.unwrap();
     let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).unwrap();
     let (name, peers) = ("one".parse().unwrap(), vec![]);
-    let registered = Registered { name, heartbeat_ms, instance: 1, revision: 1, peers };
+    let registered = Registered { name, heartbeat_ms, instance: 1, revision: 1, total: 0, peers };
     connection.send(&FromTracker::Registered(registered), MAX_REQUEST_FRAME).await.unwrap();
     connection
 }

@@ -10,7 +10,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::{HEARTBEAT, MAX_TRACKER_CONNECTIONS};
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Talk};
-use shoal_common::serve::serve;
+use shoal_common::serve::serve_thousands;
 use shoal_common::task::Tasks;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -84,13 +84,15 @@ pub async fn run(
     let tasks = Tasks::new(Handle::current());
 
     let time = Arc::clone(&hub);
-    tasks.spawn(info_span!("time"), async move { time.keep_time().await });
+    tasks.spawn(info_span!("time"), async move {
+        tokio::join!(time.keep_time(), time.keep_telling());
+    });
     let us = Party { network, node: NodeId::random(), clock };
     let sessions = Arc::clone(&hub);
     let handle = move |guest| session(guest, Arc::clone(&sessions));
     tasks.spawn(
         info_span!("serve"),
-        serve(listener, us, &[Talk::Tracking], connections, tasks.clone(), handle),
+        serve_thousands(listener, us, &[Talk::Tracking], connections, tasks.clone(), handle),
     );
 
     stop.await;

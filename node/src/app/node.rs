@@ -25,7 +25,7 @@ use super::limits::InForce;
 use super::network::Everyone;
 use super::time::Timekeeper;
 use super::{App, Inner};
-use crate::catalog::serve::answer;
+use crate::catalog::serve::{Circle, answer};
 use crate::catalog::{Catalog, keep_up};
 use crate::config::Config;
 use crate::membership::{self, Acquaintance, Exchange, FirstAnswer, Goodbye, Membership, Wish};
@@ -146,6 +146,7 @@ impl Node {
         };
         let exchange = membership::meet(acquaintance, membership.clone(), notices.clone(), &tasks);
         let answering = (catalog.clone(), exchange.clone());
+        let circle = Circle { us: us.clone(), known: Arc::new(membership.clone()) };
         doors.spawn(
             info_span!("search port"),
             serve(
@@ -154,7 +155,7 @@ impl Node {
                 &[Talk::Search, Talk::Peers],
                 connections,
                 tasks.clone(),
-                move |guest| converse(guest, answering.clone()),
+                move |guest| converse(guest, answering.clone(), circle.clone()),
             ),
         );
         let downloads = Downloads::new(Environment {
@@ -259,10 +260,11 @@ impl Node {
 async fn converse(
     guest: Guest,
     (catalog, exchange): (Catalog, Exchange),
+    circle: Circle,
 ) -> Result<(), ConnectionError> {
     match guest.hello.talk {
         Talk::Peers => membership::answer(guest, exchange).await,
-        _ => answer(guest, catalog).await,
+        _ => answer(guest, catalog, circle).await,
     }
 }
 

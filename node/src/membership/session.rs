@@ -22,6 +22,7 @@ use tracing::{Instrument, debug, info_span};
 
 use super::handle::{Link, Membership};
 use super::news::tell;
+use super::pages::Pages;
 use super::roster::Event;
 use crate::notice::Notices;
 
@@ -198,9 +199,7 @@ impl Session {
         if !self.membership.is_named() || self.trouble.take().is_some() {
             self.notices.say(format_args!(
                 "in the network as `{}`, with {} others; tracker at `{}`",
-                us.name,
-                registered.peers.len(),
-                self.wish.tracker
+                us.name, registered.total, self.wish.tracker
             ));
         }
         self.trouble = None;
@@ -226,6 +225,7 @@ impl Session {
         // it is gone although the connection stands.
         let patience = self.heartbeat * 2;
         let now = Instant::now();
+        let mut pages = Pages::after(&registered, now);
         let first = self.membership.roster().registered(registered, now, patience);
         self.tell_events(first, false);
         let mut beats = interval(self.heartbeat);
@@ -242,6 +242,15 @@ impl Session {
                     self.tell_events(events, true);
                     Ok(None)
                 }
+                () = sleep_until(pages.due().unwrap_or(now)), if pages.due().is_some() => {
+                    match pages.ask() {
+                        Some(after) => {
+                            let page = ToTracker::Page { after };
+                            connection.send(&page, MAX_REQUEST_FRAME).await.map(|()| None)
+                        }
+                        None => Ok(None),
+                    }
+                }
                 Some(said) = goodbyes.recv() => {
                     leave(connection).await;
                     said.send(()).ok();
@@ -252,7 +261,16 @@ impl Session {
                 due = Instant::now() + patience;
             }
             match heard {
+                Ok(Some(FromTracker::Page(page))) => {
+                    let now = Instant::now();
+                    if let Some(after) = pages.came(&page, now) {
+                        let events = self.membership.roster().page(after, page, now);
+                        // They were here before this node.
+                        self.tell_events(events, false);
+                    }
+                }
                 Ok(Some(FromTracker::Update(update))) => {
+                    pages.hear(&update, Instant::now());
                     let events = self.membership.roster().update(update);
                     self.tell_events(events, true);
                 }
