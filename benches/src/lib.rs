@@ -24,6 +24,7 @@ pub mod place;
 pub mod process;
 pub mod setting;
 
+pub mod crowd;
 pub mod link;
 pub mod network;
 pub mod pieces;

@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 use shoal_bench::failure::Outcome;
 use shoal_bench::report::Section;
 use shoal_bench::say;
-use shoal_bench::scenarios::{chat, faults, index, limits, memory, single, small, spread, start};
+use shoal_bench::scenarios::{
+    chat, faults, index, limits, memory, search, single, small, spread, start, tracker,
+};
 use shoal_bench::setting::Setting;
 
 /// Measures Shoal beside a bare reference program and others of its kind.
@@ -71,6 +73,10 @@ enum Scenario {
     Chat(chat::Args),
     /// Owners that are slow or far.
     Faults,
+    /// What a search costs as a network grows.
+    Search(search::Args),
+    /// A tracker of many nodes, and heartbeats a second.
+    Tracker(tracker::Args),
 }
 
 fn main() -> ExitCode {
@@ -109,6 +115,8 @@ fn run(setting: &Setting, scenario: &Scenario) -> Outcome<Section> {
         Scenario::Limits => limits::run(setting),
         Scenario::Chat(args) => chat::run(setting, args),
         Scenario::Faults => faults::run(setting),
+        Scenario::Search(args) => search::run(setting, args),
+        Scenario::Tracker(args) => tracker::run(setting, args),
     }
 }
 

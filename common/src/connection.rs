@@ -20,7 +20,9 @@ mod buffer;
 mod frame;
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -89,6 +91,22 @@ pub fn frame_of<M: Serialize>(
     let mut frame = Vec::new();
     frame::encode(message, bound, Some(clock.tick()), &mut frame)?;
     Ok(frame)
+}
+
+/// Most bytes of an encoded message that is rather copied behind its prefix than
+/// sent from where it is: a call with two parts costs more than with one.
+const SHORT: usize = 256;
+
+/// A message of at most `bound` bytes as it travels, without what is in front of
+/// it: for [`Connection::send_encoded`], where many are sent the same.
+///
+/// # Errors
+/// It is longer than `bound`.
+pub fn encode<M: Serialize>(message: &M, bound: usize) -> Result<Vec<u8>, ConnectionError> {
+    let mut encoded = Vec::new();
+    frame::encode(message, bound, None, &mut encoded)?;
+    encoded.drain(..frame::prefix(false));
+    Ok(encoded)
 }
 
 /// A stream that carries messages.
@@ -215,6 +233,57 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.outgoing.tail().extend_from_slice(bytes);
     }
 
+    /// Sends a message that was [encoded](encode) before, behind what is queued.
+    /// It is not copied, unless it is short or the other side is slow: what is
+    /// not taken at once is queued.
+    ///
+    /// # Errors
+    /// As for [`flush`](Self::flush).
+    pub async fn send_encoded(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+        let time = self.tells.as_ref().map(Clock::tick);
+        let prefix = frame::announce(message.len(), time)?;
+        let prefix = prefix.get(..frame::prefix(time.is_some())).unwrap_or_default();
+        let written = match self.outgoing.is_empty() {
+            // Nearly always all of it is taken at once.
+            true => {
+                poll_fn(|context| Poll::Ready(self.write_now(prefix, message, context))).await?
+            }
+            false => 0,
+        };
+        if written == prefix.len() + message.len() {
+            return Ok(());
+        }
+        let tail = self.outgoing.tail();
+        tail.extend_from_slice(prefix.get(written..).unwrap_or_default());
+        let from = written.saturating_sub(prefix.len());
+        tail.extend_from_slice(message.get(from..).unwrap_or_default());
+        // In a box, because who sends so mostly rests, and this takes memory.
+        Box::pin(self.flush()).await
+    }
+
+    /// Writes once; how much was taken.
+    fn write_now(
+        &mut self,
+        prefix: &[u8],
+        message: &[u8],
+        context: &mut Context<'_>,
+    ) -> io::Result<usize> {
+        let stream = Pin::new(&mut self.stream);
+        let written = if message.len() <= SHORT {
+            let mut both = [0; frame::prefix(true) + SHORT];
+            let bytes = prefix.iter().chain(message);
+            both.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            let length = prefix.len() + message.len();
+            stream.poll_write(context, both.get(..length).unwrap_or_default())
+        } else {
+            stream.poll_write_vectored(context, &[IoSlice::new(prefix), IoSlice::new(message)])
+        };
+        match written {
+            Poll::Ready(written) => written,
+            Poll::Pending => Ok(0),
+        }
+    }
+
     /// Number of bytes that are queued.
     pub fn queued(&self) -> usize {
         self.outgoing.len()
@@ -261,17 +330,55 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             None => self.arrive(bound, patience).await?,
         };
         self.due = None;
+        self.witness();
+        let end = self.prefix() + length;
+        let body = self.incoming.bytes().get(self.prefix()..end).unwrap_or_default();
+        let message = frame::decode(body);
+        self.incoming.consume(end);
+        message
+    }
+
+    /// Ready when a message has begun to come in, or the stream has ended or broken:
+    /// what [`receive`](Self::receive) says then comes at once, or within
+    /// [`FRAME_DEADLINE`]. Safe to cancel. It needs no timer, so that one task can
+    /// wait for this and for other things at little cost.
+    pub fn poll_begun(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        if !self.incoming.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.poll_fill(0, context) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(ConnectionError::Closed)),
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Receives the message at the front if it is here as a whole and
+    /// [encoded](encode) exactly so; whether it was. Comparing is much cheaper than
+    /// reading.
+    pub fn receive_if(&mut self, expected: &[u8]) -> bool {
+        let length = frame::length(self.incoming.bytes(), expected.len());
+        let body = self.incoming.bytes().get(self.prefix()..).unwrap_or_default();
+        if !matches!(length, Ok(Some(length)) if length == expected.len())
+            || !body.starts_with(expected)
+        {
+            return false;
+        }
+        self.witness();
+        self.due = None;
+        self.incoming.consume(self.prefix() + expected.len());
+        true
+    }
+
+    /// The message at the front is received: its time counts.
+    fn witness(&mut self) {
         if let Some(clock) = &self.learns {
             self.heard = frame::time(self.incoming.bytes());
             if !clock.witness(self.heard) {
                 debug!("a time that can't be honest is not believed: {}", self.heard);
             }
         }
-        let end = self.prefix() + length;
-        let body = self.incoming.bytes().get(self.prefix()..end).unwrap_or_default();
-        let message = frame::decode(body);
-        self.incoming.consume(end);
-        message
     }
 
     /// Bytes in front of the message in a frame that comes.
@@ -351,16 +458,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads once: what there is, but not much more than is `missing`. Safe to
     /// cancel.
     async fn fill(&mut self, missing: usize) -> io::Result<usize> {
+        poll_fn(|context| self.poll_fill(missing, context)).await
+    }
+
+    fn poll_fill(&mut self, missing: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let at_most = self.ahead.max(missing);
-        poll_fn(|context| {
-            let filled = self.incoming.poll_fill(&mut self.stream, at_most, context);
-            if filled.is_pending() {
-                self.incoming.rest();
-                self.outgoing.rest();
-            }
-            filled
-        })
-        .await
+        let filled = self.incoming.poll_fill(&mut self.stream, at_most, context);
+        if filled.is_pending() {
+            self.incoming.rest();
+            self.outgoing.rest();
+        }
+        filled
     }
 }
 

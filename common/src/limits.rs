@@ -80,16 +80,23 @@ pub const MAX_REQUEST_FRAME: usize = 16 * 1024;
 /// rest of the message takes no more than one of them does.
 pub const MAX_SEARCH_FRAME: usize = MAX_MATCHES * (MAX_NAME + 128) + 128;
 
+/// Largest frame of the answers of several nodes to a search that was passed on:
+/// [`MAX_MATCHES`] of the longest name as before, each of another node, which takes
+/// no more than 320 bytes, and [`MAX_SILENT`] names.
+pub const MAX_GATHER_FRAME: usize =
+    MAX_MATCHES * (MAX_NAME + 128 + 320) + MAX_SILENT * (MAX_NODE_NAME + 2) + 128;
+
 /// Largest frame of a reply about content: a manifest, a hash of 32 bytes for
 /// each chunk, the proof of its size (a block of 1 KiB and at most 16 hashes), and
 /// the rest in no more than 256 bytes. The raw bytes that may follow a reply are
 /// in no frame.
 pub const MAX_TRANSFER_FRAME: usize = (MAX_CHUNKS as usize + 16) * 32 + 1024 + 256;
 
-/// Largest frame of a tracker: a list of [`MAX_NODES`] nodes at no more than
-/// 288 bytes each (the longest name, two IPv6 addresses, a join number), and the
-/// rest of the message, a council among it, in no more than a few of them take.
-pub const MAX_TRACKER_FRAME: usize = (MAX_NODES + COUNCIL + 2) * 288;
+/// Largest frame of a tracker: [`PAGE`] nodes, or [`MAX_NEWS`] changes, at no
+/// more than 288 bytes each (the longest name, two IPv6 addresses, a join number),
+/// and the rest of the message, a council among it, in no more than a few of them
+/// takes. It does not grow with the network.
+pub const MAX_TRACKER_FRAME: usize = (PAGE + COUNCIL + 2) * 288;
 
 /// Largest frame about peers: [`MAX_PEERS`] nodes at no more than 384 bytes each,
 /// as in [`MAX_TRACKER_FRAME`] with times and names of fields, [`MAX_DIGESTS`]
@@ -117,6 +124,14 @@ pub const MAX_RANGES: usize = 64;
 /// Most matches in one answer to a search; the answer says that it was cut.
 pub const MAX_MATCHES: usize = 1000;
 
+/// Most names of nodes without an answer in what a search brought that was passed
+/// on; it says how many there are.
+pub const MAX_SILENT: usize = 64;
+
+/// How often a search is passed on at most: four times reach any
+/// [`MAX_NODES`] that know each other, and two more newcomers who do not yet.
+pub const MAX_HOPS: u8 = 6;
+
 /// Most files and folders in one page of a listing; the next page begins behind
 /// the last of them. As many as fit into [`MAX_SEARCH_FRAME`] with the shortest
 /// names, so that a large tree takes few round trips.
@@ -137,8 +152,24 @@ pub const MAX_TREE: usize = 1_000_000;
 /// length, or each another content under every name, reach it sooner.
 pub const MAX_TREE_MEMORY: usize = 256 << 20;
 
-/// Most nodes that a tracker keeps.
-pub const MAX_NODES: usize = 10_000;
+/// Most nodes that a tracker keeps, and that a node knows: 20,000 and room. Some
+/// 200 bytes each at a node.
+pub const MAX_NODES: usize = 32_768;
+
+/// Most other nodes that a newcomer is told of at once (some 8 KiB). Half of them
+/// follow it in the order of ids, so that each node knows the next ones to itself
+/// from the beginning; the others are spread over all. Who wants everyone turns
+/// [pages](PAGE).
+pub const SAMPLE: usize = 64;
+
+/// Most nodes in a page of the list of all, and fewest if it is not the last:
+/// some 30 KiB. 20,000 nodes are 79 pages.
+pub const PAGE: usize = 256;
+
+/// Most changes that a tracker tells in one message; of more it says only that
+/// there were. It is what one page takes, so that a crowd that comes at once
+/// costs a node no more than turning the pages.
+pub const MAX_NEWS: usize = PAGE;
 
 /// Members of the council, which decides on the tracker: those longest in the
 /// network. So few that a network of thousands decides as fast as a small one; so
@@ -177,12 +208,26 @@ pub const EXCHANGES: (Duration, Duration) = (Duration::from_millis(100), Duratio
 /// itself.
 pub const FORGET: Duration = Duration::from_secs(24 * 3600);
 
-/// Least time between two pushes of a tracker to one node, so that a crowd
-/// that joins at once costs each node a few messages instead of one a head.
-/// And between two registrations on one connection: who wants lists faster is
-/// hung up.
-/// Far below the second in which everyone is to know.
-pub const PUSH_PAUSE: Duration = Duration::from_millis(50);
+/// Least and greatest time between two pushes of a tracker to one node, so that a
+/// crowd that joins at once costs each node a few messages instead of one a head.
+/// The least is far below what a person notices, and the least time between two
+/// registrations, or two pages, on one connection: who wants them faster is hung
+/// up. The greatest leaves a tenth of the second in which everyone is to know.
+pub const PUSH_PAUSES: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_millis(900));
+
+/// How much longer the pause between two pushes is for each node: some 10,000
+/// messages a second, until there are so many nodes that the greatest pause is
+/// reached. A message takes a tenth of it, most of that in the kernel.
+pub const PUSH_PAUSE_EACH: Duration = Duration::from_micros(100);
+
+/// Nodes are told what changed in so many groups, one after the other within each
+/// pause: so nobody waits until thousands of others are told.
+pub const PUSH_GROUPS: usize = 16;
+
+/// Most pages that a tracker gives a second, to all nodes together: some 3 MB, and
+/// a hundredth of a core. Who turns pages is told when to ask for the next one.
+pub const PAGES_A_SECOND: u32 = 100;
 
 /// Least time between two messages on one connection about the chunks that are
 /// here: small beside the time that a chunk takes on a link of 100 Mbit/s (21
@@ -259,18 +304,24 @@ pub const MAX_NODE_CONNECTIONS: usize = 4096;
 /// chat, and room for newcomers.
 pub const MAX_TRACKER_CONNECTIONS: usize = 2 * MAX_NODES + 4096;
 
-/// Changes that a tracker remembers. A node that is further behind gets the
-/// whole list instead.
+/// Changes that a tracker remembers. A node that is further behind turns the
+/// pages anew.
 pub const CHANGE_LOG: usize = 1024;
 
-/// Most changes or nodes in a message of a tracker that any number of sessions
-/// may be sending at once (some 16 KiB); longer ones count for [`MAX_LISTS`].
+/// Most changes in a message of a tracker that is encoded for one node alone;
+/// longer ones are shared by all. Any number of sessions may be sending one, at
+/// most 16 KiB, to somebody who is slow to read.
 pub const SMALL_NEWS: u64 = 64;
 
-/// Most lists of nodes and other long messages that a tracker is sending at
-/// once. Each takes up to [`MAX_TRACKER_FRAME`] for as long as the other side is
-/// slow to read it, so this bounds the tracker's memory.
+/// Most pages that a tracker is sending at once. Each takes up to
+/// [`MAX_TRACKER_FRAME`] for as long as the other side is slow to read it, so this
+/// bounds the tracker's memory.
 pub const MAX_LISTS: usize = 64;
+
+/// Most searches that a node passes on at once; more are refused, and another node
+/// is asked for its part. Each takes a few connections and, at worst, their
+/// frames.
+pub const MAX_GATHERS: usize = 16;
 
 /// Most requests for bytes that a node serves at once; beyond it a request is
 /// refused as busy and the peer tries again.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use rustix::net::sockopt::set_tcp_congestion;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info, info_span, warn};
+use tracing::{Span, debug, info, info_span, warn};
 
 use crate::connection::{Connection, ConnectionError};
 use crate::limits::{HELLO_DEADLINE, MAX_REQUEST_FRAME};
@@ -48,6 +49,43 @@ pub async fn serve<H, F>(
     H: Fn(Guest) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
 {
+    let named = |address| info_span!("from", %address);
+    accept_all(listener, us, talks, bound, tasks, handle, named).await;
+}
+
+/// As [`serve`], for thousands of connections that rest most of the time: what
+/// `handle` logs does not say by itself from whom it is. A span takes memory as
+/// long as it lives, and time whenever its task is woken.
+pub async fn serve_thousands<H, F>(
+    listener: TcpListener,
+    us: Party,
+    talks: &'static [Talk],
+    bound: usize,
+    tasks: Tasks,
+    handle: H,
+) where
+    H: Fn(Guest) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
+{
+    // Short messages, each alone, need no pacing, and its timers are work.
+    if let Err(error) = set_tcp_congestion(&listener, "reno") {
+        debug!("no other congestion control: {error}");
+    }
+    accept_all(listener, us, talks, bound, tasks, handle, |_| Span::none()).await;
+}
+
+async fn accept_all<H, F>(
+    listener: TcpListener,
+    us: Party,
+    talks: &'static [Talk],
+    bound: usize,
+    tasks: Tasks,
+    handle: H,
+    lasting: impl Fn(SocketAddr) -> Span,
+) where
+    H: Fn(Guest) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
+{
     let slots = Arc::new(Semaphore::new(bound));
     let mut pauses = Pauses::default();
     loop {
@@ -58,17 +96,19 @@ pub async fn serve<H, F>(
         };
         let (stream, address) = accept(&listener, &mut pauses).await;
         let (us, handle) = (us.clone(), handle.clone());
-        tasks.spawn(info_span!("from", %address), async move {
+        tasks.spawn(lasting(address), async move {
             let _slot = slot;
-            let outcome = match welcome(stream, address, us, talks).await {
+            // In a box, which is gone when the greeting is over: it takes more memory
+            // than what follows, of which there are thousands.
+            let outcome = match Box::pin(welcome(stream, address, us, talks)).await {
                 Ok(Some(guest)) => handle(guest).await,
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
             };
             match outcome {
-                Ok(()) => debug!("connection ends"),
-                Err(error) if error.is_usual() => debug!("connection ends: {error}"),
-                Err(error) => info!("connection closed: {error}"),
+                Ok(()) => debug!("connection from {address} ends"),
+                Err(error) if error.is_usual() => debug!("connection from {address} ends: {error}"),
+                Err(error) => info!("connection from {address} closed: {error}"),
             }
         });
     }

@@ -25,7 +25,8 @@ use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
 use shoal_node::catalog::ask::ask;
 use shoal_node::catalog::index::Shared;
-use shoal_node::catalog::{Catalog, keep_up, serve::answer};
+use shoal_node::catalog::serve::{Circle, answer};
+use shoal_node::catalog::{Catalog, keep_up};
 use shoal_node::notice::Notices;
 use shoal_node::volume::{Stamp, Volume};
 use tokio::net::TcpListener;
@@ -184,10 +185,11 @@ async fn peers_are_asked_at_once_and_a_silent_one_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let us = Party::new("test", NodeId::random());
+    let circle = Circle::alone(us.clone());
     tasks.spawn(
         Span::none(),
         serve(listener, us.clone(), &[Talk::Search], 10, tasks.clone(), move |guest| {
-            answer(guest, catalog.clone())
+            answer(guest, catalog.clone(), circle.clone())
         }),
     );
     // Accepts into its queue and never says a word.

@@ -27,7 +27,7 @@ use shoal_node::catalog::Catalog;
 use shoal_node::catalog::ask::{ask, list, owners};
 use shoal_node::catalog::found::{Listing, Source};
 use shoal_node::catalog::index::Shared;
-use shoal_node::catalog::serve::answer;
+use shoal_node::catalog::serve::{Circle, answer};
 use shoal_node::volume::{Stamp, Volume};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -82,10 +82,11 @@ impl Port {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = peer(of, &listener);
         let guests = tasks.clone();
+        let circle = Circle::alone(party());
         tasks.spawn(
             Span::none(),
             serve(listener, party(), &[Talk::Search], 100, guests, move |guest| {
-                answer(guest, catalog.clone())
+                answer(guest, catalog.clone(), circle.clone())
             }),
         );
         Self { peer, tasks, _dir: dir }

@@ -195,9 +195,9 @@ async fn take_in(listener: &TcpListener) -> Connection<TcpStream> {
     let _: ToTracker = connection.receive(MAX_REQUEST_FRAME, PATIENCE).await.unwrap();
     let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).unwrap();
     let (name, peers) = ("one".parse().unwrap(), vec![]);
-    let (joined, charter) = (1, None);
+    let (total, joined, charter) = (0, 1, None);
     let registered =
-        Registered { name, heartbeat_ms, instance: 1, revision: 1, peers, joined, charter };
+        Registered { name, heartbeat_ms, instance: 1, revision: 1, total, peers, joined, charter };
     connection.send(&FromTracker::Registered(registered), MAX_REQUEST_FRAME).await.unwrap();
     connection
 }

@@ -124,7 +124,9 @@ fn track_logged(args: Args, clock: Clock) -> Result<Exit, Failure> {
         clock,
         ..Config::default()
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // One thread: all sessions share one registry, and waking another thread for a
+    // message costs more than the message.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(args.listen)
             .await

@@ -16,8 +16,9 @@ pub const TALKS: [Talk; 3] = [Talk::Tracking, Talk::Succession, Talk::Chat];
 /// Those of the connection.
 pub async fn admit(guest: Guest, office: Office) -> Result<(), ConnectionError> {
     match guest.hello.talk {
-        Talk::Succession => office.answer(guest).await,
-        Talk::Chat => office.chat(guest).await,
+        // In boxes: of the others there are thousands, and they take less memory.
+        Talk::Succession => Box::pin(office.answer(guest)).await,
+        Talk::Chat => Box::pin(office.chat(guest)).await,
         _ => session(guest, office).await,
     }
 }

@@ -3,13 +3,19 @@
 //! A module imports only from the layers above it, so this list is the map.
 //! A message of a node goes: `session` receives it, `visit` turns it into
 //! events of the `registry` and its reply, and through the `hub` whatever
-//! changed reaches the other sessions, the log and the [`screen`].
+//! changed reaches the log and the [`screen`] at once, and the other sessions
+//! group by group: a `bell` wakes all of a group, and the `bulletin` has what most
+//! of them say, encoded once.
 
 // Decisions: no I/O, no clock, no tasks.
 pub mod succession;
 
 mod registry;
 mod visit;
+
+// What the sessions are told, as bytes, and when.
+mod bell;
+mod bulletin;
 
 // The chat: who writes its log.
 pub mod chat;

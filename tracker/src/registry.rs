@@ -13,14 +13,15 @@ use std::mem;
 use std::time::Duration;
 
 use shoal_common::ident::{NodeId, NodeName, Peer};
-use shoal_common::limits::{CHANGE_LOG, MAX_NODES};
+use shoal_common::limits::{CHANGE_LOG, MAX_NEWS, MAX_NODES, PUSH_GROUPS};
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::tracking::{Change, Charter, Leaving, News, Registration, Update};
+use shoal_common::protocol::tracking::{Change, Charter, Leaving, Registration};
 
 mod joins;
 #[cfg(test)]
 mod model;
 mod notice;
+mod pages;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,13 @@ pub(crate) use notice::{Notice, Present};
 /// One connection among all that a tracker has had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionId(pub(crate) u64);
+
+impl SessionId {
+    /// With which others it is told what changed.
+    pub(crate) fn group(self) -> usize {
+        usize::try_from(self.0 % PUSH_GROUPS as u64).unwrap_or_default()
+    }
+}
 
 /// Who speaks: a node, on one of its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,19 +66,33 @@ struct Node {
     session: Option<SessionId>,
     /// When it will have left without a word, unless it is heard before.
     deadline: Duration,
+    /// When that is looked at: its place among the deadlines. Not after it.
+    looked_at: Duration,
 }
 
 /// Everyone who is here, and what changed lately.
 #[derive(Debug)]
 pub(crate) struct Registry {
     heartbeat: Duration,
-    nodes: HashMap<NodeId, Node>,
+    /// In boxes: the table has room for more than are here.
+    nodes: HashMap<NodeId, Box<Node>>,
     /// Sorted, because people read them.
     names: BTreeMap<NodeName, NodeId>,
-    /// One for each node, the nearest first.
+    /// The ids of all, in the order in which they are told by pages.
+    order: BTreeSet<NodeId>,
+    /// One for each node, the nearest first: when its deadline is looked at. A
+    /// heartbeat puts a deadline off without touching this, so it costs no more
+    /// than finding the node; that it was put off is seen when its time comes.
     deadlines: BTreeSet<(Duration, NodeId)>,
     /// Changes so far.
     revision: u64,
+    /// Up to here each group may be told; see [`Registry::publish`].
+    published: [u64; PUSH_GROUPS],
+    /// How many sessions have lost their node, but by their own doing; see
+    /// [`Registry::unseated`].
+    unseated: u64,
+    /// When the next page may be given; see [`Registry::page`].
+    next_page: Duration,
     /// The last of these changes, at most [`CHANGE_LOG`].
     changes: VecDeque<Change>,
     notices: Vec<Notice>,
@@ -86,8 +108,12 @@ impl Registry {
             heartbeat,
             nodes: HashMap::new(),
             names: BTreeMap::new(),
+            order: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             revision: 0,
+            published: [0; PUSH_GROUPS],
+            unseated: 0,
+            next_page: Duration::ZERO,
             changes: VecDeque::new(),
             notices: Vec::new(),
             joins: Joins::default(),
@@ -127,6 +153,7 @@ impl Registry {
             wanted: wish.name.clone(),
             session: Some(session),
             deadline,
+            looked_at: deadline,
         };
         match self.remove(id) {
             None if self.nodes.len() >= MAX_NODES => return Err(Refusal::Busy),
@@ -135,11 +162,13 @@ impl Registry {
                 self.record(Change::Joined(peer));
             }
             Some(before) if before.peer != peer => {
+                self.unseated += u64::from(before.session != Some(session));
                 let now = peer.clone();
                 self.notices.push(Notice::Changed { before: before.peer, now });
                 self.record(Change::Joined(peer));
             }
             Some(before) if before.session != Some(session) => {
+                self.unseated += 1;
                 self.notices.push(Notice::Returned(peer));
             }
             Some(_) => {}
@@ -148,11 +177,25 @@ impl Registry {
         Ok(name)
     }
 
-    /// Something came from a node. Ignored unless it is current.
-    pub(crate) fn heard(&mut self, speaker: Speaker, now: Duration) {
-        if self.standing(speaker) == Standing::Current {
-            self.put_off(speaker.node, now + 2 * self.heartbeat);
+    /// Something came from a node; what it is here. Ignored unless it is current.
+    pub(crate) fn heard(&mut self, speaker: Speaker, now: Duration) -> Standing {
+        match self.nodes.get_mut(&speaker.node) {
+            None => Standing::Gone,
+            Some(node) if node.session == Some(speaker.session) => {
+                // Never nearer than before: time does not run backwards.
+                node.deadline = node.deadline.max(now + 2 * self.heartbeat);
+                Standing::Current
+            }
+            Some(_) => Standing::Superseded,
         }
+    }
+
+    /// From now on the sessions of a group may be told of what has happened until
+    /// now. Between two calls of it all of them are told the same, whoever asks
+    /// when. Returns up to which revision they were told before.
+    pub(crate) fn publish(&mut self, group: usize) -> u64 {
+        let published = self.published.get_mut(group % PUSH_GROUPS);
+        published.map_or(0, |published| mem::replace(published, self.revision))
     }
 
     /// A node leaves on purpose. Ignored unless it is current.
@@ -172,7 +215,7 @@ impl Registry {
             node.session = None;
             self.notices.push(Notice::Broke(node.peer.clone()));
         }
-        self.put_off(speaker.node, now + self.heartbeat);
+        self.move_deadline(speaker.node, now + self.heartbeat);
     }
 
     /// Time has passed: whoever is overdue has left without a word.
@@ -186,21 +229,24 @@ impl Registry {
             self.notices.push(Notice::Overslept(late));
             let everyone: Vec<_> = self.nodes.keys().copied().collect();
             for id in everyone {
-                self.put_off(id, now + self.heartbeat);
+                self.move_deadline(id, now + self.heartbeat);
             }
         }
-        while let Some(&(deadline, id)) = self.deadlines.first() {
-            if deadline > now {
+        while let Some(&(looked_at, id)) = self.deadlines.first() {
+            if looked_at > now {
                 break;
             }
-            self.leave(id, Leaving::Vanished);
+            match self.nodes.get(&id).map(|node| node.deadline) {
+                Some(deadline) if deadline > now => self.move_deadline(id, deadline),
+                _ => self.leave(id, Leaving::Vanished),
+            }
         }
     }
 
     // Questions ------------------------------------------------------------
 
-    /// When [`Registry::tick`] is worth calling, unless something happens
-    /// before.
+    /// When [`Registry::tick`] is to be called, unless something happens before.
+    /// Perhaps nobody has left then.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
@@ -214,6 +260,13 @@ impl Registry {
         }
     }
 
+    /// A number that grows whenever a session may have lost its node to another
+    /// one, or because it was silent. While it is the same, a session that was
+    /// current is so still.
+    pub(crate) fn unseated(&self) -> u64 {
+        self.unseated
+    }
+
     /// Time between two heartbeats.
     pub(crate) fn heartbeat(&self) -> Duration {
         self.heartbeat
@@ -224,25 +277,22 @@ impl Registry {
         self.revision
     }
 
-    /// Everyone who lives, but for `id`.
-    pub(crate) fn others(&self, id: NodeId) -> Vec<Peer> {
-        let others = self.nodes.values().map(|node| &node.peer).filter(|peer| peer.id != id);
-        others.cloned().collect()
+    /// Up to which revision a session may be told.
+    pub(crate) fn published(&self, session: SessionId) -> u64 {
+        self.published.get(session.group()).copied().unwrap_or_default()
     }
 
-    /// What `id`, which knows all up to `revision`, has missed. Nobody is told
-    /// of itself.
-    pub(crate) fn news(&self, id: NodeId, revision: u64) -> Update {
-        let missed = self.revision.saturating_sub(revision);
-        let missed = usize::try_from(missed).unwrap_or(usize::MAX);
-        let news = match self.changes.len().checked_sub(missed) {
-            None => News::Everyone(self.others(id)),
-            Some(known) => {
-                let missed = self.changes.iter().skip(known);
-                News::Changes(missed.filter(|change| about(change) != id).cloned().collect())
-            }
-        };
-        Update { revision: self.revision, news }
+    /// What happened behind revision `from`, up to `to`; none if it is more than
+    /// [`MAX_NEWS`] or no longer known.
+    pub(crate) fn changes(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Option<impl ExactSizeIterator<Item = &Change>> {
+        let number = usize::try_from(to.checked_sub(from)?).ok()?;
+        let behind = usize::try_from(self.revision.checked_sub(from)?).ok()?;
+        let known = self.changes.len().checked_sub(behind)?;
+        (number <= MAX_NEWS).then(|| self.changes.iter().skip(known).take(number))
     }
 
     /// The name by which a node is known that lives.
@@ -294,28 +344,32 @@ impl Registry {
     fn insert(&mut self, node: Node) {
         self.names.insert(node.peer.name.clone(), node.peer.id);
         self.joins.insert(&node.peer);
-        self.deadlines.insert((node.deadline, node.peer.id));
-        self.nodes.insert(node.peer.id, node);
+        self.order.insert(node.peer.id);
+        self.deadlines.insert((node.looked_at, node.peer.id));
+        self.nodes.insert(node.peer.id, Box::new(node));
     }
 
-    fn remove(&mut self, id: NodeId) -> Option<Node> {
+    fn remove(&mut self, id: NodeId) -> Option<Box<Node>> {
         let node = self.nodes.remove(&id)?;
         self.names.remove(&node.peer.name);
         self.joins.remove(&node.peer);
-        self.deadlines.remove(&(node.deadline, id));
+        self.order.remove(&id);
+        self.deadlines.remove(&(node.looked_at, id));
         Some(node)
     }
 
-    fn put_off(&mut self, id: NodeId, deadline: Duration) {
+    fn move_deadline(&mut self, id: NodeId, deadline: Duration) {
         if let Some(node) = self.nodes.get_mut(&id) {
-            self.deadlines.remove(&(node.deadline, id));
-            node.deadline = deadline;
+            self.deadlines.remove(&(node.looked_at, id));
+            (node.deadline, node.looked_at) = (deadline, deadline);
             self.deadlines.insert((deadline, id));
         }
     }
 
     fn leave(&mut self, id: NodeId, why: Leaving) {
-        if let Some(Node { peer, session, .. }) = self.remove(id) {
+        if let Some(node) = self.remove(id) {
+            let Node { peer, session, .. } = *node;
+            self.unseated += u64::from(why == Leaving::Vanished && session.is_some());
             self.record(Change::Left { id, why });
             self.notices.push(match (why, session) {
                 (Leaving::Exit, _) => Notice::Left(peer),
@@ -335,7 +389,7 @@ impl Registry {
 }
 
 /// Whom a change is about.
-fn about(change: &Change) -> NodeId {
+pub(crate) fn about(change: &Change) -> NodeId {
     match change {
         Change::Joined(peer) => peer.id,
         Change::Left { id, .. } => *id,

@@ -9,7 +9,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::{HEARTBEAT, MAX_TRACKER_CONNECTIONS};
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::DEFAULT_NETWORK;
-use shoal_common::serve::serve;
+use shoal_common::serve::serve_thousands;
 use shoal_common::task::Tasks;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -94,7 +94,7 @@ pub async fn run(
     let handle = move |guest| admit(guest, guests.clone());
     tasks.spawn(
         info_span!("serve"),
-        serve(listener, us, &TALKS, connections, tasks.clone(), handle),
+        serve_thousands(listener, us, &TALKS, connections, tasks.clone(), handle),
     );
 
     stop.await;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use shoal_common::ident::NodeName;
-use shoal_common::limits::{PUSH_PAUSE, SMALL_NEWS};
+use shoal_common::ident::{NodeId, NodeName};
+use shoal_common::limits::PUSH_PAUSES;
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::tracking::{FromTracker, News, Registered, ToTracker};
+use shoal_common::protocol::tracking::{FromTracker, Registered, ToTracker};
 
 use crate::registry::{Registry, Speaker, Standing};
 
@@ -18,8 +18,12 @@ pub(crate) struct Visit {
     /// The revision up to which the node knows everything, once it has
     /// registered.
     told: Option<u64>,
-    /// When it last registered, once it has.
-    registered: Option<Duration>,
+    /// When it last got nodes, as an answer to its registration or as a page.
+    listed: Option<Duration>,
+    /// [`Registry::unseated`] when it was last known to be current.
+    unseated: u64,
+    /// Whether a heartbeat is to be answered still, with the next news.
+    owes: bool,
 }
 
 /// What follows for the connection.
@@ -29,6 +33,14 @@ pub(crate) enum Step {
     Wait,
     /// Say it and go on.
     Say(FromTracker),
+    /// Say what happened between two revisions and go on. It is the same for most;
+    /// see [`Bulletin`](crate::bulletin::Bulletin).
+    News {
+        from: u64,
+        to: u64,
+        /// Whether it is said even if there is nothing that concerns this node.
+        owed: bool,
+    },
     /// Say it and hang up.
     SayLast(FromTracker),
     /// Hang up.
@@ -38,7 +50,7 @@ pub(crate) enum Step {
 impl Visit {
     /// Begins when `speaker` has greeted.
     pub(crate) fn new(speaker: Speaker, instance: u64) -> Self {
-        Self { speaker, instance, told: None, registered: None }
+        Self { speaker, instance, told: None, listed: None, unseated: 0, owes: false }
     }
 
     /// Whether the node has registered on this connection.
@@ -46,16 +58,14 @@ impl Visit {
         self.told.is_some()
     }
 
-    /// Whether what follows may be long: a list of nodes, or many changes.
-    /// `message` as it came, or none for a push.
-    pub(crate) fn needs_room(&self, message: Option<&ToTracker>, registry: &Registry) -> bool {
-        match message {
-            Some(ToTracker::Register(_)) => registry.len() as u64 > SMALL_NEWS,
-            Some(ToTracker::Heartbeat) | None => {
-                self.told.is_some_and(|told| registry.revision().saturating_sub(told) > SMALL_NEWS)
-            }
-            Some(ToTracker::Exit | ToTracker::Unknown) => false,
-        }
+    /// With which others it is told what changed.
+    pub(crate) fn group(&self) -> usize {
+        self.speaker.session.group()
+    }
+
+    /// The node whose visit it is.
+    pub(crate) fn node(&self) -> NodeId {
+        self.speaker.node
     }
 
     /// The node says something.
@@ -65,26 +75,30 @@ impl Visit {
         registry: &mut Registry,
         now: Duration,
     ) -> Step {
-        if let Some(end) = self.end_of(registry) {
+        if let Some(end) = self.end_at(registry.heard(self.speaker, now)) {
             return end;
         }
-        registry.heard(self.speaker, now);
         let refused = |refusal| Step::Say(FromTracker::Refused { refusal });
         match (message, self.told) {
-            // Each answer is a list of everyone; no node needs one so soon.
-            (ToTracker::Register(_), _) if self.registered_lately(now) => Step::HangUp,
+            // Each answer is a list; no node needs another one so soon.
+            (ToTracker::Register(_) | ToTracker::Page { .. }, _) if self.listed_lately(now) => {
+                Step::HangUp
+            }
             (ToTracker::Register(wish), _) => match registry.register(self.speaker, &wish, now) {
                 Ok(name) => {
-                    self.registered = Some(now);
+                    self.listed = Some(now);
                     Step::Say(FromTracker::Registered(self.welcome(name, registry)))
                 }
                 Err(refusal) => refused(refusal),
             },
             (ToTracker::Unknown, _) => refused(Refusal::Unsupported),
-            (ToTracker::Heartbeat | ToTracker::Exit, None) => refused(Refusal::NotAllowed),
-            (ToTracker::Heartbeat, Some(told)) => {
-                self.told = Some(registry.revision());
-                Step::Say(FromTracker::Update(registry.news(self.speaker.node, told)))
+            (ToTracker::Heartbeat | ToTracker::Exit | ToTracker::Page { .. }, None) => {
+                refused(Refusal::NotAllowed)
+            }
+            (ToTracker::Heartbeat, Some(told)) => self.beat(told, registry),
+            (ToTracker::Page { after }, Some(_)) => {
+                self.listed = Some(now);
+                Step::Say(FromTracker::Page(registry.page(after, now)))
             }
             (ToTracker::Exit, Some(_)) => {
                 registry.exit(self.speaker);
@@ -93,20 +107,38 @@ impl Visit {
         }
     }
 
-    /// Something may have changed that the node does not know yet.
+    /// A heartbeat is answered with what may be told and is not known yet. If
+    /// there is nothing but what will be told in a moment, that will be the answer.
+    fn beat(&mut self, told: u64, registry: &Registry) -> Step {
+        let to = registry.published(self.speaker.session);
+        if told >= to && registry.revision() > to {
+            self.owes = true;
+            return Step::Wait;
+        }
+        self.tell(told, to, true)
+    }
+
+    /// A round: something may have changed that the node does not know yet.
     pub(crate) fn push(&mut self, registry: &Registry) -> Step {
         let Some(told) = self.told else {
             return Step::Wait;
         };
-        if let Some(end) = self.end_of(registry) {
-            return end;
+        if self.unseated != registry.unseated() {
+            self.unseated = registry.unseated();
+            if let Some(end) = self.end_at(registry.standing(self.speaker)) {
+                return end;
+            }
         }
-        self.told = Some(registry.revision());
-        let update = registry.news(self.speaker.node, told);
-        match update.news {
-            News::Changes(changes) if changes.is_empty() => Step::Wait,
-            _ => Step::Say(FromTracker::Update(update)),
+        let to = registry.published(self.speaker.session);
+        if told >= to && !self.owes {
+            return Step::Wait;
         }
+        self.tell(told, to.max(told), self.owes)
+    }
+
+    fn tell(&mut self, from: u64, to: u64, owed: bool) -> Step {
+        (self.told, self.owes) = (Some(to), false);
+        Step::News { from, to, owed }
     }
 
     /// The connection ended, whoever ended it.
@@ -116,9 +148,9 @@ impl Visit {
 
     /// How the visit ends if the node registered here but belongs here no
     /// more.
-    fn end_of(&self, registry: &Registry) -> Option<Step> {
+    fn end_at(&self, standing: Standing) -> Option<Step> {
         self.told?;
-        match registry.standing(self.speaker) {
+        match standing {
             Standing::Current => None,
             Standing::Superseded => {
                 Some(Step::SayLast(FromTracker::Refused { refusal: Refusal::Superseded }))
@@ -128,9 +160,9 @@ impl Visit {
         }
     }
 
-    /// Whether it registered less than [`PUSH_PAUSE`] ago.
-    fn registered_lately(&self, now: Duration) -> bool {
-        self.registered.is_some_and(|registered| now < registered + PUSH_PAUSE)
+    /// Whether it got nodes less than the least of [`PUSH_PAUSES`] ago.
+    fn listed_lately(&self, now: Duration) -> bool {
+        self.listed.is_some_and(|listed| now < listed + PUSH_PAUSES.0)
     }
 
     fn welcome(&mut self, name: NodeName, registry: &Registry) -> Registered {
@@ -140,7 +172,8 @@ impl Visit {
             heartbeat_ms: u64::try_from(registry.heartbeat().as_millis()).unwrap_or(u64::MAX),
             instance: self.instance,
             revision: registry.revision(),
-            peers: registry.others(self.speaker.node),
+            total: registry.len().saturating_sub(1) as u64,
+            peers: registry.sample(self.speaker.node),
             joined: registry.joined(self.speaker.node),
             charter: registry.charter().cloned(),
         }

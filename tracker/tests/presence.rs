@@ -11,7 +11,7 @@ mod support;
 
 use std::time::Duration;
 
-use shoal_common::limits::PUSH_PAUSE;
+use shoal_common::limits::{PAGE, PUSH_PAUSES, SAMPLE};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{FromTracker, Leaving, ToTracker};
 use support::{AT_ONCE, EVER, Node, SLOW, Tracker, registration};
@@ -153,7 +153,7 @@ async fn a_second_registration_changes_name_and_address() {
     let mut one = Node::join(&tracker, "one").await;
     let mut two = Node::join(&tracker, "two").await;
     one.until_others(1, AT_ONCE).await;
-    tokio::time::sleep(PUSH_PAUSE).await;
+    tokio::time::sleep(PUSH_PAUSES.0).await;
     two.register(&registration("zwei", true)).await.unwrap();
     let message = one.receive(AT_ONCE).await.unwrap();
     one.learn(message);
@@ -174,9 +174,51 @@ async fn a_crowd_that_comes_at_once_costs_a_few_messages() {
     one.until_others(CROWD, AT_ONCE).await;
     assert!(one.messages < CROWD / 2, "{} messages", one.messages);
     for node in &mut crowd {
+        if node.peers.len() < CROWD {
+            tokio::time::sleep(PUSH_PAUSES.0).await;
+            node.turn_pages().await;
+        }
         node.until_others(CROWD, AT_ONCE).await;
     }
     assert_eq!(tracker.stop().await, CROWD + 1);
+}
+
+#[tokio::test]
+async fn who_comes_to_many_gets_some_and_turns_pages_while_others_come_and_go() {
+    const CROWD: usize = 2 * PAGE + 10;
+    let tracker = Tracker::start(SLOW).await;
+    let mut crowd = Vec::new();
+    for number in 0..CROWD {
+        crowd.push(Node::join(&tracker, &format!("node{number}")).await);
+    }
+    let mut one = Node::greet(&tracker).await;
+    let registered = one.register(&registration("one", true)).await.unwrap();
+    assert_eq!(registered.total, CROWD as u64);
+    assert!(registered.peers.len() <= SAMPLE && registered.peers.len() > SAMPLE / 2);
+    let turning = async {
+        tokio::time::sleep(PUSH_PAUSES.0).await;
+        one.turn_pages().await
+    };
+    let changing = async {
+        for number in 0..20 {
+            let mut gone = crowd.pop().unwrap();
+            gone.send(&ToTracker::Exit).await;
+            crowd.push(Node::join(&tracker, &format!("new{number}")).await);
+            crowd.swap(number, CROWD - 1);
+            tokio::time::sleep(PUSH_PAUSES.0 / 10).await;
+        }
+        // All of it has been told when this one is.
+        Node::join(&tracker, "last").await
+    };
+    let (pages, last) = tokio::join!(turning, changing);
+    assert!(pages >= 3, "{pages} pages");
+    while !one.peers.contains_key(&last.id) {
+        let news = one.receive(EVER).await.unwrap();
+        one.learn(news);
+    }
+    let mut there: Vec<_> = crowd.iter().map(|node| node.id).chain([last.id]).collect();
+    there.sort_unstable();
+    assert_eq!(one.peers.keys().copied().collect::<Vec<_>>(), there);
 }
 
 #[tokio::test]

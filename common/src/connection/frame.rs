@@ -57,6 +57,24 @@ fn try_encode<M: Serialize>(
     Ok(())
 }
 
+/// What is in front of a message: its length, and the time, if one is given.
+///
+/// # Errors
+/// No frame is so long.
+pub(super) fn announce(
+    length: usize,
+    time: Option<u64>,
+) -> Result<[u8; prefix(true)], ConnectionError> {
+    let bound = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
+    let announced =
+        u32::try_from(length).map_err(|_| ConnectionError::TooLong { length, bound })?;
+    let mut prefix = [0; prefix(true)];
+    let time = time.unwrap_or_default().to_be_bytes();
+    let bytes = announced.to_be_bytes().into_iter().chain(time);
+    prefix.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    Ok(prefix)
+}
+
 /// The length of the message at the front of `bytes`, once that is known.
 ///
 /// # Errors

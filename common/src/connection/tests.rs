@@ -381,3 +381,56 @@ async fn a_frame_with_a_time_may_come_in_pieces() {
     let (received, ()) = tokio::join!(near.receive::<u8>(100, SECOND), sending);
     assert_eq!((received.unwrap(), near.heard()), (9, 5));
 }
+
+#[tokio::test]
+async fn what_was_encoded_before_travels_like_any_message() {
+    for (length, timed) in [(1, false), (200, true), (5000, false), (5000, true)] {
+        // It holds less than the messages.
+        let (far, near) = duplex(64);
+        let (mut far, mut near) = (Connection::new(far), Connection::new(near));
+        if timed {
+            far.keep_time(Clock::at(7));
+            near.keep_time(Clock::default());
+        }
+        let text = "x".repeat(length);
+        let message = super::encode(&text, 6000).unwrap();
+        let send = async {
+            far.send_encoded(&message).await.unwrap();
+            far.queue(&"queued", 100).unwrap();
+            far.send_encoded(&message).await.unwrap();
+        };
+        let receive = async {
+            assert_eq!(near.receive::<String>(6000, SECOND).await.unwrap(), text);
+            assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "queued");
+            assert_eq!(near.receive::<String>(6000, SECOND).await.unwrap(), text);
+        };
+        tokio::join!(send, receive);
+        assert_eq!(near.heard(), if timed { 10 } else { 0 });
+    }
+    assert!(super::encode(&"x".repeat(100), 100).is_err());
+}
+
+#[tokio::test]
+async fn a_message_that_is_expected_is_known_without_reading() {
+    let (far, near) = duplex(1 << 10);
+    let (mut far, mut near) = (Connection::new(far), Connection::new(near));
+    far.keep_time(Clock::at(7));
+    near.keep_time(Clock::default());
+    let [beat, other] = ["beat", "bear"].map(|text| super::encode(&text, 100).unwrap());
+    assert!(!near.receive_if(&beat), "nothing is here");
+    far.send(&"beat", 100).await.unwrap();
+    far.send(&"bear", 100).await.unwrap();
+    poll_fn(|context| near.poll_begun(context)).await.unwrap();
+    assert!(!near.receive_if(&other) && near.receive_if(&beat));
+    assert_eq!(near.heard(), 8);
+    assert!(!near.receive_if(&beat));
+    assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "bear");
+    far.queue_raw(&[0, 0, 0, 5, 0]);
+    far.flush().await.unwrap();
+    poll_fn(|context| near.poll_begun(context)).await.unwrap();
+    assert!(!near.receive_if(&beat), "only its beginning is here");
+    drop(far);
+    assert!(matches!(near.receive::<String>(100, SECOND).await, Err(ConnectionError::Broken(_))));
+    let ended = poll_fn(|context| near.poll_begun(context)).await;
+    assert!(ended.is_ok(), "what is here was not taken: {ended:?}");
+}

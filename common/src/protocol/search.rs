@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::content::{ChunkSet, FileId};
+use crate::ident::{NodeId, NodeName, Peer};
 use crate::limits::MAX_SEARCH_FRAME;
 use crate::name::SharedName;
 use crate::protocol::refusal::Refusal;
@@ -25,9 +26,26 @@ pub enum SearchRequest {
         /// front without it.
         after: Option<SharedName>,
     },
+    /// A search that is to be passed on. Answered with [`SearchReply::Gathered`].
+    Gather(Gather),
     /// A request of a newer program.
     #[serde(other)]
     Unknown,
+}
+
+/// Which files match, of yours and of all whose ids lie behind yours and before
+/// another's? Behind the greatest id comes the least.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gather {
+    /// What to look for.
+    pub pattern: Pattern,
+    /// Where the part ends that is to be asked; not included.
+    pub upto: NodeId,
+    /// Within how many milliseconds the answer must come, whoever is missing.
+    pub patience_ms: u32,
+    /// How often it may be passed on still; at most
+    /// [`MAX_HOPS`](crate::limits::MAX_HOPS).
+    pub hops: u8,
 }
 
 /// A part of a node's files.
@@ -80,6 +98,8 @@ pub enum SearchReply {
         /// Whether there are more behind the last of them.
         more: bool,
     },
+    /// What a search that was passed on has brought.
+    Gathered(Gathered),
     /// The request is refused.
     Refused {
         /// Why.
@@ -88,6 +108,31 @@ pub enum SearchReply {
     /// A message of a newer program.
     #[serde(other)]
     Unknown,
+}
+
+/// The answers of several nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gathered {
+    /// Of those who have something: at most
+    /// [`MAX_MATCHES`](crate::limits::MAX_MATCHES) matches in all.
+    pub answers: Vec<Answer>,
+    /// How many have answered, with something or nothing.
+    pub asked: u64,
+    /// How many have not, and are known.
+    pub missing: u64,
+    /// Some of these: at most [`MAX_SILENT`](crate::limits::MAX_SILENT).
+    pub silent: Vec<NodeName>,
+    /// Whether there were more matches.
+    pub more: bool,
+}
+
+/// What one node has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Who.
+    pub peer: Peer,
+    /// Its files that match; at least one.
+    pub matches: Vec<Match>,
 }
 
 /// A file, or a folder with nothing in it that is shared.
@@ -140,7 +185,9 @@ pub struct Match {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{MAX_DEPTH, MAX_ENTRIES, MAX_MATCHES, MAX_NAME, MIN_ENTRIES};
+    use crate::limits::{
+        MAX_DEPTH, MAX_ENTRIES, MAX_GATHER_FRAME, MAX_MATCHES, MAX_NAME, MAX_SILENT, MIN_ENTRIES,
+    };
     use crate::protocol::golden::{golden, parse};
 
     const ID: &str = "c420 0909090909090909 0909090909090909 0909090909090909 0909090909090909";
@@ -176,6 +223,67 @@ mod tests {
             &SearchReply::Refused { refusal: Refusal::Malformed },
             "82 a4'type a7'refused a7'refusal a9'malformed",
         );
+    }
+
+    fn answer(name: &str) -> Answer {
+        let id = NodeId::from_bytes([9; 32]);
+        let longest = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
+        let peer =
+            Peer { id, name: "x".repeat(63).parse().unwrap(), search: longest, download: longest };
+        let file = FileId::from_bytes([9; 32]);
+        let found = Match { name: name.parse().unwrap(), size: u64::MAX, file, chunks: None };
+        Answer { peer, matches: vec![found] }
+    }
+
+    #[test]
+    fn wire_of_searches_that_are_passed_on() {
+        let gather = Gather {
+            pattern: Pattern::Part("b".into()),
+            upto: NodeId::from_bytes([9; 32]),
+            patience_ms: 800,
+            hops: 6,
+        };
+        golden(
+            &SearchRequest::Gather(gather),
+            &format!(
+                "85 a4'type a6'gather a7'pattern 81 a4'part a1'b a4'upto {ID} \
+                 ab'patience_ms cd0320 a4'hops 06"
+            ),
+        );
+        let mut has = answer("a");
+        has.peer.name = "n".parse().unwrap();
+        has.peer.search = "127.0.0.1:80".parse().unwrap();
+        has.peer.download = "127.0.0.1:81".parse().unwrap();
+        has.matches[0].size = 1;
+        golden(
+            &SearchReply::Gathered(Gathered {
+                answers: vec![has],
+                asked: 9,
+                missing: 1,
+                silent: vec!["m".parse().unwrap()],
+                more: false,
+            }),
+            &format!(
+                "86 a4'type a8'gathered a7'answers 91 82 a4'peer 84 a2'id {ID} a4'name a1'n \
+                 a6'search ac'127.0.0.1:80 a8'download ac'127.0.0.1:81 \
+                 a7'matches 91 83 a4'name a1'a a4'size 01 a4'file {ID} \
+                 a5'asked 09 a7'missing 01 a6'silent 91 a1'm a4'more c2"
+            ),
+        );
+    }
+
+    #[test]
+    fn the_longest_gathered_answer_fits_into_its_frame() {
+        let name = vec!["x".repeat(204); 5].join("/");
+        let gathered = Gathered {
+            answers: vec![answer(&name); MAX_MATCHES],
+            asked: u64::MAX,
+            missing: u64::MAX,
+            silent: vec!["x".repeat(63).parse().unwrap(); MAX_SILENT],
+            more: true,
+        };
+        let reply = SearchReply::Gathered(gathered);
+        assert!(rmp_serde::to_vec_named(&reply).unwrap().len() <= MAX_GATHER_FRAME);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Between a node and its tracker.
 //!
 //! The node sends [`ToTracker::Register`] and gets [`FromTracker::Registered`]
-//! with everyone who is here. From then on the tracker pushes an
-//! [`FromTracker::Update`] whenever somebody joins or leaves, and answers every
-//! heartbeat with one, even if it is empty. [`ToTracker::Exit`] is answered
-//! with [`FromTracker::Done`].
+//! with some who are here, and how many there are. From then on the tracker
+//! pushes an [`FromTracker::Update`] whenever somebody joins or leaves, and every
+//! heartbeat is answered by one: at once and often empty, or, if there are news
+//! already, by those. [`ToTracker::Exit`] is answered with [`FromTracker::Done`].
 //!
 //! Both say under which [`Reign`] that is. One that is no tracker, or no more,
 //! answers [`FromTracker::Elsewhere`], at any time. See
@@ -13,6 +13,16 @@
 //! A *revision* counts the changes that a tracker has seen. It means something
 //! only together with the *instance* of the tracker, a number drawn at its
 //! start.
+//!
+//! # Everyone, by pages
+//! A node that was told of fewer than there are asks for pages
+//! ([`ToTracker::Page`]), in the order of ids, each when the tracker said with
+//! the last one, and knows everyone after the last of them. A page shows who is
+//! here at the moment when it is sent. Changes go on coming meanwhile, on the same
+//! connection and in order; each says how it is with one node *from then on*,
+//! whatever was known of it before. So no page has to wait for changes, nor they
+//! for it: what happened before a page and is told after it changes nothing, or is
+//! followed by the change that the page had ahead.
 
 use std::net::SocketAddr;
 
@@ -30,6 +40,11 @@ pub enum ToTracker {
     Register(Registration),
     /// Still here.
     Heartbeat,
+    /// Who is here, in the order of ids? Answered with [`FromTracker::Page`].
+    Page {
+        /// Only who comes behind this id; from the front without it.
+        after: Option<NodeId>,
+    },
     /// Leaving on purpose.
     Exit,
     /// A request of a newer program.
@@ -75,6 +90,8 @@ pub enum FromTracker {
         /// The tracker as far as it knows.
         reign: Option<Reign>,
     },
+    /// The answer to [`ToTracker::Page`].
+    Page(Page),
     /// The answer to [`ToTracker::Exit`].
     Done,
     /// The request is refused.
@@ -98,7 +115,9 @@ pub struct Registered {
     pub instance: u64,
     /// The revision of `peers`.
     pub revision: u64,
-    /// Everyone else who is here.
+    /// How many others are here.
+    pub total: u64,
+    /// Others who are here: all, or [`SAMPLE`](crate::limits::SAMPLE) of them.
     pub peers: Vec<Peer>,
     /// The join number of the node.
     #[serde(default, skip_serializing_if = "is_none")]
@@ -118,6 +137,27 @@ pub struct Charter {
     pub council: Vec<Member>,
 }
 
+impl Registered {
+    /// Whether everyone else is among [`peers`](Self::peers), so that no pages are
+    /// to be asked for.
+    pub fn is_everyone(&self) -> bool {
+        self.peers.len() as u64 >= self.total
+    }
+}
+
+/// Some of those who are here: all whose ids lie between that which was asked for
+/// and the last of these, or, if there are no `more`, the end. Who asked is among
+/// them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// In the order of their ids: [`PAGE`](crate::limits::PAGE), or what is left.
+    pub peers: Vec<Peer>,
+    /// Whether there are more behind the last of them.
+    pub more: bool,
+    /// How many milliseconds are to pass before the next page is asked for.
+    pub pause_ms: u64,
+}
+
 /// News of who is here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Update {
@@ -131,10 +171,12 @@ pub struct Update {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum News {
-    /// What happened since the last update, in order. Often empty.
+    /// What happened since the last update, in order. Often empty. The node itself
+    /// may be among them, and what it knew already.
     Changes(Vec<Change>),
-    /// Everyone else who is here: so much happened that this is shorter.
-    Everyone(Vec<Peer>),
+    /// So much happened that it is not told: who wants to know it turns the pages
+    /// anew.
+    Much,
 }
 
 /// Somebody came or went.
@@ -166,7 +208,7 @@ pub enum Leaving {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{CHANGE_LOG, COUNCIL, MAX_NODE_NAME, MAX_NODES, MAX_TRACKER_FRAME};
+    use crate::limits::{COUNCIL, MAX_NEWS, MAX_NODE_NAME, MAX_TRACKER_FRAME, PAGE, SAMPLE};
     use crate::protocol::golden::{golden, parse};
 
     const ID: &str = "c420 0909090909090909 0909090909090909 0909090909090909 0909090909090909";
@@ -235,22 +277,33 @@ mod tests {
         golden(&FromTracker::Elsewhere { reign: None }, "82 a4'type a9'elsewhere a5'reign c0");
         golden(&ToTracker::Heartbeat, "81 a4'type a9'heartbeat");
         golden(&ToTracker::Exit, "81 a4'type a4'exit");
+        golden(&ToTracker::Page { after: None }, "82 a4'type a4'page a5'after c0");
+        golden(
+            &ToTracker::Page { after: Some(peer().id) },
+            &format!("82 a4'type a4'page a5'after {ID}"),
+        );
         golden(
             &FromTracker::Registered(Registered {
                 name: "node1".parse().unwrap(),
                 heartbeat_ms: 10_000,
                 instance: 5,
                 revision: 6,
+                total: 20_000,
                 peers: vec![Peer { joined: 2, ..peer() }],
                 joined: 4,
                 charter: Some(charter()),
             }),
             &format!(
-                "88 a4'type aa'registered a4'name a5'node1 ac'heartbeat_ms cd2710 \
-                 a8'instance 05 a8'revision 06 a5'peers 91 85 a2'id {ID} a4'name a5'node1 {PORTS} \
+                "89 a4'type aa'registered a4'name a5'node1 ac'heartbeat_ms cd2710 \
+                 a8'instance 05 a8'revision 06 a5'total cd4e20 \
+                 a5'peers 91 85 a2'id {ID} a4'name a5'node1 {PORTS} \
                  a6'joined 02 a6'joined 04 a7'charter 82 {}",
                 charter_bytes()
             ),
+        );
+        golden(
+            &FromTracker::Page(Page { peers: vec![peer()], more: true, pause_ms: 50 }),
+            &format!("84 a4'type a4'page a5'peers 91 {peer_bytes} a4'more c3 a8'pause_ms 32"),
         );
         golden(
             &FromTracker::Update(Update {
@@ -266,8 +319,8 @@ mod tests {
             ),
         );
         golden(
-            &FromTracker::Update(Update { revision: 8, news: News::Everyone(vec![]) }),
-            "83 a4'type a6'update a8'revision 08 a4'news 81 a8'everyone 90",
+            &FromTracker::Update(Update { revision: 8, news: News::Much }),
+            "83 a4'type a6'update a8'revision 08 a4'news a4'much",
         );
         golden(&FromTracker::Done, "81 a4'type a4'done");
         golden(
@@ -277,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_list_fits_into_its_frame() {
+    fn the_longest_messages_fit_into_their_frame() {
         let longest: SocketAddr =
             "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
         let name: NodeName = "x".repeat(MAX_NODE_NAME).parse().unwrap();
@@ -293,20 +346,30 @@ mod tests {
             joined: u64::MAX,
             elected: true,
         };
-        let list = FromTracker::Registered(Registered {
-            name,
-            heartbeat_ms: u64::MAX,
-            instance: u64::MAX,
-            revision: u64::MAX,
-            peers: vec![peer.clone(); MAX_NODES],
-            joined: u64::MAX,
-            charter: Some(Charter { reign, council: vec![member; COUNCIL] }),
-        });
-        assert!(rmp_serde::to_vec_named(&list).unwrap().len() <= MAX_TRACKER_FRAME);
-        let changes = vec![Change::Joined(peer); CHANGE_LOG];
-        let update = Update { revision: u64::MAX, news: News::Changes(changes) };
-        let update = rmp_serde::to_vec_named(&FromTracker::Update(update)).unwrap();
-        assert!(update.len() <= MAX_TRACKER_FRAME);
+        let messages = [
+            FromTracker::Registered(Registered {
+                name,
+                heartbeat_ms: u64::MAX,
+                instance: u64::MAX,
+                revision: u64::MAX,
+                total: u64::MAX,
+                peers: vec![peer.clone(); SAMPLE],
+                joined: u64::MAX,
+                charter: Some(Charter { reign, council: vec![member; COUNCIL] }),
+            }),
+            FromTracker::Page(Page {
+                peers: vec![peer.clone(); PAGE],
+                more: true,
+                pause_ms: u64::MAX,
+            }),
+            FromTracker::Update(Update {
+                revision: u64::MAX,
+                news: News::Changes(vec![Change::Joined(peer); MAX_NEWS]),
+            }),
+        ];
+        for message in messages {
+            assert!(rmp_serde::to_vec_named(&message).unwrap().len() <= MAX_TRACKER_FRAME);
+        }
     }
 
     #[test]

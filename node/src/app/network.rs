@@ -6,8 +6,10 @@ use shoal_common::party::Party;
 use shoal_common::protocol::search::Tree;
 use tokio::sync::watch;
 
+use crate::catalog::ask::ring::lies_between;
 use crate::catalog::ask::{list, owners};
 use crate::catalog::found::{Listing, Source};
+use crate::catalog::serve::Acquaintance;
 use crate::membership::Membership;
 use crate::transfer::{Answer, Network};
 
@@ -15,6 +17,19 @@ use crate::transfer::{Answer, Network};
 pub(super) struct Everyone {
     pub(super) membership: Membership,
     pub(super) us: Party,
+}
+
+impl Acquaintance for Membership {
+    fn us(&self) -> Option<Peer> {
+        Self::us(self)
+    }
+
+    fn on_the_way(&self, upto: NodeId) -> Vec<Peer> {
+        let Some(us) = Self::us(self) else { return Vec::new() };
+        let mut peers = self.peers();
+        peers.retain(|peer| lies_between(peer.id, us.id, upto));
+        peers
+    }
 }
 
 impl Network for Everyone {

@@ -27,7 +27,7 @@ use super::limits::InForce;
 use super::network::Everyone;
 use super::time::Timekeeper;
 use super::{App, Inner};
-use crate::catalog::serve::answer;
+use crate::catalog::serve::{Circle, answer};
 use crate::catalog::{Catalog, keep_up};
 use crate::chat::{self, Chat};
 use crate::config::Config;
@@ -145,6 +145,7 @@ impl Node {
             catalog: catalog.clone(),
             exchange: exchange.clone(),
             office: office.clone(),
+            circle: Circle { us: us.clone(), known: Arc::new(membership.clone()) },
         };
         doors.spawn(
             info_span!("search port"),
@@ -289,6 +290,7 @@ struct Answering {
     catalog: Catalog,
     exchange: Exchange,
     office: Office,
+    circle: Circle,
 }
 
 /// Answers at the search port, whatever is to be talked of.
@@ -296,7 +298,7 @@ async fn converse(guest: Guest, answering: Answering) -> Result<(), ConnectionEr
     match guest.hello.talk {
         Talk::Peers => membership::answer(guest, answering.exchange).await,
         Talk::Tracking | Talk::Succession | Talk::Chat => admit(guest, answering.office).await,
-        _ => answer(guest, answering.catalog).await,
+        _ => answer(guest, answering.catalog, answering.circle).await,
     }
 }
 

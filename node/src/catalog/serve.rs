@@ -1,21 +1,69 @@
 //! The search port: answers from the catalog.
 
+use std::sync::Arc;
+
 use shoal_common::connection::ConnectionError;
-use shoal_common::limits::{IDLE_DEADLINE, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME};
+use shoal_common::ident::{NodeId, Peer};
+use shoal_common::limits::{
+    IDLE_DEADLINE, MAX_GATHER_FRAME, MAX_GATHERS, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME,
+};
+use shoal_common::party::Party;
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::search::{Pattern, SearchReply, SearchRequest};
+use shoal_common::protocol::search::{Answer, Gather, Pattern, SearchReply, SearchRequest};
 use shoal_common::serve::Guest;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use super::ask::gather::pass_on;
 use super::own::Catalog;
 use super::pattern::PatternError;
+
+/// Who asks on when a search is to be passed on: this node, and whom it knows.
+#[derive(Clone)]
+pub struct Circle {
+    /// This node.
+    pub us: Party,
+    /// Whom it knows.
+    pub known: Arc<dyn Acquaintance>,
+}
+
+/// Whom a node knows.
+pub trait Acquaintance: Send + Sync {
+    /// The node itself, as others know it, if they do.
+    fn us(&self) -> Option<Peer>;
+
+    /// The others whose ids lie behind that of the node and before another one; see
+    /// [`lies_between`](super::ask::ring::lies_between).
+    fn on_the_way(&self, upto: NodeId) -> Vec<Peer>;
+}
+
+/// One that nobody knows and that knows nobody.
+impl Acquaintance for () {
+    fn us(&self) -> Option<Peer> {
+        None
+    }
+
+    fn on_the_way(&self, _: NodeId) -> Vec<Peer> {
+        Vec::new()
+    }
+}
+
+impl Circle {
+    /// One that knows nobody.
+    pub fn alone(us: Party) -> Self {
+        Self { us, known: Arc::new(()) }
+    }
+}
 
 /// Answers one guest until it hangs up or falls silent.
 ///
 /// # Errors
 /// The conversation broke; see [`ConnectionError`].
-pub async fn answer(mut guest: Guest, catalog: Catalog) -> Result<(), ConnectionError> {
+pub async fn answer(
+    mut guest: Guest,
+    catalog: Catalog,
+    circle: Circle,
+) -> Result<(), ConnectionError> {
     loop {
         let request = match guest.connection.receive(MAX_REQUEST_FRAME, IDLE_DEADLINE).await {
             Err(error @ ConnectionError::Malformed(_)) => {
@@ -25,9 +73,34 @@ pub async fn answer(mut guest: Guest, catalog: Catalog) -> Result<(), Connection
             }
             request => request?,
         };
-        let reply = looked_up(&catalog, request).await;
-        guest.connection.send(&reply, MAX_SEARCH_FRAME).await?;
+        match request {
+            SearchRequest::Gather(gather) => {
+                let reply = Box::pin(gathered(&catalog, &circle, gather)).await;
+                guest.connection.send(&reply, MAX_GATHER_FRAME).await?;
+            }
+            request => {
+                let reply = looked_up(&catalog, request).await;
+                guest.connection.send(&reply, MAX_SEARCH_FRAME).await?;
+            }
+        }
     }
+}
+
+/// What this node and those on the way to `upto` have. What it has itself, and who
+/// it is, is looked up meanwhile.
+async fn gathered(catalog: &Catalog, circle: &Circle, gather: Gather) -> SearchReply {
+    static GATHERS: Semaphore = Semaphore::const_new(MAX_GATHERS);
+    let Ok(_turn) = GATHERS.try_acquire() else {
+        return SearchReply::Refused { refusal: Refusal::Busy };
+    };
+    let peers = circle.known.on_the_way(gather.upto);
+    let own = looked_up(catalog, SearchRequest::Search { pattern: gather.pattern.clone() }).await;
+    let (matches, more) = match own {
+        SearchReply::Matches { matches, more } => (matches, more),
+        refused => return refused,
+    };
+    let own = circle.known.us().map(|peer| Answer { peer, matches });
+    SearchReply::Gathered(pass_on(gather, circle.us.clone(), own, more, peers).await)
 }
 
 /// Most patterns and pages that are worked on at the same time: enough for
@@ -41,6 +114,7 @@ static LOOKUPS: Semaphore = Semaphore::const_new(MAX_LOOKUPS);
 async fn looked_up(catalog: &Catalog, request: SearchRequest) -> SearchReply {
     match &request {
         SearchRequest::Search { pattern: Pattern::Exact(_) | Pattern::Content(_) }
+        | SearchRequest::Gather(_)
         | SearchRequest::Unknown => return reply(catalog, request),
         SearchRequest::Search { .. } | SearchRequest::List { .. } => {}
     }
@@ -60,7 +134,9 @@ fn reply(catalog: &Catalog, request: SearchRequest) -> SearchReply {
             Ok((entries, more)) => SearchReply::Entries { entries, more },
             Err(error) => refused(&error),
         },
-        SearchRequest::Unknown => SearchReply::Refused { refusal: Refusal::Unsupported },
+        SearchRequest::Gather(_) | SearchRequest::Unknown => {
+            SearchReply::Refused { refusal: Refusal::Unsupported }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! handle.
 
 mod names;
+mod pages;
 mod roster;
 mod union;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::MAX_NODES;
-use shoal_common::protocol::tracking::{Change, Leaving, News, Registered, Update};
+use shoal_common::protocol::tracking::{Change, Leaving, News, Page, Registered, Update};
 use tokio::time::Instant;
 
 /// Something that the person may want to know.
@@ -48,12 +48,14 @@ pub(super) struct Roster {
     us: NodeId,
     peers: HashMap<NodeId, Entry>,
     instance: Option<u64>,
+    /// Until when a tracker of another life may not know everyone yet.
+    confirmed: Option<Instant>,
 }
 
 impl Roster {
     /// Knows nobody; this node itself is never a peer.
     pub(super) fn new(us: NodeId) -> Self {
-        Self { us, peers: HashMap::new(), instance: None }
+        Self { us, peers: HashMap::new(), instance: None, confirmed: None }
     }
 
     /// One of them.
@@ -82,14 +84,26 @@ impl Roster {
         patience: Duration,
     ) -> Vec<Event> {
         let restarted = self.instance.replace(told.instance) != Some(told.instance);
-        let until = restarted.then(|| now + patience);
-        self.replace(told.peers, until)
+        self.confirmed = restarted.then(|| now + patience);
+        if told.is_everyone() {
+            return self.replace(told.peers, (None, None), self.confirmed);
+        }
+        // Of the others nothing was said.
+        told.peers.into_iter().filter_map(|peer| self.join(peer)).collect()
+    }
+
+    /// A page of the list of all came, which was asked for with `after`: between
+    /// that and its last one are exactly these.
+    pub(super) fn page(&mut self, after: Option<NodeId>, page: Page, now: Instant) -> Vec<Event> {
+        let last = page.peers.last().map(|peer| peer.id).filter(|_| page.more);
+        self.replace(page.peers, (after, last), self.confirmed.filter(|until| *until > now))
     }
 
     /// News from the tracker.
     pub(super) fn update(&mut self, update: Update) -> Vec<Event> {
         match update.news {
-            News::Everyone(peers) => self.replace(peers, None),
+            // Pages will tell.
+            News::Much => Vec::new(),
             News::Changes(changes) => {
                 changes.into_iter().filter_map(|change| self.change(change)).collect()
             }
@@ -124,11 +138,21 @@ impl Roster {
         self.peers.remove(&id).map(|entry| Event::Left(entry.peer, why))
     }
 
-    /// Exactly these are here; others stay until `until`, if that is given.
-    fn replace(&mut self, peers: Vec<Peer>, until: Option<Instant>) -> Vec<Event> {
+    /// Exactly these are here of those whose ids lie behind the first and up to the
+    /// second of `range`; others there stay until `until`, if that is given.
+    fn replace(
+        &mut self,
+        peers: Vec<Peer>,
+        range: (Option<NodeId>, Option<NodeId>),
+        until: Option<Instant>,
+    ) -> Vec<Event> {
         let present: HashSet<NodeId> = peers.iter().map(|peer| peer.id).collect();
-        let missing: Vec<NodeId> =
-            self.peers.keys().filter(|id| !present.contains(id)).copied().collect();
+        let (after, last) = range;
+        let lies_there = |id: &NodeId| {
+            after.is_none_or(|after| *id > after) && last.is_none_or(|last| *id <= last)
+        };
+        let missing = self.peers.keys().filter(|id| lies_there(id) && !present.contains(id));
+        let missing: Vec<NodeId> = missing.copied().collect();
         let mut events = Vec::new();
         for id in missing {
             match (until, self.peers.get_mut(&id)) {
@@ -166,6 +190,7 @@ mod tests {
             heartbeat_ms: 10_000,
             instance,
             revision: 1,
+            total: names.len() as u64,
             peers: names.iter().map(|name| peer(name)).collect(),
             joined: 0,
             charter: None,
@@ -191,8 +216,37 @@ mod tests {
         let events = roster.update(Update { revision: 5, news: News::Changes(changes) });
         assert_eq!(events, [Event::Joined(peer("c")), Event::Left(peer("a"), Leaving::Exit)]);
         assert_eq!(names(&roster), ["b", "c"]);
-        let everyone = Update { revision: 9, news: News::Everyone(vec![peer("c")]) };
-        assert_eq!(roster.update(everyone), [Event::Left(peer("b"), Leaving::Vanished)]);
+        assert_eq!(roster.update(Update { revision: 9, news: News::Much }), []);
+        let page = Page { peers: vec![peer("c")], more: false, pause_ms: 0 };
+        assert_eq!(roster.page(None, page, now), [Event::Left(peer("b"), Leaving::Vanished)]);
+    }
+
+    #[test]
+    fn a_page_says_who_is_there_in_its_part_and_nothing_of_the_others() {
+        let mut roster = Roster::new(peer("me").id);
+        let now = Instant::now();
+        let mut told = registered(1, &["a", "c", "d", "x"]);
+        told.total = 9;
+        roster.registered(told.clone(), now, PATIENCE);
+        let page = |names: &[&str], more| Page {
+            peers: names.iter().map(|name| peer(name)).collect(),
+            more,
+            pause_ms: 0,
+        };
+        // Until the tracker can know everyone, nobody is missing.
+        assert_eq!(roster.page(None, page(&["a", "b", "e"], true), now).len(), 2);
+        assert_eq!(names(&roster), ["a", "b", "c", "d", "e", "x"]);
+        let later = now + PATIENCE;
+        assert_eq!(roster.tick(later).len(), 2, "c and d were never confirmed");
+        let gone = roster.page(Some(peer("b").id), page(&["f", "m"], true), later);
+        assert_eq!(gone[0], Event::Left(peer("e"), Leaving::Vanished));
+        assert_eq!(names(&roster), ["a", "b", "f", "m", "x"]);
+        roster.page(Some(peer("m").id), page(&[], false), later);
+        assert_eq!(names(&roster), ["a", "b", "f", "m"]);
+        // Who registers again and is told of some has not forgotten the others.
+        told.peers.truncate(1);
+        assert_eq!(roster.registered(told, later, PATIENCE), []);
+        assert_eq!(names(&roster), ["a", "b", "f", "m"]);
     }
 
     #[test]
@@ -218,7 +272,8 @@ mod tests {
         roster.registered(told, Instant::now(), PATIENCE);
         assert_eq!(names(&roster), ["a"]);
         let crowd = (0..MAX_NODES + 9).map(|_| Peer { id: NodeId::random(), ..peer("x") });
-        roster.update(Update { revision: 2, news: News::Everyone(crowd.collect()) });
+        let crowd = crowd.map(Change::Joined).collect();
+        roster.update(Update { revision: 2, news: News::Changes(crowd) });
         assert_eq!(roster.peers().len(), MAX_NODES);
         let moved = Peer { search: "127.0.0.2:9".parse().unwrap(), ..roster.peers()[0].clone() };
         let news = News::Changes(vec![Change::Joined(moved.clone()), Change::Joined(peer("z"))]);

@@ -19,6 +19,7 @@ use tracing::debug;
 
 use super::handle::{Link, Membership, TrackerAt};
 use super::news::{tell, tracker_words};
+use super::pages::Pages;
 use super::roster::Event;
 use super::wish::{Goodbyes, Wish, leave};
 use crate::notice::Notices;
@@ -215,7 +216,7 @@ impl Session {
             self.notices.say(format_args!(
                 "in the network as `{}`, with {} others; {}",
                 us.name,
-                registered.peers.len(),
+                registered.total,
                 tracker_words(&self.membership, &charter.reign, &order.at)
             ));
         }
@@ -242,6 +243,7 @@ impl Session {
         // it is gone although the connection stands.
         let patience = self.heartbeat * 2;
         let now = Instant::now();
+        let mut pages = Pages::after(&registered, now);
         let first = self.membership.roster().registered(registered, now, patience);
         self.tell_events(first, false);
         let mut beats = interval(self.heartbeat);
@@ -258,6 +260,15 @@ impl Session {
                     self.tell_events(events, true);
                     Ok(None)
                 }
+                () = sleep_until(pages.due().unwrap_or(now)), if pages.due().is_some() => {
+                    match pages.ask() {
+                        Some(after) => {
+                            let page = ToTracker::Page { after };
+                            connection.send(&page, MAX_REQUEST_FRAME).await.map(|()| None)
+                        }
+                        None => Ok(None),
+                    }
+                }
                 Some(said) = goodbyes.recv() => {
                     self.leaves = true;
                     leave(connection).await;
@@ -269,7 +280,7 @@ impl Session {
                 Ok(None) => {}
                 Ok(Some(message)) => {
                     due = Instant::now() + patience;
-                    if let Some(end) = self.heard(message) {
+                    if let Some(end) = self.heard(message, &mut pages) {
                         return end;
                     }
                 }
@@ -280,7 +291,7 @@ impl Session {
     }
 
     /// The tracker says something. Returns why the conversation ends, if it does.
-    fn heard(&mut self, message: FromTracker) -> Option<End> {
+    fn heard(&mut self, message: FromTracker, pages: &mut Pages) -> Option<End> {
         let charter = match &message {
             FromTracker::Reigns(charter) => Some(charter),
             _ => None,
@@ -289,7 +300,17 @@ impl Session {
             return Some(End::Nonsense);
         }
         match message {
+            FromTracker::Page(page) => {
+                let now = Instant::now();
+                if let Some(after) = pages.came(&page, now) {
+                    let events = self.membership.roster().page(after, page, now);
+                    // They were here before this node.
+                    self.tell_events(events, false);
+                }
+                None
+            }
             FromTracker::Update(update) => {
+                pages.hear(&update, Instant::now());
                 let events = self.membership.roster().update(update);
                 self.tell_events(events, true);
                 None

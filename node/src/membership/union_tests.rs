@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use shoal_common::protocol::tracking::{Leaving, News, Update};
+use shoal_common::protocol::tracking::{Change, Leaving, News, Update};
 use tokio::time::Instant;
 
 use super::*;
@@ -21,7 +21,8 @@ fn found(byte: u8, name: &str, online: bool) -> Option<Found> {
 /// A list of the tracker with these.
 fn listed(peers: &[Peer]) -> Roster {
     let mut roster = Roster::new(id(99));
-    roster.update(Update { revision: 1, news: News::Everyone(peers.to_vec()) });
+    let joined = peers.iter().cloned().map(Change::Joined).collect();
+    roster.update(Update { revision: 1, news: News::Changes(joined) });
     assert_eq!(roster.tick(Instant::now() + Duration::from_secs(1)), []);
     roster
 }

@@ -28,16 +28,16 @@ pub(crate) enum Gate {
 pub(crate) struct Watch(watch::Receiver<Post>);
 
 impl Watch {
-    /// Waits for news: what to say, and whether that is the last. Safe to cancel.
-    pub(crate) async fn news(&mut self) -> (FromTracker, bool) {
-        if self.0.changed().await.is_err() {
-            // The office is gone, and with it soon this session.
-            std::future::pending::<()>().await;
+    /// What to say if there are news since the last time, and whether that is the
+    /// last. The bell rings when there are.
+    pub(crate) fn news(&mut self) -> Option<(FromTracker, bool)> {
+        if !self.0.has_changed().unwrap_or(false) {
+            return None;
         }
-        match &*self.0.borrow_and_update() {
+        Some(match &*self.0.borrow_and_update() {
             Post::Serving(charter) => (FromTracker::Reigns(charter.clone()), false),
             Post::Away(reign) => (FromTracker::Elsewhere { reign: *reign }, true),
-        }
+        })
     }
 }
 

@@ -28,7 +28,10 @@ impl Office {
     pub async fn run(self, tasks: Tasks) {
         tasks.spawn(info_span!("chat"), self.clone().keep_chat(tasks.clone()));
         let hub_time = self.clone();
-        tasks.spawn(info_span!("time"), async move { hub_time.inner.hub.keep_time().await });
+        tasks.spawn(info_span!("time"), async move {
+            let hub = &hub_time.inner.hub;
+            tokio::join!(hub.keep_time(), hub.keep_telling());
+        });
         loop {
             let mut stirred = pin!(self.inner.stirred.notified());
             let (pause, effects) = {
@@ -135,7 +138,7 @@ impl Office {
 
     fn yield_to(&self, reign: Reign) {
         self.inner.hub.tell(|registry, _| registry.end());
-        self.inner.post.send_replace(Post::Away(Some(reign)));
+        self.post(Post::Away(Some(reign)));
         let whom = if reign.home { "the home tracker" } else { "another tracker" };
         self.say(&format!(
             "gives the office of tracker to {whom} at `{}`, epoch {}",
@@ -164,7 +167,12 @@ impl Office {
         let council = self.machine().council().to_vec();
         let charter = Charter { reign, council };
         self.inner.hub.tell(|registry, _| registry.set_charter(charter.clone()));
-        self.inner.post.send_replace(Post::Serving(charter));
+        self.post(Post::Serving(charter));
+    }
+
+    fn post(&self, post: Post) {
+        self.inner.post.send_replace(post);
+        self.inner.hub.ring();
     }
 
     fn say(&self, line: &str) {

@@ -102,7 +102,7 @@ impl Registry {
                 let deadline = now + 2 * self.heartbeat;
                 let wanted = peer.name.clone();
                 let peer = Peer { joined, ..peer };
-                self.insert(Node { peer, wanted, session: None, deadline });
+                self.insert(Node { peer, wanted, session: None, deadline, looked_at: deadline });
             }
         }
     }

@@ -1,7 +1,8 @@
 //! A conversation without sockets.
 
 use shoal_common::ident::NodeId;
-use shoal_common::protocol::tracking::{Change, Leaving, Registration, Update};
+use shoal_common::limits::{PUSH_GROUPS, SAMPLE};
+use shoal_common::protocol::tracking::Registration;
 
 use super::*;
 use crate::registry::SessionId;
@@ -27,6 +28,13 @@ fn register(name: &str) -> ToTracker {
 
 const HEARTBEAT: ToTracker = ToTracker::Heartbeat;
 
+/// Everyone may be told of everything.
+fn publish(registry: &mut Registry) {
+    for group in 0..PUSH_GROUPS {
+        registry.publish(group);
+    }
+}
+
 fn refused(refusal: Refusal) -> Step {
     Step::Say(FromTracker::Refused { refusal })
 }
@@ -37,12 +45,13 @@ fn two() -> (Registry, Visit, Visit) {
     let (mut one, mut two) = (visit(1, 1), visit(2, 2));
     one.answer(register("one"), &mut registry, START);
     two.answer(register("two"), &mut registry, START);
+    publish(&mut registry);
     one.push(&registry);
     (registry, one, two)
 }
 
 #[test]
-fn a_registration_is_answered_with_everyone_else() {
+fn a_registration_is_answered_with_everyone_else_if_they_are_few() {
     let (mut registry, ..) = two();
     let Step::Say(FromTracker::Registered(answer)) =
         visit(3, 3).answer(register("three"), &mut registry, START)
@@ -54,13 +63,14 @@ fn a_registration_is_answered_with_everyone_else() {
     let mut names: Vec<_> = answer.peers.iter().map(|peer| peer.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["one", "two"]);
+    assert_eq!(answer.total, 2);
 }
 
 #[test]
 fn before_registration_nothing_else_is_allowed() {
     let mut registry = Registry::new(BEAT);
     let mut visit = visit(1, 1);
-    for message in [HEARTBEAT, ToTracker::Exit] {
+    for message in [HEARTBEAT, ToTracker::Exit, ToTracker::Page { after: None }] {
         assert_eq!(visit.answer(message, &mut registry, START), refused(Refusal::NotAllowed));
     }
     let unknown = visit.answer(ToTracker::Unknown, &mut registry, START);
@@ -80,12 +90,10 @@ fn a_refused_registration_is_no_registration_and_may_be_tried_again() {
     assert_eq!(three.answer(register("one"), &mut registry, START), refused(Refusal::NameTaken));
     assert!(!three.is_registered());
     // Nor does one who is here lose what it has.
-    let again = one.answer(register("two"), &mut registry, START + PUSH_PAUSE);
+    let again = one.answer(register("two"), &mut registry, START + PUSH_PAUSES.0);
     assert_eq!(again, refused(Refusal::NameTaken));
-    assert!(matches!(
-        one.answer(HEARTBEAT, &mut registry, START),
-        Step::Say(FromTracker::Update(_))
-    ));
+    let news = Step::News { from: 2, to: 2, owed: true };
+    assert_eq!(one.answer(HEARTBEAT, &mut registry, START), news);
 }
 
 #[test]
@@ -94,57 +102,79 @@ fn a_change_is_told_once_by_push_or_heartbeat() {
     assert_eq!(one.push(&registry), Step::Wait);
     let exit = two.answer(ToTracker::Exit, &mut registry, START);
     assert_eq!(exit, Step::SayLast(FromTracker::Done));
-    let left = Change::Left { id: NodeId::from_bytes([2; 32]), why: Leaving::Exit };
-    let update = |changes| {
-        let news = News::Changes(changes);
-        Step::Say(FromTracker::Update(Update { revision: 3, news }))
-    };
-    assert_eq!(one.answer(HEARTBEAT, &mut registry, START), update(vec![left]));
+    // Until the next round nobody is told, and a heartbeat waits for it.
     assert_eq!(one.push(&registry), Step::Wait);
-    assert_eq!(one.answer(HEARTBEAT, &mut registry, START), update(vec![]));
+    assert_eq!(one.answer(HEARTBEAT, &mut registry, START), Step::Wait);
+    publish(&mut registry);
+    assert_eq!(one.push(&registry), Step::News { from: 2, to: 3, owed: true });
+    assert_eq!(one.push(&registry), Step::Wait);
+    let nothing = Step::News { from: 3, to: 3, owed: true };
+    assert_eq!(one.answer(HEARTBEAT, &mut registry, START), nothing);
+    // A heartbeat that comes before its round's push is answered with it.
+    visit(4, 4).answer(register("four"), &mut registry, START);
+    publish(&mut registry);
+    let news = Step::News { from: 3, to: 4, owed: true };
+    assert_eq!(one.answer(HEARTBEAT, &mut registry, START), news);
+    assert_eq!(one.push(&registry), Step::Wait);
 }
 
 #[test]
-fn only_a_long_list_needs_room() {
+fn a_newcomer_hears_of_what_happens_after_it_and_of_nothing_before() {
+    let (mut registry, ..) = two();
+    let mut three = visit(3, 3);
+    three.answer(register("three"), &mut registry, START);
+    assert_eq!(three.answer(HEARTBEAT, &mut registry, START), Step::Wait);
+    visit(4, 4).answer(register("four"), &mut registry, START);
+    publish(&mut registry);
+    assert_eq!(three.push(&registry), Step::News { from: 3, to: 4, owed: true });
+}
+
+#[test]
+fn in_a_large_network_a_newcomer_gets_a_sample_and_turns_pages() {
     let mut registry = Registry::new(BEAT);
-    let newcomer = visit(255, 255);
-    for number in 0..=SMALL_NEWS {
-        assert!(!newcomer.needs_room(Some(&register("new")), &registry), "{number} nodes");
-        let mut visit = visit(u8::try_from(number).unwrap(), number);
+    for number in 0..200_u8 {
+        let mut visit = visit(number, number.into());
         visit.answer(register(&format!("node{number}")), &mut registry, START);
     }
-    assert!(newcomer.needs_room(Some(&register("new")), &registry));
+    let mut newcomer = visit(200, 200);
+    let Step::Say(FromTracker::Registered(answer)) =
+        newcomer.answer(register("new"), &mut registry, START)
+    else {
+        panic!("refused");
+    };
+    assert_eq!(answer.total, 200);
+    assert!(answer.peers.len() <= SAMPLE && answer.peers.len() >= SAMPLE / 2);
+    let mut after = None;
+    let mut seen = Vec::new();
+    let mut now = START;
+    loop {
+        now += PUSH_PAUSES.0;
+        let Step::Say(FromTracker::Page(page)) =
+            newcomer.answer(ToTracker::Page { after }, &mut registry, now)
+        else {
+            panic!("no page");
+        };
+        assert_eq!(page.pause_ms, 50);
+        after = page.peers.last().map(|peer| peer.id);
+        seen.extend(page.peers.into_iter().map(|peer| peer.id));
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, (0..=200).map(|n| NodeId::from_bytes([n; 32])).collect::<Vec<_>>());
+    let hurried = newcomer.answer(ToTracker::Page { after: None }, &mut registry, now);
+    assert_eq!(hurried, Step::HangUp);
 }
 
 #[test]
 fn who_registers_again_and_again_is_hung_up() {
     let (mut registry, mut one, mut two) = two();
     for times in 1..=3 {
-        let again = one.answer(register("one"), &mut registry, PUSH_PAUSE * times);
+        let again = one.answer(register("one"), &mut registry, PUSH_PAUSES.0 * times);
         assert!(matches!(again, Step::Say(FromTracker::Registered(_))), "{again:?}");
     }
-    assert_eq!(two.answer(register("zwei"), &mut registry, PUSH_PAUSE / 2), Step::HangUp);
+    assert_eq!(two.answer(register("zwei"), &mut registry, PUSH_PAUSES.0 / 2), Step::HangUp);
     assert_eq!(registry.revision(), 2, "the one that was hung up for it has changed something");
-}
-
-#[test]
-fn many_changes_are_one_message() {
-    let (mut registry, mut one, _) = two();
-    for number in 3..=202_u8 {
-        visit(number, number.into()).answer(
-            register(&format!("node{number}")),
-            &mut registry,
-            START,
-        );
-    }
-    assert!(one.needs_room(None, &registry));
-    let Step::Say(FromTracker::Update(Update { news: News::Changes(changes), .. })) =
-        one.push(&registry)
-    else {
-        panic!("nothing to say");
-    };
-    assert_eq!(changes.len(), 200);
-    assert!(!one.needs_room(None, &registry));
 }
 
 #[test]
@@ -168,13 +198,8 @@ fn who_fell_silent_is_hung_up() {
     registry.tick(2 * BEAT);
     assert_eq!(two.push(&registry), Step::HangUp);
     assert_eq!(two.answer(HEARTBEAT, &mut registry, 2 * BEAT), Step::HangUp);
-    let Step::Say(FromTracker::Update(Update { news: News::Changes(changes), .. })) =
-        one.push(&registry)
-    else {
-        panic!("nothing to say");
-    };
-    let id = NodeId::from_bytes([2; 32]);
-    assert_eq!(changes, [Change::Left { id, why: Leaving::Vanished }]);
+    publish(&mut registry);
+    assert_eq!(one.push(&registry), Step::News { from: 2, to: 3, owed: false });
 }
 
 #[test]
@@ -182,5 +207,5 @@ fn anything_that_is_understood_counts_as_heard() {
     let (mut registry, mut one, _) = two();
     one.answer(ToTracker::Unknown, &mut registry, BEAT);
     registry.tick(2 * BEAT);
-    assert_eq!(registry.next_deadline(), Some(3 * BEAT));
+    assert!(registry.connected() == 1 && registry.next_deadline() == Some(3 * BEAT));
 }

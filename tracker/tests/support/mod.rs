@@ -160,12 +160,12 @@ impl Node {
         };
         self.messages += 1;
         match update.news {
-            News::Everyone(peers) => {
-                self.peers = peers.into_iter().map(|peer| (peer.id, peer)).collect();
-            }
+            News::Much => panic!("so much happened that it is not told"),
             News::Changes(changes) => {
                 for change in changes {
                     match change {
+                        // In long news it may be told of itself.
+                        Change::Joined(peer) if peer.id == self.id => {}
                         Change::Joined(peer) => {
                             self.peers.insert(peer.id, peer);
                         }
@@ -176,6 +176,28 @@ impl Node {
                     }
                 }
             }
+        }
+    }
+
+    /// Turns all pages and knows everyone then. News may come between them.
+    pub(crate) async fn turn_pages(&mut self) -> usize {
+        let (mut after, mut pages) = (None, 0);
+        loop {
+            self.send(&ToTracker::Page { after }).await;
+            let page = loop {
+                match self.receive(EVER).await.unwrap() {
+                    FromTracker::Page(page) => break page,
+                    news => self.learn(news),
+                }
+            };
+            pages += 1;
+            after = page.peers.last().map(|peer| peer.id);
+            let others = page.peers.into_iter().filter(|peer| peer.id != self.id);
+            self.peers.extend(others.map(|peer| (peer.id, peer)));
+            if !page.more {
+                return pages;
+            }
+            tokio::time::sleep(Duration::from_millis(page.pause_ms)).await;
         }
     }
 

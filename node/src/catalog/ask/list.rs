@@ -140,7 +140,7 @@ impl Question {
                 Ok((entries, more))
             }
             Ok(SearchReply::Refused { refusal }) => Err(format!("refused: {refusal}")),
-            Ok(SearchReply::Matches { .. } | SearchReply::Unknown) => {
+            Ok(SearchReply::Matches { .. } | SearchReply::Gathered(_) | SearchReply::Unknown) => {
                 Err("an unknown answer".to_owned())
             }
             Err(error) => Err(error.to_string()),

@@ -1,26 +1,30 @@
-//! Asks the others what they have, all at once.
+//! Asks the others what they have: a few all at once, many by way of some of them.
 
+pub mod gather;
 mod list;
+pub mod ring;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use shoal_common::call::call_with;
 use shoal_common::connection::Connection;
 use shoal_common::content::FileId;
-use shoal_common::ident::Peer;
+use shoal_common::ident::{NodeName, Peer};
 use shoal_common::limits::{
-    MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, REPLY_DEADLINE, SEARCH_DEADLINE,
+    MAX_HOPS, MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, REPLY_DEADLINE, SAMPLE,
+    SEARCH_DEADLINE,
 };
 use shoal_common::name::SharedName;
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::Talk;
-use shoal_common::protocol::search::{Match, Pattern, SearchReply, SearchRequest};
+use shoal_common::protocol::search::{Answer, Match, Pattern, SearchReply, SearchRequest};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
+use self::gather::{Search, is_asked};
 use super::found::{Findings, Found, Source};
 use super::pattern::Matcher;
 
@@ -31,6 +35,19 @@ const AT_ONCE: usize = 1024;
 
 const LATE: &str = "it did not answer in time";
 
+/// Most peers that are all asked by this node itself; of more each is asked by
+/// one of them (see [`gather`]). Less than a newcomer knows of a large network.
+pub const DIRECT: usize = SAMPLE / 2;
+
+/// What was heard of one or several peers.
+enum Heard {
+    From(Peer, Vec<Match>),
+    /// Somebody did not answer, or not sensibly.
+    Silent(NodeName),
+    /// There is more than may be told.
+    More,
+}
+
 /// Asks all `peers` and groups their answers by name and content. Each has
 /// [`SEARCH_DEADLINE`]; who has not answered by then is named as silent. Up to
 /// [`AT_ONCE`] are asked at once, so no more of them take no longer than one.
@@ -39,7 +56,7 @@ const LATE: &str = "it did not answer in time";
 /// What an answer holds that was not asked for is not believed.
 pub async fn ask(peers: Vec<Peer>, us: &Party, pattern: &Pattern) -> Findings {
     let mut findings = Grouping::default();
-    ask_all(peers, us, pattern, |peer, answer| findings.add(peer, answer)).await;
+    ask_all(peers, us, pattern, |heard| findings.add(heard)).await;
     findings.finish()
 }
 
@@ -48,12 +65,11 @@ pub async fn ask(peers: Vec<Peer>, us: &Party, pattern: &Pattern) -> Findings {
 /// they can't complete each other.
 pub async fn owners(peers: Vec<Peer>, us: &Party, file: FileId, size: u64) -> Vec<Source> {
     let mut sources = Vec::new();
-    ask_all(peers, us, &Pattern::Content(file), |peer, answer| match answer {
-        Ok((mut matches, _)) => {
+    ask_all(peers, us, &Pattern::Content(file), |heard| {
+        if let Heard::From(peer, mut matches) = heard {
             matches.retain(|found| found.size == size);
             sources.extend(source(peer, matches));
         }
-        Err(reason) => debug!("no answer from `{}`: {reason}", peer.name),
     })
     .await;
     sources
@@ -69,14 +85,12 @@ fn source(peer: Peer, matches: Vec<Match>) -> Option<Source> {
     }
 }
 
-type Answer = Result<(Vec<Match>, bool), String>;
+type Told = Result<(Vec<Match>, bool), String>;
 
-async fn ask_all(
-    peers: Vec<Peer>,
-    us: &Party,
-    pattern: &Pattern,
-    mut take: impl FnMut(Peer, Answer),
-) {
+async fn ask_all(peers: Vec<Peer>, us: &Party, pattern: &Pattern, mut take: impl FnMut(Heard)) {
+    if peers.len() > DIRECT {
+        return ask_by_way_of_some(peers, us, pattern, take).await;
+    }
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     // A set, not `Tasks`: when the caller is cancelled, so are the questions.
     let mut questions = JoinSet::new();
@@ -89,13 +103,44 @@ async fn ask_all(
         });
     }
     while let Some(answered) = questions.join_next().await {
-        if let Ok((peer, answer)) = answered {
-            take(peer, answer);
+        match answered {
+            Ok((peer, Ok((matches, more)))) => {
+                take(Heard::From(peer, matches));
+                if more {
+                    take(Heard::More);
+                }
+            }
+            Ok((peer, Err(reason))) => {
+                debug!("no answer from `{}`: {reason}", peer.name);
+                take(Heard::Silent(peer.name));
+            }
+            Err(_) => {}
         }
     }
 }
 
-async fn ask_one(peer: &Peer, us: &Party, pattern: Pattern) -> Answer {
+async fn ask_by_way_of_some(
+    peers: Vec<Peer>,
+    us: &Party,
+    pattern: &Pattern,
+    mut take: impl FnMut(Heard),
+) {
+    let known: HashMap<_, _> = peers.iter().map(|peer| (peer.id, peer.clone())).collect();
+    let (deadline, hops) = (Instant::now() + SEARCH_DEADLINE, MAX_HOPS);
+    let search = Search { us: us.clone(), pattern: pattern.clone(), deadline, hops };
+    let gathered = search.gather(peers, us.node).await;
+    debug!("{} have answered, {} have not", gathered.asked, gathered.missing);
+    for Answer { peer, matches } in gathered.answers {
+        // What this node knows itself counts more than what one says of another.
+        take(Heard::From(known.get(&peer.id).cloned().unwrap_or(peer), matches));
+    }
+    gathered.silent.into_iter().for_each(|name| take(Heard::Silent(name)));
+    if gathered.more {
+        take(Heard::More);
+    }
+}
+
+async fn ask_one(peer: &Peer, us: &Party, pattern: Pattern) -> Told {
     let matcher = Matcher::new(&pattern).map_err(|error| error.to_string())?;
     let request = SearchRequest::Search { pattern };
     let ahead = |connection: &mut Connection<_>| connection.queue(&request, MAX_REQUEST_FRAME);
@@ -103,18 +148,14 @@ async fn ask_one(peer: &Peer, us: &Party, pattern: Pattern) -> Answer {
     let (mut connection, _) = called.await.map_err(|error| error.to_string())?;
     match connection.receive(MAX_SEARCH_FRAME, REPLY_DEADLINE).await {
         Ok(SearchReply::Matches { matches, more }) => {
-            let asked = |found: &Match| {
-                let may_be_partial = matches!(matcher, Matcher::Content(_));
-                matcher.matches(&found.name, found.file)
-                    && (may_be_partial || found.chunks.is_none())
-            };
-            if matches.len() > MAX_MATCHES || !matches.iter().all(asked) {
+            if matches.len() > MAX_MATCHES || !matches.iter().all(|found| is_asked(&matcher, found))
+            {
                 return Err("it answered what was not asked".to_owned());
             }
             Ok((matches, more))
         }
         Ok(SearchReply::Refused { refusal }) => Err(format!("refused: {refusal}")),
-        Ok(SearchReply::Entries { .. } | SearchReply::Unknown) => {
+        Ok(SearchReply::Entries { .. } | SearchReply::Gathered(_) | SearchReply::Unknown) => {
             Err("an unknown answer".to_owned())
         }
         Err(error) => Err(error.to_string()),
@@ -129,16 +170,15 @@ struct Grouping {
 }
 
 impl Grouping {
-    fn add(&mut self, peer: Peer, answer: Answer) {
-        let (matches, more) = match answer {
-            Ok(answer) => answer,
-            Err(reason) => {
-                debug!("no answer from `{}`: {reason}", peer.name);
-                self.findings.silent.push(peer.name);
+    fn add(&mut self, heard: Heard) {
+        let (peer, matches) = match heard {
+            Heard::From(peer, matches) => (peer, matches),
+            Heard::Silent(name) => return self.findings.silent.push(name),
+            Heard::More => {
+                self.findings.more = true;
                 return;
             }
         };
-        self.findings.more |= more;
         let whole = matches.into_iter().filter(|found| found.chunks.is_none());
         for Match { name, size, file, .. } in whole {
             let empty = || Found { name: name.clone(), size, id: file, owners: Vec::new() };
@@ -196,10 +236,11 @@ mod tests {
     fn contents_of_one_name_are_kept_apart_and_the_common_one_comes_first() {
         let mut grouping = Grouping::default();
         let [a, b, c] = ["a", "b", "c"].map(peer);
-        grouping.add(c, Ok((vec![found("notes", b"old")], false)));
-        grouping.add(b, Ok((vec![found("notes", b"new"), found("a", b"")], true)));
-        grouping.add(a, Ok((vec![found("notes", b"new"), found("notes", b"new")], false)));
-        grouping.add(peer("dead"), Err("gone".to_owned()));
+        grouping.add(Heard::From(c, vec![found("notes", b"old")]));
+        grouping.add(Heard::From(b, vec![found("notes", b"new"), found("a", b"")]));
+        grouping.add(Heard::More);
+        grouping.add(Heard::From(a, vec![found("notes", b"new"), found("notes", b"new")]));
+        grouping.add(Heard::Silent("dead".parse().unwrap()));
         let findings = grouping.finish();
         let shape: Vec<_> = findings
             .found
@@ -231,7 +272,7 @@ mod tests {
         assert_eq!(chunks(vec![partial.clone(), found("b", b"content")]), Some(None));
         assert_eq!(chunks(vec![]), None);
         let mut grouping = Grouping::default();
-        grouping.add(peer("x"), Ok((vec![partial], false)));
+        grouping.add(Heard::From(peer("x"), vec![partial]));
         assert_eq!(grouping.finish().found, []);
     }
 }

@@ -1,0 +1,286 @@
+//! What a tracker of many nodes takes, and how fast it answers heartbeats.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread::available_parallelism;
+
+use serde_json::Value;
+use shoal_common::process::raise_descriptor_limit;
+
+use crate::failure::{Attempt, Outcome};
+use crate::figures::{median, spread, three_digits};
+use crate::place::{Place, Where};
+use crate::plot::{Bar, Kind, Panel};
+use crate::process::{Server, free_address, installed, program, timed};
+use crate::report::{Section, Table};
+use crate::say;
+use crate::setting::Setting;
+
+/// What to measure.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Nodes that are here at once; fewer if this process may not have as many
+    /// descriptors.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_delimiter = ',',
+        default_value = "1000,5000,10000,20000"
+    )]
+    pub nodes: Vec<u32>,
+    /// Connections that send heartbeats as fast as they are answered.
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_value = "100,1000,10000")]
+    pub connections: Vec<u32>,
+    /// How long each is measured.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    pub seconds: u64,
+}
+
+/// Descriptors of a process beside its connections.
+const OTHER_DESCRIPTORS: u64 = 100;
+
+const TEXT: &str = "Real connections over the loopback, all from one process of the bench, which \
+    has a core of its own if there are two. *Presence*: a heartbeat of each node every 10 s, and 50 \
+    nodes a second that come or go; each that comes asks for pages as it is told to. *cores* is the \
+    tracker's own time, in the program and in the kernel (`/proc/PID/stat`) over the time that it \
+    was measured. On the loopback the kernel does the receiver's work, too, while the sender sends: \
+    *for receivers* is that part of *cores*, by the share of samples of `perf` within the kernel's \
+    `net_rx_action`. *KiB a node* is memory that \
+    belongs to no file (`RssAnon`), divided by the nodes. *known to all* is the time from when a \
+    newcomer sends its registration until the last of those who stay has read of it. *Heartbeats*: \
+    each connection sends the next one when the last is answered; Redis is asked to `SET key 1 EX \
+    20` by the same program over as many connections. *a core second*: answers by the server's own \
+    time.";
+
+/// Measures.
+///
+/// # Errors
+/// The machine's, or Shoal's. That Redis is not installed becomes a remark.
+pub fn run(setting: &Setting, args: &Args) -> Outcome<Section> {
+    let place = setting.place(Where::Tmpfs)?;
+    let most = raise_descriptor_limit().saturating_sub(OTHER_DESCRIPTORS);
+    let bounded = |count: &u32| u64::from(*count).min(most);
+    let seconds = if setting.quick { args.seconds.min(5) } else { args.seconds };
+    let bench = Bench { setting, place, seconds };
+    let mut presence = Table {
+        title: "Presence".to_owned(),
+        head: [
+            "nodes",
+            "cores",
+            "in the kernel",
+            "for receivers",
+            "KiB a node",
+            "known to all, median ms",
+            "greatest ms",
+            "never",
+            "messages/s",
+            "MB/s",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        ..Table::default()
+    };
+    for nodes in args.nodes.iter().map(bounded) {
+        presence.lines.push(bench.presence(nodes)?);
+    }
+    if args.nodes.iter().any(|nodes| u64::from(*nodes) > most) {
+        presence.remarks.push(format!(
+            "More than {most} connections take more descriptors than a process may have here."
+        ));
+    }
+    let (table, panel) = bench.peaks(&args.connections.iter().map(bounded).collect::<Vec<_>>())?;
+    Ok(Section {
+        id: "tracker".to_owned(),
+        title: "Tracker".to_owned(),
+        text: TEXT.to_owned(),
+        tables: vec![presence, table],
+        panels: vec![panel],
+    })
+}
+
+struct Bench<'a> {
+    setting: &'a Setting,
+    place: Place,
+    seconds: u64,
+}
+
+impl Bench<'_> {
+    /// A program on one core, if there are several.
+    fn pinned(&self, core: usize, path: PathBuf) -> Command {
+        let mut command = if available_parallelism().is_ok_and(|cores| cores.get() > 1) {
+            let mut command = program("taskset");
+            command.args(["-c", &core.to_string()]).arg(path);
+            command
+        } else {
+            program(path)
+        };
+        command.current_dir(self.place.path(""));
+        command
+    }
+
+    fn tracker(&self) -> Outcome<(Server, SocketAddr)> {
+        let address = free_address(IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        let mut command = self.pinned(1, self.setting.program("shoal-tracker"));
+        command.args(["--listen", &address.to_string()]).arg("--logs").arg(self.place.path("logs"));
+        let mut server = Server::start(&mut command, &self.place.path("tracker.out"))?;
+        server.listening(address)?;
+        Ok((server, address))
+    }
+
+    fn redis(&self, connections: u64) -> Outcome<(Server, SocketAddr)> {
+        let address = free_address(IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        let mut command = self.pinned(1, installed("redis-server")?);
+        command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string()]);
+        command.args(["--save", "", "--appendonly", "no", "--tcp-backlog", "4096"]);
+        command.args(["--maxclients", &(connections + OTHER_DESCRIPTORS / 2).to_string()]);
+        let mut server = Server::start(&mut command, &self.place.path("redis.out"))?;
+        server.listening(address)?;
+        Ok((server, address))
+    }
+
+    /// What the crowd has to say of a server.
+    fn crowd(&self, server: &(Server, SocketAddr), nodes: u64, task: &[&str]) -> Outcome<Value> {
+        let mut command = self.pinned(0, self.setting.program("crowd"));
+        command.args(["--to", &server.1.to_string(), "--process", &server.0.id().to_string()]);
+        command.args(["--nodes", &nodes.to_string(), "--seconds", &self.seconds.to_string()]);
+        let (_, output) = timed(command.args(task))?;
+        serde_json::from_slice(&output.stdout).attempt("what the crowd says is no JSON")
+    }
+
+    fn presence(&self, nodes: u64) -> Outcome<Vec<String>> {
+        let tracker = self.tracker()?;
+        let seen = self.crowd(&tracker, nodes, &["presence", "--settle", "12"])?;
+        let receiving = at(&seen, "receiving").as_f64().map_or_else(
+            || "-".to_owned(),
+            |share| {
+                three_digits(share * at(at(&seen, "load"), "cores").as_f64().unwrap_or(f64::NAN))
+            },
+        );
+        say::note(format_args!(
+            "  {nodes} nodes: load {}, own {}",
+            at(&seen, "load"),
+            at(&seen, "own")
+        ));
+        let number = |path: [&str; 2]| at(at(&seen, path[0]), path[1]).as_f64().unwrap_or(f64::NAN);
+        let time = number(["load", "seconds"]);
+        let joins: Vec<f64> = at(&seen, "joins_ms")
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_f64)
+            .collect();
+        let memory = at(&seen, "memory_kib").as_f64().unwrap_or(f64::NAN);
+        Ok(vec![
+            nodes.to_string(),
+            three_digits(number(["load", "cores"])),
+            three_digits(number(["load", "system"]) / time),
+            receiving,
+            three_digits(memory / nodes as f64),
+            three_digits(median(&joins).unwrap_or(f64::NAN)),
+            three_digits(spread(&joins).map_or(f64::NAN, |(_, most)| most)),
+            at(&seen, "missed").to_string(),
+            three_digits(number(["came", "messages"]) / time),
+            three_digits(number(["came", "bytes"]) / time / 1e6),
+        ])
+    }
+
+    fn peaks(&self, connections: &[u64]) -> Outcome<(Table, Panel)> {
+        let mut table = Table {
+            title: "Heartbeats".to_owned(),
+            head: [
+                "",
+                "connections",
+                "answers/s",
+                "least – most",
+                "server's cores",
+                "a core second",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            ..Table::default()
+        };
+        let title = "Answers a second, server on one core".to_owned();
+        let mut panel = Panel { title, unit: "/s".to_owned(), bars: Vec::new() };
+        for &count in connections {
+            let (mut ours, mut redis) = (Vec::new(), Vec::new());
+            for _ in 0..self.setting.rounds.min(3) {
+                ours.push(Peak::of(&self.crowd(&self.tracker()?, count, &["peak"])?));
+                match self.redis(count) {
+                    Ok(server) => redis.push(Peak::of(&self.crowd(&server, count, &["redis"])?)),
+                    Err(failure) => {
+                        let remark = format!("Redis is missing: {failure}.");
+                        if !table.remarks.contains(&remark) {
+                            table.remarks.push(remark);
+                        }
+                    }
+                }
+            }
+            for (name, kind, peaks) in [
+                ("Shoal's tracker, heartbeat", Kind::Ours, ours),
+                ("Redis, `SET … EX`", Kind::Other, redis),
+            ] {
+                let line = Line { name, kind, count, peaks };
+                table.lines.extend(line.cells());
+                panel.bars.extend(line.bar());
+            }
+        }
+        Ok((table, panel))
+    }
+}
+
+/// One run.
+struct Peak {
+    rate: f64,
+    cores: f64,
+}
+
+impl Peak {
+    fn of(seen: &Value) -> Self {
+        let load = at(seen, "load");
+        let number = |name| at(load, name).as_f64().unwrap_or(f64::NAN);
+        let answers = at(seen, "answers").as_f64().unwrap_or(f64::NAN);
+        say::note(format_args!("  {answers} answers, load {load}, own {}", at(seen, "own")));
+        Self { rate: answers / number("seconds"), cores: number("cores") }
+    }
+}
+
+struct Line {
+    name: &'static str,
+    kind: Kind,
+    count: u64,
+    peaks: Vec<Peak>,
+}
+
+impl Line {
+    fn rates(&self) -> Vec<f64> {
+        self.peaks.iter().map(|peak| peak.rate).collect()
+    }
+
+    fn cells(&self) -> Option<Vec<String>> {
+        let rates = self.rates();
+        let (least, most) = spread(&rates)?;
+        let cores = median(&self.peaks.iter().map(|peak| peak.cores).collect::<Vec<_>>())?;
+        let by_core: Vec<_> = self.peaks.iter().map(|peak| peak.rate / peak.cores).collect();
+        Some(vec![
+            self.name.to_owned(),
+            self.count.to_string(),
+            three_digits(median(&rates)?),
+            format!("{} – {}", three_digits(least), three_digits(most)),
+            three_digits(cores),
+            three_digits(median(&by_core)?),
+        ])
+    }
+
+    fn bar(&self) -> Option<Bar> {
+        let rates = self.rates();
+        let (least, most) = spread(&rates)?;
+        let label = format!("{}, {}", self.name.replace('`', ""), self.count);
+        let median = median(&rates)?;
+        Some(Bar { label, kind: self.kind, median, least, most, remark: String::new() })
+    }
+}
+
+fn at<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
+}

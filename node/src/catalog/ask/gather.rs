@@ -1,0 +1,262 @@
+//! Asks many by way of some: each is given a stretch of the ring of ids, answers
+//! for itself, and asks on in the same way what lies behind it.
+//!
+//! So nobody calls more than [`FAN`] others for one search, however large the
+//! network is; each node is asked once; and who is asked may know some whom the
+//! asker does not. A node always knows those who follow it
+//! ([`SAMPLE`](shoal_common::limits::SAMPLE)), so nobody between two who are asked
+//! is left out. A search for [`MAX_HOPS`] times passed on ends: each stretch is a
+//! part of the one before, without the node that passes it on.
+
+use std::cmp;
+use std::time::Duration;
+
+use shoal_common::call::call_with;
+use shoal_common::connection::Connection;
+use shoal_common::ident::{NodeId, Peer};
+use shoal_common::limits::{
+    MAX_GATHER_FRAME, MAX_HOPS, MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SILENT, REPLY_DEADLINE,
+};
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
+use shoal_common::protocol::search::{
+    Answer, Gather, Gathered, Match, Pattern, SearchReply, SearchRequest,
+};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::super::pattern::Matcher;
+use super::LATE;
+use super::ring::{Share, lies_between, shares};
+
+/// Most others that one node asks for one search. 20,000 are reached over three
+/// hops, and a node's part of it is a few connections.
+pub const FAN: usize = 32;
+
+/// How many are tried in turn for one stretch: who does not answer is replaced.
+const TRIES: usize = 3;
+
+/// Below this it is not worth asking: a connection and an answer on one machine.
+const LEAST: Duration = Duration::from_millis(20);
+
+/// A search that is passed on, as one node does it.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// Who asks.
+    pub us: Party,
+    /// What to look for.
+    pub pattern: Pattern,
+    /// Until when there must be an answer.
+    pub deadline: Instant,
+    /// How often it may be passed on by those who are asked.
+    pub hops: u8,
+}
+
+impl Search {
+    /// Asks `peers`, those whom they know included, who lie behind this node and
+    /// before `upto`; this node's own id for all.
+    pub async fn gather(&self, peers: Vec<Peer>, upto: NodeId) -> Gathered {
+        // A set, not `Tasks`: when the caller is cancelled, so are the questions.
+        let mut questions = JoinSet::new();
+        for share in shares(peers, self.us.node, upto, FAN) {
+            let search = self.clone();
+            questions.spawn(async move { search.ask(share).await });
+        }
+        let mut all = Gathered::default();
+        while let Some(answered) = questions.join_next().await {
+            if let Ok(gathered) = answered {
+                add(&mut all, gathered);
+            }
+        }
+        all
+    }
+
+    /// Asks for a share; whoever fails is named as silent.
+    async fn ask(&self, mut share: Share) -> Gathered {
+        let mut all = Gathered::default();
+        for _ in 0..TRIES {
+            let Some((peer, upto)) = share.take() else { return all };
+            match self.ask_one(&peer, upto).await {
+                Ok(gathered) => {
+                    add(&mut all, gathered);
+                    return all;
+                }
+                Err(reason) => {
+                    debug!("no answer from `{}`: {reason}", peer.name);
+                    add_silent(&mut all, peer);
+                }
+            }
+        }
+        for peer in share.rest() {
+            add_silent(&mut all, peer);
+        }
+        all
+    }
+
+    async fn ask_one(&self, peer: &Peer, upto: NodeId) -> Result<Gathered, String> {
+        let left = self.left()?;
+        // It needs time to answer after those whom it asks have.
+        let patience_ms = u32::try_from((left * 4 / 5).as_millis()).unwrap_or(u32::MAX);
+        let gather = Gather { pattern: self.pattern.clone(), upto, patience_ms, hops: self.hops };
+        let request = SearchRequest::Gather(gather);
+        let ahead = |connection: &mut Connection<_>| connection.queue(&request, MAX_REQUEST_FRAME);
+        // Who is dead must not take the time of who replaces it.
+        let called = timeout(left / 4, call_with(peer.search, &self.us, Talk::Search, ahead)).await;
+        let (mut connection, _) =
+            called.map_err(|_| LATE.to_owned())?.map_err(|error| error.to_string())?;
+        let left = self.left()?;
+        let answer = timeout(left, connection.receive(MAX_GATHER_FRAME, REPLY_DEADLINE)).await;
+        match answer.map_err(|_| LATE.to_owned())? {
+            Ok(SearchReply::Gathered(gathered)) => self.held(gathered, peer.id, upto),
+            Ok(SearchReply::Refused { refusal }) => Err(format!("refused: {refusal}")),
+            Ok(_) => Err("an unknown answer".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn left(&self) -> Result<Duration, String> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left < LEAST { Err(LATE.to_owned()) } else { Ok(left) }
+    }
+
+    /// An answer, held against what was asked.
+    fn held(&self, gathered: Gathered, from: NodeId, upto: NodeId) -> Result<Gathered, String> {
+        let matcher = Matcher::new(&self.pattern).map_err(|error| error.to_string())?;
+        let lies_there = |id| id == from || lies_between(id, from, upto);
+        let asked = |answer: &Answer| {
+            lies_there(answer.peer.id)
+                && answer.peer.is_reachable()
+                && answer.matches.iter().all(|found| is_asked(&matcher, found))
+        };
+        let matches: usize = gathered.answers.iter().map(|answer| answer.matches.len()).sum();
+        if matches > MAX_MATCHES
+            || gathered.answers.len() > MAX_MATCHES
+            || gathered.silent.len() > MAX_SILENT
+            || !gathered.answers.iter().all(asked)
+        {
+            return Err("it answered what was not asked".to_owned());
+        }
+        Ok(gathered)
+    }
+}
+
+/// Whether a peer may say so of its files.
+pub(super) fn is_asked(matcher: &Matcher, found: &Match) -> bool {
+    let may_be_partial = matches!(matcher, Matcher::Content(_));
+    matcher.matches(&found.name, found.file) && (may_be_partial || found.chunks.is_none())
+}
+
+/// Adds what others gathered. No answer grows beyond its bounds; that something
+/// is left out is said.
+fn add(all: &mut Gathered, more: Gathered) {
+    let mut room =
+        MAX_MATCHES - all.answers.iter().map(|answer| answer.matches.len()).sum::<usize>();
+    all.more |= more.more;
+    for mut answer in more.answers {
+        all.more |= answer.matches.len() > room;
+        answer.matches.truncate(room);
+        room -= answer.matches.len();
+        if !answer.matches.is_empty() {
+            all.answers.push(answer);
+        }
+    }
+    all.asked = all.asked.saturating_add(more.asked);
+    all.missing = all.missing.saturating_add(more.missing);
+    let room = MAX_SILENT.saturating_sub(all.silent.len());
+    all.silent.extend(more.silent.into_iter().take(room));
+}
+
+/// Notes that somebody did not answer.
+fn add_silent(all: &mut Gathered, peer: Peer) {
+    all.missing = all.missing.saturating_add(1);
+    if all.silent.len() < MAX_SILENT {
+        all.silent.push(peer.name);
+    }
+}
+
+/// What this node answers when it is asked to gather: `own` matches, and those of
+/// `peers` on the stretch and whom they know.
+pub async fn pass_on(
+    gather: Gather,
+    us: Party,
+    own: Option<Answer>,
+    more: bool,
+    peers: Vec<Peer>,
+) -> Gathered {
+    let mut all = Gathered { asked: 1, more, ..Gathered::default() };
+    add(&mut all, Gathered { answers: own.into_iter().collect(), ..Gathered::default() });
+    let Some(hops) = cmp::min(gather.hops, MAX_HOPS).checked_sub(1) else {
+        // Nobody has such a deep network, but who lies about it is left out.
+        peers
+            .into_iter()
+            .filter(|peer| lies_between(peer.id, us.node, gather.upto))
+            .for_each(|peer| add_silent(&mut all, peer));
+        return all;
+    };
+    let patience = Duration::from_millis(gather.patience_ms.into());
+    let deadline = Instant::now() + cmp::min(patience, REPLY_DEADLINE);
+    let search = Search { us, pattern: gather.pattern, deadline, hops };
+    add(&mut all, search.gather(peers, gather.upto).await);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_common::content::FileId;
+
+    use super::*;
+
+    fn peer(number: u8) -> Peer {
+        let at = "127.0.0.1:9".parse().unwrap();
+        let name = format!("node{number}").parse().unwrap();
+        Peer { id: NodeId::from_bytes([number; 32]), name, search: at, download: at }
+    }
+
+    fn answer(number: u8, matches: usize) -> Answer {
+        let found =
+            Match { name: "a".parse().unwrap(), size: 1, file: FileId::of(b"a"), chunks: None };
+        Answer { peer: peer(number), matches: vec![found; matches] }
+    }
+
+    #[test]
+    fn an_answer_keeps_its_bounds_and_says_what_is_left_out() {
+        let mut all = Gathered::default();
+        for number in 0..3 {
+            let answers = vec![answer(number, MAX_MATCHES / 2), answer(9, 0)];
+            let silent = vec!["x".parse().unwrap(); MAX_SILENT / 2];
+            let more = Gathered { answers, asked: 7, silent, missing: 100, more: false };
+            assert!(!all.more);
+            add(&mut all, more);
+        }
+        assert!(all.more);
+        assert_eq!(all.answers.len(), 2);
+        assert_eq!((all.asked, all.missing, all.silent.len()), (21, 300, MAX_SILENT));
+        add_silent(&mut all, peer(1));
+        assert_eq!((all.missing, all.silent.len()), (301, MAX_SILENT));
+    }
+
+    #[test]
+    fn what_was_not_asked_is_not_believed() {
+        let search = |pattern| Search {
+            us: Party::new("x", NodeId::random()),
+            pattern,
+            deadline: Instant::now(),
+            hops: 1,
+        };
+        let exact = search(Pattern::Exact("a".parse().unwrap()));
+        let (from, upto) = (peer(3).id, peer(6).id);
+        let held =
+            |answers| exact.held(Gathered { answers, ..Gathered::default() }, from, upto).is_ok();
+        assert!(held(vec![answer(3, 1), answer(5, 1)]));
+        assert!(!held(vec![answer(6, 1)]), "that is somebody else's part");
+        assert!(!held(vec![answer(2, 1)]));
+        assert!(!held(vec![answer(4, MAX_MATCHES), answer(5, 1)]));
+        let mut unreachable = answer(4, 1);
+        unreachable.peer.search.set_port(0);
+        assert!(!held(vec![unreachable]));
+        let other = search(Pattern::Exact("b".parse().unwrap()));
+        let gathered = Gathered { answers: vec![answer(3, 1)], ..Gathered::default() };
+        assert!(other.held(gathered, from, upto).is_err());
+    }
+}
