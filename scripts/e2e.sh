@@ -74,11 +74,7 @@ run() { script run "${flags[@]}" "$@"; }
 flags=(); [ "$mode" = docker ] || flags=(--local)
 
 # ctl NODE ARGUMENT…: no answer at all is a failure, too.
-ctl() {
-  local node=$1; shift
-  if [ "$mode" = docker ]; then timeout "$patience" docker exec "$prefix$node" /shoal-node ctl "$@"
-  else timeout "$patience" "$bin/shoal-node" ctl --files "$volumes/$node" "$@"; fi
-}
+ctl() { on ctl "$@"; }
 
 # reply NODE COMMAND… prints one JSON value; `query EXPRESSION` computes with it, `v` is the value.
 reply() { local node=$1; shift; ctl "$node" --json "$@"; }
@@ -247,6 +243,78 @@ try_faults() {
     holds "v[0]['resumed'] > 0 and sum(o['bytes'] for o in v[0]['owners']) < $big_size" node4 jobs
 }
 
+# The tracker dies in the middle of a download and a conversation, and comes back.
+try_succession() {
+  local node
+  within 10 "the home tracker is in office" in_office node1 "v['home']"
+  check "a line that is said is accepted" holds "v['accepted']" node1 say 'good morning'
+  within 10 "  and comes to the others" hears node4 'good morning'
+  forget
+  for node in node1 node2 node3; do must ctl "$node" limit up 6MB; done
+  must ctl node4 download "$big_name" --from all --detach
+  within 10 "a slowed download is under way" under_way
+  for node in node1 node2 node3; do talk "$node" & talkers+=($!); done
+  sleep 2
+  docker kill -s KILL "${prefix}tracker" >/dev/null
+  within 3 "within three seconds of the tracker's death another one is in office" in_office node1 "not v['home']"
+  for node in node2 node3 node4; do within 5 "  $node follows it" in_office "$node" "not v['home']"; done
+  check "  the download goes on" under_way
+  must run -nn node5
+  within 10 "a newcomer gets in through a node" sees node5 'node1 node2 node3 node4'
+  within 10 "  and hears what was said before" hears node5 'good morning'
+  sleep 2
+  must run -s 1
+  within 15 "the home tracker, started again, is in office" in_office node1 "v['home']"
+  for node in node2 node3 node4 node5; do within 5 "  $node follows it" in_office "$node" "v['home']"; done
+  check "  under a third epoch" in_office node1 "v['epoch'] >= 3"
+  sleep 2
+  rm "$place/talking"
+  for node in "${talkers[@]}"; do wait "$node"; done
+  for node in node1 node2 node3; do must ctl "$node" limit up off; done
+  within 60 "the download ends" has node4 "$big_name"
+  check "  its content is the owners'" same_as_owner
+  check "something was said all the time" [ "$(wc -l <"$place/accepted")" -ge 30 ]
+  within 20 "every line that was accepted is in each history once, in one order" same_histories
+  must ctl node5 exit
+  within 10 "  and so are the transcripts" transcript_of node5
+}
+
+in_office() { holds "$2" "$1" tracker; }
+hears() { holds "[l['text'] for l in v].count('$2') == 1" "$1" history 100; }
+
+# Says lines one after the other, and notes which of them were accepted.
+talkers=()
+talk() {
+  local node=$1 k
+  touch "$place/talking"
+  for ((k = 1; k <= 300; k++)); do
+    [ -e "$place/talking" ] || return 0
+    if reply "$node" say "$node line $k" 2>/dev/null | grep -F '"accepted":true' >/dev/null; then
+      echo "$node line $k" >>"$place/accepted"
+    fi
+  done
+}
+
+same_histories() {
+  local node
+  for node in node1 node2 node3 node4 node5; do
+    reply "$node" history 1000 >"$place/history-$node" || return 1
+    query "'\n'.join(l['text'] for l in v if l['kind'] == 'user')" <"$place/history-$node" >"$place/said-$node"
+    cmp "$place/said-node1" "$place/said-$node" || return 1
+  done
+  wc -l "$place/said-node1" "$place/accepted"
+  [ -z "$(sort "$place/said-node1" | uniq -d)" ] &&
+    [ -z "$(comm -13 <(sort "$place/said-node1") <(sort "$place/accepted"))" ]
+}
+
+transcript_of() {
+  local file
+  for file in "$logs/$1"/chat_log_*.log; do
+    sed -n "s/.* \(node[0-9]*\): \(node[0-9]* line [0-9]*\)$/\2/p" "$file"
+  done >"$place/written"
+  grep ' line ' "$place/said-node1" | cmp - "$place/written"
+}
+
 # A small share of a processor is a slow owner; it needs no rights on this machine.
 slow_owners() { docker update --cpus "$1" "${prefix}node1" "${prefix}node2" "${prefix}node3" >/dev/null; }
 free_owners() { slow_owners "$(docker info -f '{{.NCPU}}')"; }
@@ -300,6 +368,6 @@ try_start
 try_questions
 try_big_file
 measure
-[ "$mode" = local ] || try_faults
+if [ "$mode" = docker ]; then try_faults; try_succession; fi
 try_reset
 finish

@@ -86,6 +86,17 @@ choose_names() {
   done
 }
 
+# A node that starts while no tracker runs gets in through one that runs.
+find_way_in() {
+  local name address
+  [ -z "${SHOAL_PEER-}" ] || return 0
+  if [[ " ${wanted[*]} " == *" tracker "* ]] || on running tracker; then return 0; fi
+  for name in $(on names); do
+    address=$(on ctl "$name" --json getip 2>/dev/null | sed -n 's/.*"search":"\([^"]*\)".*/\1/p')
+    [ -z "$address" ] || { export SHOAL_PEER=$address; return 0; }
+  done
+}
+
 # Sets `started` to the names that did not run before.
 start_missing() {
   local name running; running=" $(on names | xargs) "
@@ -136,10 +147,11 @@ flags=(); [ "$mode" = docker ] || flags=(--local)
 "$root/scripts/config.sh" "${flags[@]}" 9<&-
 on check
 choose_names
+find_way_in
 start_missing
 exec 9<&-
 for name in "${started[@]}"; do await_healthy "$name"; done
-on running tracker || note "no tracker runs; the nodes keep trying until \`scripts/run.sh -s 1\` starts one"
+on running tracker || note "no tracker runs here; nodes that know of others go on with one of them as tracker"
 [ ${#started[@]} -gt 0 ] || exit 0
 report
 [ "$terminal" != none ] || exit 0

@@ -55,6 +55,9 @@ docker_healthy() {
   timeout 10 docker exec "$prefix$1" "$binary" health >/dev/null 2>&1
 }
 
+# docker_ctl NAME ARGUMENT…: one command to the node in that container.
+docker_ctl() { local name=$1; shift; timeout "$patience" docker exec "$prefix$name" /shoal-node ctl "$@"; }
+
 docker_last_words() { docker logs --tail 10 "$prefix$1" 2>&1; }
 
 # The command that shows a node's terminal, or the tracker's screen; one word per line.

@@ -58,6 +58,8 @@ local_healthy() {
   else timeout 10 "$bin/shoal-node" health --files "$volumes/$1"; fi >/dev/null 2>&1
 }
 
+local_ctl() { local name=$1; shift; timeout "$patience" "$bin/shoal-node" ctl --files "$volumes/$name" "$@"; }
+
 local_last_words() { tail -n 10 "$logs/$1/output"; }
 
 local_screen() {

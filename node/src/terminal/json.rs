@@ -35,15 +35,15 @@ pub fn value(answer: &Answer) -> Value {
 }
 
 /// The same value with the Lamport time at which the node answered, in each object
-/// of the outermost kind.
+/// of the outermost kind that has no time of its own.
 pub fn stamped(mut value: Value, time: u64) -> Value {
     match &mut value {
         Value::Object(fields) => {
-            fields.insert("lamport".to_owned(), time.into());
+            fields.entry("lamport").or_insert(time.into());
         }
         Value::Array(rows) => {
             for fields in rows.iter_mut().filter_map(Value::as_object_mut) {
-                fields.insert("lamport".to_owned(), time.into());
+                fields.entry("lamport").or_insert(time.into());
             }
         }
         _ => {}
@@ -164,6 +164,7 @@ mod tests {
             stamped(rows, 7),
             json!([{ "name": "a", "lamport": 7 }, { "name": "b", "lamport": 7 }])
         );
+        assert_eq!(stamped(json!([{ "lamport": 3 }]), 7), json!([{ "lamport": 3 }]));
         let stamp = Stamp { time: 5, node: peer().id };
         assert_eq!(
             stamped(value(&Answer::Clock(stamp)), 9),
