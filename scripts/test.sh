@@ -23,8 +23,14 @@ esac
 
 passed=0 failed=0 skipped=0 began=$SECONDS
 output=$(mktemp)
+built=$(mktemp) builder=''
 skips=$(mktemp)        # a Rust test that cannot run here appends a line `name: reason` and returns
-trap 'rm -f "$output" "$skips"' EXIT
+clean_up() {
+  # With what it has started; it may have ended.
+  [ -z "$builder" ] || pkill -P "$builder" 2>/dev/null || true
+  rm -f "$output" "$skips" "$built"
+}
+trap clean_up EXIT
 cd "$root"
 
 count() { passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3)); }
@@ -71,6 +77,8 @@ last_line() {
   if [ -n "$counts" ]; then count $counts; fi
 }
 
+report() { cat "$built"; return "$1"; }
+
 need() { "$@" >/dev/null 2>&1 || fail "\`$*\` does not work here: install Rust with rustup (rustup.rs), with rustfmt and clippy"; }
 
 need cargo --version
@@ -81,7 +89,13 @@ section 'format' one_check cargo fmt --all --check
 section 'lints' one_check cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 if have shellcheck; then section 'scripts' one_check shellcheck .ci/run scripts/*.sh scripts/lib/*.sh
 else say "" "== scripts"; skip 'needs shellcheck'; fi
+section 'building the tests' one_check cargo test --quiet --locked --workspace --no-run
+# Many tests wait for deadlines: what is left of the processor meanwhile builds what comes after them.
+nice -n 19 "$root/scripts/config.sh" --local >"$built" 2>&1 & builder=$!
 section 'tests' cargo_tests env SHOAL_SKIPS="$skips" cargo test --quiet --locked --workspace --no-fail-fast
+result=0; wait "$builder" || result=$?
+builder=''
+section 'building the programs' one_check report "$result"
 
 section 'end to end, without Docker' last_line scripts/e2e.sh local
 missing=$(docker_missing)
@@ -94,4 +108,5 @@ else
 fi
 # It says itself when it can't run here.
 section 'one to many' last_line scripts/swarm.sh --check
+section 'cut in two' last_line scripts/partition.sh --check
 finish
