@@ -92,7 +92,7 @@ impl Crowd {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let at = listener.local_addr().unwrap();
             let name = format!("node{number}").parse().unwrap();
-            let peer = Peer { id, name, search: at, download: at };
+            let peer = Peer { id, name, search: at, download: at, joined: 0 };
             peers.push(peer.clone());
             let catalog = Catalog::new(volume.clone());
             let own = format!("own{number}.txt");

@@ -142,6 +142,8 @@ mod tests {
                     exact: true,
                     search: "10.0.0.1:1".parse().unwrap(),
                     download: "10.0.0.1:2".parse().unwrap(),
+                    reign: None,
+                    joined: 0,
                 };
                 let speaker = Speaker { node: id(number), session: SessionId(number) };
                 self.registry.register(speaker, &wish, Duration::ZERO).unwrap();

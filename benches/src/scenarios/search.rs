@@ -142,7 +142,7 @@ impl Crowd {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let at = listener.local_addr()?;
             let name = format!("node{number}").parse()?;
-            let peer = Peer { id: NodeId::random(), name, search: at, download: at };
+            let peer = Peer { id: NodeId::random(), name, search: at, download: at, joined: 0 };
             ports.push((peer, listener));
         }
         ports.sort_by_key(|(peer, _)| peer.id);

@@ -229,7 +229,7 @@ mod tests {
         let id = NodeId::from_bytes([9; 32]);
         let longest = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
         let peer =
-            Peer { id, name: "x".repeat(63).parse().unwrap(), search: longest, download: longest };
+            Peer { id, name: "x".repeat(63).parse().unwrap(), search: longest, download: longest, joined: u64::MAX };
         let file = FileId::from_bytes([9; 32]);
         let found = Match { name: name.parse().unwrap(), size: u64::MAX, file, chunks: None };
         Answer { peer, matches: vec![found] }

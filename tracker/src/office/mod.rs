@@ -21,7 +21,7 @@ use shoal_common::protocol::tracking::Charter;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use chat::ChatDesk;
-pub(crate) use serve::Gate;
+pub(crate) use serve::{Gate, Watch};
 
 use crate::chat::proposer::Settings;
 use crate::hub::Hub;

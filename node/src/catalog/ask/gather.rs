@@ -210,7 +210,7 @@ mod tests {
     fn peer(number: u8) -> Peer {
         let at = "127.0.0.1:9".parse().unwrap();
         let name = format!("node{number}").parse().unwrap();
-        Peer { id: NodeId::from_bytes([number; 32]), name, search: at, download: at }
+        Peer { id: NodeId::from_bytes([number; 32]), name, search: at, download: at, joined: 0 }
     }
 
     fn answer(number: u8, matches: usize) -> Answer {

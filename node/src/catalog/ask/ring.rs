@@ -88,7 +88,7 @@ mod tests {
     fn peers(numbers: impl IntoIterator<Item = u8>) -> Vec<Peer> {
         let at = "127.0.0.1:9".parse().unwrap();
         let name: shoal_common::ident::NodeName = "x".parse().unwrap();
-        let peer = |n| Peer { id: id(n), name: name.clone(), search: at, download: at };
+        let peer = |n| Peer { id: id(n), name: name.clone(), search: at, download: at, joined: 0 };
         numbers.into_iter().map(peer).collect()
     }
 
