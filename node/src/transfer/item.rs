@@ -104,10 +104,6 @@ impl Item {
                 }
                 Ok(false)
             }
-            Some(Place::Partial(sink)) => {
-                let _turn = sink.turn().await;
-                sink.write(chunk, bytes)
-            }
             _ => self.write_at_once(chunk, bytes),
         }
     }

@@ -8,15 +8,18 @@
 //! 0.09 s and 0.06 s for 394 MB). So who is near is sent to with reno, which
 //! every system has and allows; for everyone else the system knows better.
 //!
+//! A connection that has had bbr once is paced for ever, whatever it has later.
+//! So all begin with reno, and those who turn out to be far get the usual one.
+//!
 //! And the system takes megabytes that it can't send yet. On a link of 100
 //! Mbit/s, 0.8 to 1.3 MB were measured: whatever is told of new chunks waits
 //! behind them for a tenth of a second. So it takes no more than [`UNSENT`].
 
 use std::time::Duration;
 
-use rustix::net::sockopt::set_tcp_congestion;
+use rustix::net::sockopt::{set_tcp_congestion, tcp_congestion};
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
 /// Who answers within this is near. Two machines in a room need 0.1 to 0.5 ms,
@@ -32,17 +35,29 @@ const CONTROL: &str = "reno";
 /// difference between this and no bound.
 const UNSENT: u32 = 128 * 1024;
 
+/// How the system controls congestion, if we could have it do otherwise.
+#[derive(Debug, Clone)]
+pub(super) struct Usual(Option<String>);
+
+/// From now on who connects is sent to as one who is near.
+pub(super) fn prepare(listener: &TcpListener) -> Usual {
+    let usual = tcp_congestion(listener);
+    let usual = usual.and_then(|usual| set_tcp_congestion(listener, CONTROL).map(|()| usual));
+    Usual(usual.inspect_err(|error| debug!("no other congestion control: {error}")).ok())
+}
+
 /// Sets the connection up, when a peer has taken `answered` to answer. If the
 /// system refuses, it is merely slower.
-pub(super) fn adapt(stream: &TcpStream, answered: Duration) {
+pub(super) fn adapt(stream: &TcpStream, answered: Duration, usual: &Usual) {
     if let Err(error) = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT) {
         debug!("no bound on what is not sent yet: {error}");
     }
-    if answered > NEAR && !is_here(stream) {
+    let Usual(Some(usual)) = usual else { return };
+    if answered <= NEAR || is_here(stream) {
         return;
     }
-    match set_tcp_congestion(stream, CONTROL) {
-        Ok(()) => debug!("answered within {answered:?}: {CONTROL}"),
+    match set_tcp_congestion(stream, usual) {
+        Ok(()) => debug!("answered within {answered:?}: {usual}"),
         Err(error) => debug!("no other congestion control: {error}"),
     }
 }
@@ -55,19 +70,22 @@ fn is_here(stream: &TcpStream) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rustix::net::sockopt::tcp_congestion;
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::TcpSocket;
 
     use super::*;
 
-    /// The congestion control of a connection between two addresses.
+    /// The congestion control of the system, and that of a connection from there.
     async fn control(from: &str, answered: Duration) -> (String, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let before = tcp_congestion(&listener).unwrap();
+        let usual = prepare(&listener);
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(from.parse().unwrap()).unwrap();
-        let stream = socket.connect(listener.local_addr().unwrap()).await.unwrap();
-        let before = tcp_congestion(&stream).unwrap();
-        adapt(&stream, answered);
+        let call = socket.connect(listener.local_addr().unwrap());
+        let (_calls, accepted) = tokio::join!(call, listener.accept());
+        let (stream, _) = accepted.unwrap();
+        assert_eq!(tcp_congestion(&stream).unwrap(), CONTROL, "from the beginning");
+        adapt(&stream, answered, &usual);
         assert_eq!(SockRef::from(&stream).tcp_notsent_lowat().unwrap(), UNSENT);
         (before, tcp_congestion(&stream).unwrap())
     }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::follow::Following;
-use super::link;
+use super::link::{self, Usual};
 use super::source::Source;
 use super::uploads::{Slot, Upload, Uploads};
 
@@ -49,14 +49,15 @@ pub async fn serve_downloads(
     tasks: Tasks,
 ) {
     let draining = uploads.draining().clone();
+    let usual = link::prepare(&listener);
     let accept = serve(listener, us, &[Talk::Transfer], bound, tasks, move |guest| {
-        converse(uploads.clone(), guest)
+        converse(uploads.clone(), guest, usual.clone())
     });
     draining.run_until_cancelled(accept).await;
 }
 
 /// Answers until the guest hangs up, falls silent, or this node leaves.
-async fn converse(uploads: Uploads, guest: Guest) -> Result<(), ConnectionError> {
+async fn converse(uploads: Uploads, guest: Guest, usual: Usual) -> Result<(), ConnectionError> {
     let mut session = Session::new(uploads, guest);
     let mut is_adapted = false;
     while let Some(request) = session.next().await? {
@@ -64,7 +65,7 @@ async fn converse(uploads: Uploads, guest: Guest) -> Result<(), ConnectionError>
             && !std::mem::replace(&mut is_adapted, true)
         {
             // What we said last went there, and the request came back.
-            link::adapt(session.connection.stream(), since.elapsed());
+            link::adapt(session.connection.stream(), since.elapsed(), &usual);
         }
         if let Err(refusal) = session.answer(request).await? {
             debug!("refused: {refusal}");

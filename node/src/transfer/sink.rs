@@ -16,7 +16,6 @@ use rustix::fs::{
 use rustix::io::Errno;
 use shoal_common::content::{ChunkHasher, FileId, Geometry, Manifest};
 use shoal_common::name::SharedName;
-use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use super::note::Note;
@@ -57,10 +56,6 @@ pub(super) struct Sink {
     data: File,
     geometry: Geometry,
     written: AtomicU64,
-    /// Who writes. The system lets one write to a file at a time anyway, and has
-    /// the others spin meanwhile: 5 % of the processor time of a download from
-    /// three owners on two cores. A task that waits leaves its thread to another.
-    turn: Mutex<()>,
     holding: Holding,
 }
 
@@ -110,18 +105,16 @@ impl Sink {
         let written = AtomicU64::new(here);
         let shown = data.try_clone()?;
         let holding = holdings.begin(name.clone(), Arc::clone(manifest), shown, &verified);
-        let (geometry, turn) = (manifest.geometry(), Mutex::default());
-        Ok((Self { data, geometry, written, turn, holding }, verified))
-    }
-
-    /// Waits until nobody else writes; until what is returned is dropped, nobody
-    /// who asks for it does.
-    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
+        Ok((Self { data, geometry: manifest.geometry(), written, holding }, verified))
     }
 
     /// Writes a chunk that has been verified and was not written before; from
     /// then on others can have it. Whether it was the last one.
+    ///
+    /// The system lets one write to a file at a time and has the others spin: some
+    /// 5 % of the processor time of a download from three owners on two cores.
+    /// Tasks that took turns instead waited for each other: 0.14 s in place of
+    /// 0.12 for 394 MB, 1.8 in place of 1.0 for 4 GiB.
     ///
     /// # Errors
     /// The disk fails.
