@@ -252,7 +252,7 @@ async fn it_goes_on_with_a_successor_and_with_the_home_tracker_again() {
     network.restart_tracker().await;
     says(&nodes[1], "whoever it is").await;
     let home = network.tracker();
-    let back = || nodes.iter().all(|node| node.app().identity().tracker == home.to_string());
+    let back = || nodes.iter().all(|node| node.app().identity().tracker == Some(home.to_string()));
     eventually("the home tracker is back", back).await;
     says(&nodes[0], "with the home tracker again").await;
     for node in &nodes[..2] {
