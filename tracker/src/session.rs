@@ -154,6 +154,7 @@ mod tests {
     use tokio::runtime::Handle;
 
     use super::*;
+    use crate::chat::proposer::Settings;
     use crate::screen::Screen;
 
     fn register(name: &str) -> ToTracker {
@@ -174,7 +175,7 @@ mod tests {
         let tasks = Tasks::new(Handle::current());
         let us = Party::new("test", NodeId::random());
         let beat = Duration::from_secs(60);
-        let office = Office::home(us.clone(), address, beat, Screen::none());
+        let office = Office::home(us.clone(), address, beat, Screen::none(), Settings::default());
         let hub = office.hub();
         let sessions = office.clone();
         let handle = move |guest| session(guest, sessions.clone());
