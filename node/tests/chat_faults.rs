@@ -10,7 +10,6 @@
 )]
 
 mod common;
-mod network;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -22,7 +21,81 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use common::link::{Link, Manner, Passing};
-use network::{Network, PATIENCE};
+use shoal_tracker::chat::proposer::Settings;
+use shoal_tracker::screen::Screen;
+use tokio::net::TcpSocket;
+use tokio::runtime::Runtime;
+
+/// Generous: the machine may be busy; a failure is not a matter of seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the tracker of [`a_tracker_in_a_process_of_its_own`] is.
+const TRACKER_VARIABLE: &str = "SHOAL_CHAT_TRACKER";
+
+/// A tracker in a process of its own.
+struct Tracker {
+    at: SocketAddr,
+    program: Child,
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Tracker {
+    fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        drop(listener);
+        Self { at, program: Self::spawn(at) }
+    }
+
+    fn spawn(at: SocketAddr) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_tracker_in_a_process_of_its_own", "--test-threads=1"])
+            .env(TRACKER_VARIABLE, at.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// As `kill -9` does.
+    fn kill(&mut self) {
+        self.program.kill().ok();
+        self.program.wait().ok();
+    }
+
+    /// Killed, and another one begins at the same address, which knows nobody.
+    fn kill_and_start(&mut self) {
+        self.kill();
+        self.program = Self::spawn(self.at);
+    }
+}
+
+/// Not a test when it is run with the others: they start this program again for
+/// their tracker, so that they can kill it.
+#[test]
+fn a_tracker_in_a_process_of_its_own() {
+    let Some(address) = std::env::var_os(TRACKER_VARIABLE) else { return };
+    let address: SocketAddr = address.to_str().unwrap().parse().unwrap();
+    Runtime::new().unwrap().block_on(async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(address).unwrap();
+        let listener = socket.listen(1024).unwrap();
+        let config = shoal_tracker::run::Config {
+            heartbeat: Duration::from_millis(500),
+            // All nodes here are new: nobody has to be waited for.
+            chat: Settings { found_pause: Duration::from_millis(200), ..Settings::default() },
+            ..Default::default()
+        };
+        let never = std::future::pending();
+        shoal_tracker::run::run(listener, config, Screen::none(), never).await.unwrap();
+    });
+}
 
 /// How many messages each node says a second.
 const RATE: u32 = 40;
@@ -177,13 +250,12 @@ fn agree(talkers: &[Talker]) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_messages_a_second_through_kills_and_a_cut() {
-    let network = Network::start().await;
-    let link = Link::start(network.tracker(), Manner::default()).await;
+    let mut tracker = Tracker::start();
+    let link = Link::start(tracker.at, Manner::default()).await;
     let folder = tempfile::tempdir().unwrap();
-    let tracker = network.tracker();
     let mut talkers: Vec<Talker> = (1..=5)
         .map(|number| {
-            let at = if number == 5 { link.at } else { tracker };
+            let at = if number == 5 { link.at } else { tracker.at };
             Talker::start(&format!("node{number}"), folder.path(), at)
         })
         .collect();
@@ -207,7 +279,7 @@ async fn two_hundred_messages_a_second_through_kills_and_a_cut() {
         }
         for (number, second) in [(0, 2.0), (1, 6.0), (2, 10.0)] {
             if at(second, &mut happened[number]) {
-                network.restart_tracker().await;
+                tracker.kill_and_start();
             }
         }
         if at(4.0, &mut happened[3]) {
@@ -260,10 +332,10 @@ fn check(talkers: &[Talker]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_nothing_is_accepted_until_it_is_back() {
-    let network = Network::start().await;
+    let tracker = Tracker::start();
     let folder = tempfile::tempdir().unwrap();
     let mut talkers: Vec<Talker> = (1..=3)
-        .map(|number| Talker::start(&format!("node{number}"), folder.path(), network.tracker()))
+        .map(|number| Talker::start(&format!("node{number}"), folder.path(), tracker.at))
         .collect();
     tokio::task::block_in_place(|| {
         for talker in &mut talkers {

@@ -203,7 +203,7 @@ mod tests {
         world.round(SMALL_NEWS + 1);
         let all: Vec<_> = (1..=SMALL_NEWS + 1).collect();
         // It is told of itself, and of what it knew already.
-        assert_eq!(world.joined(5, 1), Some(all.clone()));
+        assert_eq!(world.joined(5, 1), Some(all));
         assert_eq!(world.joined(5, 0).map(|joined| joined.len()), None);
         world.round(MAX_NEWS as u64 + 1);
         assert_eq!(world.joined(5, SMALL_NEWS + 2), None);

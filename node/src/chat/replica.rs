@@ -85,7 +85,7 @@ impl Replica {
     pub fn remember(&mut self, record: Record) -> Result<(), &'static str> {
         match record {
             Record::Begin { incarnation } => {
-                *self = Self::new(self.id.node, incarnation, self.kept)
+                *self = Self::new(self.id.node, incarnation, self.kept);
             }
             Record::Promise(ballot) => self.promised = self.promised.max(ballot),
             Record::Base(base) => {
