@@ -6,7 +6,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 mod common;
@@ -119,7 +120,7 @@ struct Talker {
     /// What else it told.
     told: Arc<Mutex<Vec<String>>>,
     /// The last number that it was told to say.
-    said: u32,
+    said: usize,
 }
 
 impl Drop for Talker {
@@ -260,9 +261,9 @@ async fn two_hundred_messages_a_second_through_kills_and_a_cut() {
         })
         .collect();
     // Each is taken in before the first line that counts.
-    for at in 0..talkers.len() {
-        talkers[at].says();
-        let accepted = Arc::clone(&talkers[at].accepted);
+    for talker in &mut talkers {
+        talker.says();
+        let accepted = Arc::clone(&talker.accepted);
         until("the first line is accepted", PATIENCE, || !accepted.lock().unwrap().is_empty());
     }
     let begin = Instant::now();
@@ -305,7 +306,7 @@ fn check(talkers: &[Talker]) {
         talker.heard().iter().filter(|(_, said)| said.starts_with(&mark)).count()
     };
     until("all is said", END, || {
-        let done = |talker: &&Talker| talker.name == "node3" || count(talker) as u32 == talker.said;
+        let done = |talker: &&Talker| talker.name == "node3" || count(talker) == talker.said;
         talkers.iter().all(|talker| done(&talker))
     });
     until("all have heard the same", END, || agree(talkers));
@@ -327,7 +328,7 @@ fn check(talkers: &[Talker]) {
         }
     }
     println!("{} lines, {accepted_in_all} acknowledged at the prompt", heard.len());
-    assert!(heard.len() as u32 > 4 * RATE * SECONDS, "only {} lines", heard.len());
+    assert!(heard.len() > (4 * RATE * SECONDS) as usize, "only {} lines", heard.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

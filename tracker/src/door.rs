@@ -3,6 +3,7 @@
 use shoal_common::connection::ConnectionError;
 use shoal_common::protocol::greeting::Talk;
 use shoal_common::serve::Guest;
+use tokio_util::either::Either;
 
 use crate::office::Office;
 use crate::session::session;
@@ -14,11 +15,15 @@ pub const TALKS: [Talk; 3] = [Talk::Tracking, Talk::Succession, Talk::Chat];
 ///
 /// # Errors
 /// Those of the connection.
-pub async fn admit(guest: Guest, office: Office) -> Result<(), ConnectionError> {
+pub fn admit(
+    guest: Guest,
+    office: Office,
+) -> impl Future<Output = Result<(), ConnectionError>> + Send {
+    // In boxes what is rare: of sessions there are thousands, and they take less
+    // memory.
     match guest.hello.talk {
-        // In boxes: of the others there are thousands, and they take less memory.
-        Talk::Succession => Box::pin(office.answer(guest)).await,
-        Talk::Chat => Box::pin(office.chat(guest)).await,
-        _ => session(guest, office).await,
+        Talk::Succession => Either::Right(Either::Left(Box::pin(office.answer(guest)))),
+        Talk::Chat => Either::Right(Either::Right(Box::pin(office.chat(guest)))),
+        _ => Either::Left(session(guest, office)),
     }
 }

@@ -11,7 +11,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::{
     MAX_LISTS, MAX_REQUEST_FRAME, PUSH_GROUPS, PUSH_PAUSE_EACH, PUSH_PAUSES, REPLY_DEADLINE,
 };
-use shoal_common::protocol::tracking::ToTracker;
+use shoal_common::protocol::tracking::{FromTracker, ToTracker};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info};
@@ -58,10 +58,16 @@ struct Known {
 /// What a session does now.
 #[derive(Debug)]
 pub(crate) enum Deed {
-    /// A step that is none of news.
-    Step(Step),
+    /// Nothing.
+    Wait,
     /// Sends this.
     Send(Frame),
+    /// Says this. In a box: it is rare, and long.
+    Say(Box<FromTracker>),
+    /// Says this and hangs up.
+    SayLast(Box<FromTracker>),
+    /// Hangs up.
+    HangUp,
 }
 
 /// Between two looks at deadlines there is at least this part of a heartbeat
@@ -234,9 +240,16 @@ impl Hub {
 
 impl Known {
     fn deed(&self, visit: &Visit, step: Step) -> Result<Deed, ConnectionError> {
-        let Step::News { from, to, owed } = step else { return Ok(Deed::Step(step)) };
-        let news = self.bulletin.news(&self.registry, visit.node(), (from, to), owed)?;
-        Ok(news.map_or(Deed::Step(Step::Wait), Deed::Send))
+        Ok(match step {
+            Step::News { from, to, owed } => {
+                let news = self.bulletin.news(&self.registry, visit.node(), (from, to), owed)?;
+                news.map_or(Deed::Wait, Deed::Send)
+            }
+            Step::Wait => Deed::Wait,
+            Step::Say(message) => Deed::Say(Box::new(message)),
+            Step::SayLast(message) => Deed::SayLast(Box::new(message)),
+            Step::HangUp => Deed::HangUp,
+        })
     }
 
     /// The turn of a group: whether there is something for it, and how long it is

@@ -22,7 +22,7 @@ use tracing::info;
 use crate::bell::Seat;
 use crate::hub::Deed;
 use crate::office::{Gate, Office, Watch};
-use crate::visit::{Step, Visit};
+use crate::visit::Visit;
 
 /// Serves a node until one side hangs up.
 ///
@@ -76,16 +76,15 @@ impl Session {
         loop {
             let deed = match poll_fn(|context| self.poll_event(context)).await? {
                 Event::Due => return Err(ConnectionError::Silent(HELLO_DEADLINE)),
-                Event::Round => match self.watch.news() {
-                    Some((news, last)) => {
+                Event::Round => {
+                    if let Some((news, last)) = self.watch.news() {
                         Box::pin(self.say(news)).await?;
                         if last {
                             return Ok(());
                         }
-                        self.push(office)?
                     }
-                    None => self.push(office)?,
-                },
+                    self.push(office)?
+                }
                 Event::Message if self.connection.receive_if(office.hub().heartbeat()) => {
                     self.answer(ToTracker::Heartbeat, office)?
                 }
@@ -96,11 +95,11 @@ impl Session {
                 },
             };
             match deed {
+                Deed::Wait => {}
                 Deed::Send(frame) => self.connection.send_encoded(&frame).await?,
-                Deed::Step(Step::Wait | Step::News { .. }) => {}
-                Deed::Step(Step::HangUp) => return Ok(()),
-                Deed::Step(Step::Say(message)) => Box::pin(self.say(message)).await?,
-                Deed::Step(Step::SayLast(message)) => return Box::pin(self.say(message)).await,
+                Deed::Say(message) => Box::pin(self.say(message)).await?,
+                Deed::SayLast(message) => return Box::pin(self.say(message)).await,
+                Deed::HangUp => return Ok(()),
             }
         }
     }
@@ -123,7 +122,7 @@ impl Session {
     fn push(&mut self, office: &Office) -> Result<Deed, ConnectionError> {
         match office.gate(None) {
             Gate::Open => office.hub().push(&mut self.visit),
-            Gate::Mute => Ok(Deed::Step(Step::Wait)),
+            Gate::Mute => Ok(Deed::Wait),
             Gate::Elsewhere(reign) => Ok(elsewhere(reign)),
         }
     }
@@ -132,7 +131,7 @@ impl Session {
     fn answer(&mut self, message: ToTracker, office: &Office) -> Result<Deed, ConnectionError> {
         match office.gate(Some(&message)) {
             Gate::Open => office.hub().answer(&mut self.visit, message),
-            Gate::Mute => Ok(Deed::Step(Step::Wait)),
+            Gate::Mute => Ok(Deed::Wait),
             Gate::Elsewhere(reign) => Ok(elsewhere(reign)),
         }
     }
@@ -144,7 +143,7 @@ impl Session {
         let received = self.connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE).await;
         if let Err(ConnectionError::Malformed(_)) = received {
             // For the author of the other program; the connection ends anyway.
-            self.say(refused(Refusal::Malformed)).await.ok();
+            self.say(Box::new(refused(Refusal::Malformed))).await.ok();
         }
         let message = received?;
         if !matches!(message, ToTracker::Page { .. }) {
@@ -152,30 +151,30 @@ impl Session {
         }
         // Held until the page is sent.
         let Some(_room) = office.hub().room().await else {
-            self.say(refused(Refusal::Busy)).await?;
+            self.say(Box::new(refused(Refusal::Busy))).await?;
             return Ok(None);
         };
         match self.answer(message, office)? {
-            Deed::Step(Step::Say(page)) => {
+            Deed::Say(page) => {
                 self.say(page).await?;
-                Ok(Some(Deed::Step(Step::Wait)))
+                Ok(Some(Deed::Wait))
             }
             deed => Ok(Some(deed)),
         }
     }
 
-    async fn say(&mut self, message: FromTracker) -> Result<(), ConnectionError> {
-        let message = located(&mut self.connection, message);
-        if let FromTracker::Refused { refusal } = &message {
+    async fn say(&mut self, mut message: Box<FromTracker>) -> Result<(), ConnectionError> {
+        locate(&mut self.connection, &mut message);
+        if let FromTracker::Refused { refusal } = &*message {
             info!("refused to {}: {refusal}", self.address);
         }
-        self.connection.send(&message, MAX_TRACKER_FRAME).await
+        self.connection.send(&*message, MAX_TRACKER_FRAME).await
     }
 }
 
 /// A tracker that listens on all addresses is where this node has reached it.
-fn located(connection: &mut Connection<TcpStream>, mut message: FromTracker) -> FromTracker {
-    let charter = match &mut message {
+fn locate(connection: &mut Connection<TcpStream>, message: &mut FromTracker) {
+    let charter = match message {
         FromTracker::Registered(registered) => registered.charter.as_mut(),
         FromTracker::Reigns(charter) => Some(charter),
         _ => None,
@@ -183,11 +182,10 @@ fn located(connection: &mut Connection<TcpStream>, mut message: FromTracker) -> 
     if let (Some(charter), Ok(local)) = (charter, connection.stream().local_addr()) {
         charter.reign = charter.reign.seen_at(local.ip());
     }
-    message
 }
 
 fn elsewhere(reign: Option<Reign>) -> Deed {
-    Deed::Step(Step::SayLast(FromTracker::Elsewhere { reign }))
+    Deed::SayLast(Box::new(FromTracker::Elsewhere { reign }))
 }
 
 fn refused(refusal: Refusal) -> FromTracker {

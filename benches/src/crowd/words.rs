@@ -43,7 +43,17 @@ pub fn register(at: usize) -> Outcome<Vec<u8>> {
     let search = SocketAddr::from(([10, 0, high, low], 8080));
     let download = SocketAddr::from(([10, 0, high, low], 8081));
     let name = format!("node{at}").parse()?;
-    frame(&ToTracker::Register(Registration { name, exact: false, search, download, reign: None, joined: 0 }), true)
+    frame(
+        &ToTracker::Register(Registration {
+            name,
+            exact: false,
+            search,
+            download,
+            reign: None,
+            joined: 0,
+        }),
+        true,
+    )
 }
 
 /// A heartbeat.

@@ -173,7 +173,7 @@ impl Crowd {
             let findings = ask(self.peers.to_vec(), &us, &pattern).await;
             let asked = (self.peers.len() - findings.silent.len()) as u64;
             let owners = findings.found.into_iter().flat_map(|found| found.owners);
-            let answers = owners.map(|peer| answer_of(peer)).collect::<Outcome<_>>()?;
+            let answers = owners.map(answer_of).collect::<Outcome<_>>()?;
             Gathered { answers, asked, ..Gathered::default() }
         };
         let expected = self.peers.len().div_ceil(RARE).min(shoal_common::limits::MAX_MATCHES);

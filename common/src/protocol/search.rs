@@ -228,8 +228,13 @@ mod tests {
     fn answer(name: &str) -> Answer {
         let id = NodeId::from_bytes([9; 32]);
         let longest = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
-        let peer =
-            Peer { id, name: "x".repeat(63).parse().unwrap(), search: longest, download: longest, joined: u64::MAX };
+        let peer = Peer {
+            id,
+            name: "x".repeat(63).parse().unwrap(),
+            search: longest,
+            download: longest,
+            joined: u64::MAX,
+        };
         let file = FileId::from_bytes([9; 32]);
         let found = Match { name: name.parse().unwrap(), size: u64::MAX, file, chunks: None };
         Answer { peer, matches: vec![found] }
@@ -254,6 +259,7 @@ mod tests {
         has.peer.name = "n".parse().unwrap();
         has.peer.search = "127.0.0.1:80".parse().unwrap();
         has.peer.download = "127.0.0.1:81".parse().unwrap();
+        has.peer.joined = 0;
         has.matches[0].size = 1;
         golden(
             &SearchReply::Gathered(Gathered {

@@ -83,13 +83,23 @@ mod tests {
 
     fn page(last: u8, more: bool, pause_ms: u64) -> Page {
         let at = "127.0.0.1:9".parse().unwrap();
-        let peer = Peer { id: id(last), name: "x".parse().unwrap(), search: at, download: at, joined: 0 };
+        let peer =
+            Peer { id: id(last), name: "x".parse().unwrap(), search: at, download: at, joined: 0 };
         Page { peers: vec![peer], more, pause_ms }
     }
 
     fn registered(total: u64) -> Registered {
         let name = "me".parse().unwrap();
-        Registered { name, heartbeat_ms: 1, instance: 1, revision: 1, total, peers: vec![], joined: 1, charter: None }
+        Registered {
+            name,
+            heartbeat_ms: 1,
+            instance: 1,
+            revision: 1,
+            total,
+            peers: vec![],
+            joined: 1,
+            charter: None,
+        }
     }
 
     #[test]

@@ -30,14 +30,15 @@ pub(crate) struct Watch(watch::Receiver<Post>);
 impl Watch {
     /// What to say if there are news since the last time, and whether that is the
     /// last. The bell rings when there are.
-    pub(crate) fn news(&mut self) -> Option<(FromTracker, bool)> {
+    pub(crate) fn news(&mut self) -> Option<(Box<FromTracker>, bool)> {
         if !self.0.has_changed().unwrap_or(false) {
             return None;
         }
-        Some(match &*self.0.borrow_and_update() {
+        let (news, last) = match &*self.0.borrow_and_update() {
             Post::Serving(charter) => (FromTracker::Reigns(charter.clone()), false),
             Post::Away(reign) => (FromTracker::Elsewhere { reign: *reign }, true),
-        })
+        };
+        Some((Box::new(news), last))
     }
 }
 

@@ -80,8 +80,11 @@ fn one_that_was_called_away_just_when_it_was_taken_in_tries_again() {
     // The session had left this tracker for another try, and that failed.
     node.failed(BEAT);
     assert_eq!(node.sight(BEAT), Sight::Seeks);
-    node.tick(node.deadline());
-    assert!(node.take_effects().iter().any(|effect| matches!(effect, Effect::Follow(_))));
+    let tries = |_| {
+        node.tick(node.deadline());
+        node.take_effects().iter().any(|effect| matches!(effect, Effect::Follow(_)))
+    };
+    assert!((0..8).any(tries));
 }
 
 #[test]

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 use crate::failure::{Attempt, Failure, Outcome};
 use crate::race::Contestant;
 
+/// Told of what has come, says how many messages ended in it.
+pub type Counter = Box<dyn FnMut(&[u8]) -> Outcome<usize> + Send>;
+
 /// Bytes of a message: a line of a chat.
 pub const MESSAGE: usize = 100;
 
@@ -51,7 +54,7 @@ pub trait Speech: Send + Sync {
     fn member(&self) -> Outcome<TcpStream>;
 
     /// Counts the messages in what a member reads, which comes in pieces.
-    fn counter(&self) -> Box<dyn FnMut(&[u8]) -> Outcome<usize> + Send>;
+    fn counter(&self) -> Counter;
 
     /// Somebody who sends.
     ///
@@ -116,11 +119,7 @@ impl FanOut {
     }
 }
 
-fn receive(
-    mut member: TcpStream,
-    mut counter: Box<dyn FnMut(&[u8]) -> Outcome<usize> + Send>,
-    expected: usize,
-) -> Outcome<()> {
+fn receive(mut member: TcpStream, mut counter: Counter, expected: usize) -> Outcome<()> {
     member.set_read_timeout(Some(PATIENCE))?;
     let mut buffer = vec![0; READ];
     let mut count = 0;
