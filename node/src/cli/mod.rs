@@ -147,6 +147,7 @@ fn block_on(task: impl Future<Output = Exit>) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::DEFAULT_LOGS;
 
     fn cli(line: &str) -> Result<Cli, clap::Error> {
         parse(line.split(' ').map(OsString::from))
@@ -161,7 +162,11 @@ mod tests {
     fn the_usual_values() {
         let config = cli("shoal-node").unwrap().node.config();
         // Two nodes have two clocks.
-        let usual = crate::config::Config { clock: config.clock.clone(), ..Default::default() };
+        let usual = crate::config::Config {
+            clock: config.clock.clone(),
+            transcripts: Some(DEFAULT_LOGS.into()),
+            ..Default::default()
+        };
         assert_eq!(config, usual);
     }
 

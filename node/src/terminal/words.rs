@@ -151,7 +151,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "leave",
         usage: "leave [ROOM]",
-        summary: "leave the present room, or another; `say` goes to the lobby then",
+        summary: "leave the present room or another; `say` goes to `lobby` then",
         details: "A room that everyone has left is gone; one that its creator leaves is ruled by\n\
                   whoever came next.",
         argument: Argument::Text,

@@ -111,6 +111,8 @@ impl Session<'_> {
             if let Some(reason) = self.say()? {
                 return close(&mut self.connection, reason).await;
             }
+            // There may be more than may be queued at once.
+            let is_full = self.connection.queued() >= QUEUE;
             self.connection.flush().await?;
             // Only who was asked for a piece of the log may say so much.
             let is_asked = self.chat.fetches_from(self.node);
@@ -138,6 +140,7 @@ impl Session<'_> {
                     self.submit();
                 }
                 () = alone.notified() => {}
+                () = std::future::ready(()), if is_full => {}
                 () = sleep_until(self.beat_due) => {}
                 () = self.chat.ended().cancelled() => {
                     return close(&mut self.connection, "this is no tracker any more").await;

@@ -244,7 +244,7 @@ fn numbered(number: u32, at: u64) -> Known {
 #[test]
 fn a_crowd_fills_the_table_to_its_bound_and_keeps_nobody_out_who_was_met() {
     let mut tried = tried();
-    let pages: Vec<Vec<Known>> = (0..60)
+    let pages: Vec<Vec<Known>> = (0..130)
         .map(|page| {
             (0..u32::try_from(MAX_PEERS).unwrap()).map(|n| numbered(page * 1000 + n, 10)).collect()
         })
