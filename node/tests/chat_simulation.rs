@@ -5,6 +5,16 @@
 //! A run follows from its seed: `CHAT_SEED=123 cargo test --test chat_simulation`
 //! runs that one and says what happens.
 
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation
+)]
+
 #[allow(unreachable_pub, reason = "a module of this test alone")]
 mod chat_world;
 

@@ -98,7 +98,7 @@ impl Crowd {
             let own = format!("own{number}.txt");
             catalog.add_many([shared(&own, &own), shared("all.txt", "all")]);
             let one = One { peer, number, known: Arc::clone(&known) };
-            let circle = Circle { us: party(id), known: Arc::new(one) };
+            let circle = Circle::new(party(id), Arc::new(one));
             let group = Tasks::new(Handle::current());
             group.spawn(
                 Span::none(),

@@ -181,17 +181,18 @@ async fn one_after_the_other_they_take_over() {
     network.stop_tracker();
     for epoch in 2..=3 {
         let all: Vec<&TestNode> = nodes.iter().collect();
-        eventually("all follow the eldest", || agree(&all, epoch)).await;
-        assert_eq!(tracker(all[0]).contact, Contact::Own);
+        eventually("all follow one of them", || agree(&all, epoch)).await;
+        // The eldest, unless the machine was busy when its turn came.
+        let office = all.iter().position(|node| tracker(node).contact == Contact::Own).unwrap();
         // Gone without a word.
-        let eldest = nodes.remove(0);
-        eldest.node().tasks().stop(PATIENCE).await.unwrap();
+        let tracker = nodes.remove(office);
+        tracker.node().tasks().stop(PATIENCE).await.unwrap();
     }
     // Two of four have no majority, and serve each other all the same.
     let all: Vec<&TestNode> = nodes.iter().collect();
     eventually("the last two go on", || {
         all.iter().all(|node| tracker(node).contact != Contact::Lost)
-            && tracker(all[1]).id == all[0].app().identity().id
+            && tracker(all[1]).id == tracker(all[0]).id
     })
     .await;
 }

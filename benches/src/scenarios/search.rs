@@ -153,7 +153,7 @@ impl Crowd {
             catalog.add_many([shared(name)?, shared("common.txt")?]);
             let us = Party::new("bench", peer.id);
             let one = One { number, peers: Arc::clone(&peers) };
-            let circle = Circle { us: us.clone(), known: Arc::new(one) };
+            let circle = Circle::new(us.clone(), Arc::new(one));
             let handle = move |guest| answer(guest, catalog.clone(), circle.clone());
             let door = serve(listener, us, &[Talk::Search], 64, tasks.clone(), handle);
             tasks.spawn(tracing::Span::none(), door);

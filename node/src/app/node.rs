@@ -145,7 +145,7 @@ impl Node {
             catalog: catalog.clone(),
             exchange: exchange.clone(),
             office: office.clone(),
-            circle: Circle { us: us.clone(), known: Arc::new(membership.clone()) },
+            circle: Circle::new(us.clone(), Arc::new(membership.clone())),
         };
         doors.spawn(
             info_span!("search port"),

@@ -22,9 +22,11 @@ use super::pattern::PatternError;
 #[derive(Clone)]
 pub struct Circle {
     /// This node.
-    pub us: Party,
+    us: Party,
     /// Whom it knows.
-    pub known: Arc<dyn Acquaintance>,
+    known: Arc<dyn Acquaintance>,
+    /// Room for [`MAX_GATHERS`] searches that are passed on.
+    gathers: Arc<Semaphore>,
 }
 
 /// Whom a node knows.
@@ -49,9 +51,14 @@ impl Acquaintance for () {
 }
 
 impl Circle {
+    /// That of one node.
+    pub fn new(us: Party, known: Arc<dyn Acquaintance>) -> Self {
+        Self { us, known, gathers: Arc::new(Semaphore::new(MAX_GATHERS)) }
+    }
+
     /// One that knows nobody.
     pub fn alone(us: Party) -> Self {
-        Self { us, known: Arc::new(()) }
+        Self::new(us, Arc::new(()))
     }
 }
 
@@ -89,8 +96,7 @@ pub async fn answer(
 /// What this node and those on the way to `upto` have. What it has itself, and who
 /// it is, is looked up meanwhile.
 async fn gathered(catalog: &Catalog, circle: &Circle, gather: Gather) -> SearchReply {
-    static GATHERS: Semaphore = Semaphore::const_new(MAX_GATHERS);
-    let Ok(_turn) = GATHERS.try_acquire() else {
+    let Ok(_turn) = circle.gathers.try_acquire() else {
         return SearchReply::Refused { refusal: Refusal::Busy };
     };
     let peers = circle.known.on_the_way(gather.upto);

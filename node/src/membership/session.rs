@@ -55,6 +55,8 @@ pub(super) struct Session {
     /// The last reign under which it was registered.
     reign: Option<Reign>,
     is_registered: bool,
+    /// When another node with this id was last said to have registered.
+    superseded: Option<Instant>,
     leaves: bool,
     heartbeat: Duration,
 }
@@ -76,6 +78,7 @@ impl Session {
             trouble: None,
             reign: None,
             is_registered: false,
+            superseded: None,
             leaves: false,
             heartbeat: HEARTBEAT,
         }
@@ -113,12 +116,15 @@ impl Session {
         if self.wish.tracker.is_some() || self.is_registered {
             self.membership.set_link(Link::Searching);
         }
-        self.tell(order, &end);
+        let again = matches!(end, End::Refused(Refusal::Superseded)) && self.superseded();
+        if again || !matches!(end, End::Refused(Refusal::Superseded)) {
+            self.tell(order, &end);
+        }
         match end {
             End::Moved | End::Goodbye => return,
             End::Elsewhere(reign) => return self.office.elsewhere(reign.as_ref()),
             // Two nodes with one id would throw each other out for ever.
-            End::Refused(Refusal::Superseded) => self.rest(SUPERSEDED_PAUSE, goodbyes).await,
+            _ if again => self.rest(SUPERSEDED_PAUSE, goodbyes).await,
             _ => {}
         }
         if self.is_registered {
@@ -126,6 +132,15 @@ impl Session {
         } else {
             self.office.failed();
         }
+    }
+
+    /// Another registration of this id was newer. Whether that happens again: once,
+    /// it may be one of this node, that it gave up on its way to another tracker
+    /// and that came there late.
+    fn superseded(&mut self) -> bool {
+        let now = Instant::now();
+        let before = self.superseded.replace(now);
+        before.is_some_and(|before| now < before + 2 * SUPERSEDED_PAUSE)
     }
 
     async fn rest(&mut self, pause: Duration, goodbyes: &mut Goodbyes) {

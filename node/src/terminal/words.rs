@@ -151,7 +151,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "leave",
         usage: "leave [ROOM]",
-        summary: "leave the present room or another; `say` goes to `lobby` then",
+        summary: "leave the present room, or another; back to `lobby`",
         details: "A room that everyone has left is gone; one that its creator leaves is ruled by\n\
                   whoever came next.",
         argument: Argument::Text,
@@ -182,7 +182,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "private",
         usage: "private [on|off]",
-        summary: "close the present room to those that are not invited, or open it",
+        summary: "close the room to those not invited, or open it",
         argument: Argument::Text,
         ..PLAIN
     },
@@ -210,7 +210,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "revive",
         usage: "revive",
-        summary: "let the chat go on without nodes that held it and are gone for ever",
+        summary: "go on without nodes that held the chat and are gone",
         details: "The chat waits while a majority of the nodes that hold its log is away, because\n\
                   only they may have its last messages. If they are gone for ever, this gives\n\
                   those messages up and goes on with what is known here.",

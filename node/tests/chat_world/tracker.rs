@@ -61,7 +61,9 @@ impl SimTracker {
         let log = book.log().id();
         for (node, session) in &mut self.sessions {
             match &mut session.told {
-                None if self.proposer.is_in_office() => {
+                None if self.proposer.is_in_office()
+                    && session.after.is_none_or(|after| after <= book.committed()) =>
+                {
                     let from = session.after.unwrap_or(0).max(book.log().base().position);
                     let committed = book.committed();
                     let last = book.state().rooms.last_of(*node);

@@ -299,7 +299,12 @@ impl Chat {
         let hall = self.hall();
         let book = hall.proposer.book().filter(|_| hall.proposer.is_in_office())?;
         let (log, committed) = (book.log().id(), book.committed());
-        let after = if knows == Some(log) { after.min(committed) } else { committed };
+        let after = if knows == Some(log) { after } else { committed };
+        if after > committed {
+            // It has heard more than is known here: others have gone on, and
+            // what came of its events is to be learned first.
+            return None;
+        }
         let from = after.max(book.log().base().position);
         let last = book.state().rooms.last_of(node);
         Some(Attached { log, from, committed, last })

@@ -51,7 +51,9 @@ impl Share {
 }
 
 /// Shares the stretch between two ids out among at most `most` of those who lie on
-/// it, about as many to each. They know their neighbours better.
+/// it, about as many to each. They know their neighbours better. Where some get one
+/// more, it is those that are near: of the far ones fewer are known, and each is a
+/// short cut.
 pub(super) fn shares(peers: Vec<Peer>, after: NodeId, upto: NodeId, most: usize) -> Vec<Share> {
     let mut there: Vec<_> =
         peers.into_iter().filter(|peer| lies_between(peer.id, after, upto)).collect();
@@ -62,7 +64,7 @@ pub(super) fn shares(peers: Vec<Peer>, after: NodeId, upto: NodeId, most: usize)
     let mut end = upto;
     // From the back, because each ends where the one behind it begins.
     for number in (0..count.min(most)).rev() {
-        let peers: VecDeque<_> = there.split_off(number * count / most.min(count)).into();
+        let peers: VecDeque<_> = there.split_off((number * count).div_ceil(most.min(count))).into();
         if let Some(first) = peers.front() {
             let begin = first.id;
             shares.push(Share { peers, upto: end });
@@ -112,7 +114,7 @@ mod tests {
     #[test]
     fn each_gets_as_much_and_from_itself_on() {
         let shares = shares(peers([9, 1, 3, 7, 5, 5]), id(4), id(4), 2);
-        assert_eq!(shape(shares), [(vec![5, 7], 9), (vec![9, 1, 3], 4)]);
+        assert_eq!(shape(shares), [(vec![5, 7, 9], 1), (vec![1, 3], 4)]);
         assert_eq!(shape(super::shares(peers([1, 9]), id(4), id(8), 2)), []);
     }
 
