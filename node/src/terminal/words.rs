@@ -126,9 +126,10 @@ pub const VERBS: &[Verb] = &[
         name: "say",
         usage: "say TEXT",
         summary: "say something in the present room",
-        details: "TEXT is the rest of the line as it is typed. It is acknowledged when a majority\n\
-                  of the nodes that hold the chat's log have it; until then `say` tells that it\n\
-                  is not accepted yet, and the node goes on trying, also after a restart.",
+        details: "TEXT is the rest of the line as it is typed. It is acknowledged when a\n\
+                  majority of the nodes that hold the chat's log have it; until then `say`\n\
+                  tells that it is not accepted yet, and the node goes on trying, also after a\n\
+                  restart.",
         argument: Argument::Text,
         ..PLAIN
     },
@@ -143,8 +144,9 @@ pub const VERBS: &[Verb] = &[
         name: "join",
         usage: "join ROOM",
         summary: "come into a room, or make it; `say` goes there then",
-        details: "ROOM is 1 to 32 small letters, digits, `-`, `_` and `.`. Everyone is in the room\n\
-                  `lobby`. Who makes a room rules it: `topic`, `kick`, `ban`, `private`, `invite`.",
+        details: "ROOM is 1 to 32 small letters, digits, `-`, `_` and `.`. Everyone is in the\n\
+                  room `lobby`. Who makes a room rules it: `topic`, `kick`, `ban`, `private`,\n\
+                  `invite`.",
         argument: Argument::Text,
         ..PLAIN
     },
@@ -152,8 +154,8 @@ pub const VERBS: &[Verb] = &[
         name: "leave",
         usage: "leave [ROOM]",
         summary: "leave the present room, or another; back to `lobby`",
-        details: "A room that everyone has left is gone; one that its creator leaves is ruled by\n\
-                  whoever came next.",
+        details: "A room that everyone has left is gone; one that its creator leaves is ruled\n\
+                  by whoever came next.",
         argument: Argument::Text,
         ..PLAIN
     },
@@ -211,9 +213,9 @@ pub const VERBS: &[Verb] = &[
         name: "revive",
         usage: "revive",
         summary: "go on without nodes that held the chat and are gone",
-        details: "The chat waits while a majority of the nodes that hold its log is away, because\n\
-                  only they may have its last messages. If they are gone for ever, this gives\n\
-                  those messages up and goes on with what is known here.",
+        details: "The chat waits while a majority of the nodes that hold its log is away,\n\
+                  because only they may have its last messages. If they are gone for ever,\n\
+                  this gives those messages up and goes on with what is known here.",
         ..PLAIN
     },
     Verb {

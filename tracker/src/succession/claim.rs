@@ -155,18 +155,24 @@ impl Succession {
         lesser && standing.sight != Sight::Seeks
     }
 
-    /// The round is over when everyone has answered, or it is too late.
+    /// The round is over when everyone has answered, when enough have agreed, or
+    /// when it is too late. Who is silent is not waited for: the next in line would
+    /// claim meanwhile.
     pub(super) fn conclude(&mut self, now: Duration) {
-        let Some(round) = self.round.take_if(|round| round.open == 0 || now >= round.deadline)
-        else {
+        let (own, council) = (usize::from(self.is_in_council()), self.council.len());
+        let is_over = |round: &mut Round| {
+            let is_agreed = matches!(round.question, Question::Claim(_))
+                && is_majority(round.agreed.len() + own, council);
+            round.open == 0 || is_agreed || now >= round.deadline
+        };
+        let Some(round) = self.round.take_if(is_over) else {
             return;
         };
         let Question::Claim(claim) = round.question else {
             // Nobody knew of anything better; see `consider`.
             return;
         };
-        let own = usize::from(self.is_in_council());
-        if is_majority(round.agreed.len() + own, self.council.len()) {
+        if is_majority(round.agreed.len() + own, council) {
             self.take_office(claim, now);
         } else if round.contested {
             // Until all who agreed to others are free, and then in order. Home is
