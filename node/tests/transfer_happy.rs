@@ -33,7 +33,7 @@ async fn from_one_owner_for_any_size() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_three_owners_each_gives_a_share() {
-    let bytes = content(2, 60 * MIB + 12_345);
+    let bytes = content(2, 160 * MIB + 12_345);
     let mut owners = Vec::new();
     for name in ["node1", "node2", "node3"] {
         owners.push(Owner::start(name, &[("file.bin", &bytes)]).await);

@@ -8,6 +8,10 @@ use shoal_common::protocol::succession::{Reign, Sight, Standing};
 use super::line::is_majority;
 use super::{ANSWER_DEADLINE, HOLD, LINE, Role, STEP, Succession, Way, Why};
 
+/// How often one that stood still asks whether it was succeeded while nobody
+/// answers, before it goes on for those who reach it.
+const DOUBTS: u32 = 3;
+
 /// To whom it has agreed last.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Vote {
@@ -21,8 +25,8 @@ pub(super) struct Vote {
 pub(super) enum Question {
     /// Do you agree to this reign?
     Claim(Reign),
-    /// Was I succeeded while I stood still?
-    Doubt,
+    /// Was I succeeded while I stood still? So often was it asked in vain.
+    Doubt { before: u32 },
 }
 
 /// Several are asked the same.
@@ -32,6 +36,8 @@ pub(super) struct Round {
     question: Question,
     /// Who has not answered.
     open: usize,
+    /// Whether anybody has, or there was nobody to ask.
+    is_heard: bool,
     deadline: Duration,
     /// Members of the council that agreed.
     agreed: Vec<NodeId>,
@@ -49,7 +55,7 @@ impl Succession {
     /// Whether a tracker asks whether it still is one; meanwhile it answers
     /// nobody.
     pub(super) fn doubts(&self) -> bool {
-        matches!(self.round, Some(Round { question: Question::Doubt, .. }))
+        matches!(self.round, Some(Round { question: Question::Doubt { .. }, .. }))
     }
 
     /// Asks everyone whether they agree that this one is tracker.
@@ -77,7 +83,7 @@ impl Succession {
 
     /// A tracker that stood still asks whether it still is one.
     pub(super) fn doubt(&mut self, now: Duration) {
-        self.ask_all(Question::Doubt, now);
+        self.ask_all(Question::Doubt { before: 0 }, now);
     }
 
     /// Not now: the next claim has to wait.
@@ -107,6 +113,7 @@ impl Succession {
             number,
             question,
             open: ways.len(),
+            is_heard: ways.is_empty(),
             deadline: now + ANSWER_DEADLINE,
             agreed: Vec::new(),
             contested: false,
@@ -114,7 +121,7 @@ impl Succession {
         self.round = Some(round);
         let claim = match question {
             Question::Claim(claim) => Some(claim),
-            Question::Doubt => None,
+            Question::Doubt { .. } => None,
         };
         for way in ways {
             self.ask(way, Why::Round(number), claim);
@@ -134,6 +141,7 @@ impl Succession {
             return;
         };
         round.open = round.open.saturating_sub(1);
+        round.is_heard |= answer.is_some();
         if let (Some((from, standing)), Question::Claim(claim)) = (answer, round.question) {
             if standing.agrees && counts && !round.agreed.contains(&from) {
                 round.agreed.push(from);
@@ -168,9 +176,14 @@ impl Succession {
         let Some(round) = self.round.take_if(is_over) else {
             return;
         };
-        let Question::Claim(claim) = round.question else {
-            // Nobody knew of anything better; see `consider`.
-            return;
+        let claim = match round.question {
+            Question::Claim(claim) => claim,
+            // That nobody answers in time means little on a machine that just woke.
+            Question::Doubt { before } if !round.is_heard && before + 1 < DOUBTS => {
+                return self.ask_all(Question::Doubt { before: before + 1 }, now);
+            }
+            // Nobody knew of anything better, see `consider`; or it is alone.
+            Question::Doubt { .. } => return,
         };
         if is_majority(round.agreed.len() + own, council) {
             self.take_office(claim, now);
