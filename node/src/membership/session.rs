@@ -55,8 +55,9 @@ pub(super) struct Session {
     /// The last reign under which it was registered.
     reign: Option<Reign>,
     is_registered: bool,
-    /// When another node with this id was last said to have registered.
-    superseded: Option<Instant>,
+    /// How often another node with this id was said to have registered of late,
+    /// and when last.
+    superseded: Option<(u32, Instant)>,
     leaves: bool,
     heartbeat: Duration,
 }
@@ -116,15 +117,16 @@ impl Session {
         if self.wish.tracker.is_some() || self.is_registered {
             self.membership.set_link(Link::Searching);
         }
-        let again = matches!(end, End::Refused(Refusal::Superseded)) && self.superseded();
-        if again || !matches!(end, End::Refused(Refusal::Superseded)) {
+        let is_superseded = matches!(end, End::Refused(Refusal::Superseded));
+        let pause = if is_superseded { self.superseded() } else { Duration::ZERO };
+        if !is_superseded || pause >= SUPERSEDED_TOLD {
             self.tell(order, &end);
         }
         match end {
             End::Moved | End::Goodbye => return,
             End::Elsewhere(reign) => return self.office.elsewhere(reign.as_ref()),
             // Two nodes with one id would throw each other out for ever.
-            _ if again => self.rest(SUPERSEDED_PAUSE, goodbyes).await,
+            _ if is_superseded => self.rest(pause, goodbyes).await,
             _ => {}
         }
         if self.is_registered {
@@ -134,13 +136,15 @@ impl Session {
         }
     }
 
-    /// Another registration of this id was newer. Whether that happens again: once,
-    /// it may be one of this node, that it gave up on its way to another tracker
-    /// and that came there late.
-    fn superseded(&mut self) -> bool {
+    /// Another registration of this id was newer. How long to wait: a few times it
+    /// may be one of this node, that it gave up on its way to another tracker and
+    /// that came there late; a copy of this node comes again and again.
+    fn superseded(&mut self) -> Duration {
         let now = Instant::now();
-        let before = self.superseded.replace(now);
-        before.is_some_and(|before| now < before + 2 * SUPERSEDED_PAUSE)
+        let (times, last) = self.superseded.unwrap_or((0, now));
+        let times = if now > last + 2 * SUPERSEDED_PAUSES.1 { 0 } else { times };
+        self.superseded = Some((times + 1, now));
+        (SUPERSEDED_PAUSES.0 * 2_u32.pow(times.min(10))).min(SUPERSEDED_PAUSES.1)
     }
 
     async fn rest(&mut self, pause: Duration, goodbyes: &mut Goodbyes) {
@@ -422,5 +426,10 @@ fn charter(registered: &Registered, tracker: NodeId, at: SocketAddr) -> Charter 
     }
 }
 
-/// Pause after another node has taken this node's id.
-const SUPERSEDED_PAUSE: Duration = Duration::from_secs(60);
+/// First and longest pause after another node has taken this node's id; it doubles
+/// each time.
+const SUPERSEDED_PAUSES: (Duration, Duration) =
+    (Duration::from_millis(250), Duration::from_secs(60));
+
+/// From this pause on the person is told: so often it is no chance.
+const SUPERSEDED_TOLD: Duration = Duration::from_secs(2);
