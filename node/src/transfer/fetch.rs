@@ -419,6 +419,9 @@ impl Owner {
         if !run.ranges.is_empty() {
             self.asked.push_front(Asked::Run(run));
         }
+        // Where bytes come faster than they are read, an owner would be read for
+        // dozens of megabytes before another has its turn on this thread.
+        tokio::task::yield_now().await;
         Ok(())
     }
 
