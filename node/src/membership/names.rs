@@ -4,7 +4,7 @@
 //! network first keeps it, and the others get a number behind it, wherever they
 //! are shown. All who know the same nodes show the same names.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use shoal_common::ident::{NodeId, NodeName};
 
@@ -14,13 +14,30 @@ pub(super) fn age(born: u64, id: NodeId) -> (u64, NodeId) {
     (if born == 0 { u64::MAX } else { born }, id)
 }
 
-/// A name like this one that nobody has; it is taken from now on.
-pub(super) fn distinct(name: &NodeName, taken: &mut HashSet<NodeName>) -> NodeName {
-    let numbered = (2..=u32::MAX).map(|number| name.with_suffix(number));
-    let free = std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
-    let free = free.unwrap_or_else(|| name.clone());
-    taken.insert(free.clone());
-    free
+/// The names that are taken, each with the number that the next one who wants it is
+/// tried with: thousands may want the same.
+#[derive(Debug, Default)]
+pub(super) struct Taken(HashMap<NodeName, u32>);
+
+impl Taken {
+    /// Somebody has this name.
+    pub(super) fn take(&mut self, name: NodeName) {
+        self.0.entry(name).or_insert(2);
+    }
+
+    /// A name like this one that nobody has; it is taken from now on.
+    pub(super) fn distinct(&mut self, name: &NodeName) -> NodeName {
+        let Some(next) = self.0.get(name).copied() else {
+            self.take(name.clone());
+            return name.clone();
+        };
+        let mut numbered = (next..=u32::MAX).map(|number| (number, name.with_suffix(number)));
+        let free = numbered.find(|(_, name)| !self.0.contains_key(name));
+        let (number, free) = free.unwrap_or_else(|| (u32::MAX, name.clone()));
+        self.0.insert(name.clone(), number.saturating_add(1));
+        self.take(free.clone());
+        free
+    }
 }
 
 #[cfg(test)]
@@ -29,12 +46,15 @@ mod tests {
 
     #[test]
     fn the_first_keeps_its_name() {
-        let mut taken = HashSet::new();
-        let mut name = |wish: &str| distinct(&wish.parse().unwrap(), &mut taken).to_string();
+        let mut taken = Taken::default();
+        let mut name = |wish: &str| taken.distinct(&wish.parse().unwrap()).to_string();
         assert_eq!(name("node"), "node");
         assert_eq!(name("node"), "node-2");
         assert_eq!(name("node-2"), "node-2-2");
         assert_eq!(name("node"), "node-3");
+        for number in 4..=20_000 {
+            assert_eq!(name("node"), format!("node-{number}"));
+        }
     }
 
     #[test]

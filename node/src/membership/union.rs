@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use shoal_common::ident::{NodeId, NodeName, Peer};
 
-use super::names::{age, distinct};
+use super::names::{Taken, age};
 use super::roster::{Event, Roster};
 
 /// A node that exchange knows.
@@ -135,11 +135,19 @@ impl Union {
     /// is taken gets a number.
     pub(super) fn view(&self, roster: &Roster, speaks: bool, us: &Us) -> View {
         let listed = roster.peers().into_iter();
-        let mut peers: Vec<Peer> =
-            listed.filter(|peer| self.is_here(peer.id, roster, speaks)).collect();
-        let mut taken: HashSet<NodeName> = peers.iter().map(|peer| peer.name.clone()).collect();
+        let listed = listed.filter(|peer| self.is_here(peer.id, roster, speaks));
+        // Where nobody keeps the list up, who has moved is where exchange found it.
+        let listed = listed.map(|peer| match self.found.get(&peer.id) {
+            Some(found) if found.online && !speaks => {
+                let Peer { search, download, .. } = found.peer;
+                Peer { search, download, ..peer }
+            }
+            _ => peer,
+        });
+        let mut peers: Vec<Peer> = listed.collect();
         let mut name = us.named.then(|| us.name.clone());
-        taken.extend(name.clone());
+        let mut taken = Taken::default();
+        peers.iter().map(|peer| &peer.name).chain(&name).for_each(|name| taken.take(name.clone()));
         let mut others: Vec<_> = self
             .found
             .values()
@@ -154,10 +162,10 @@ impl Union {
         for (_, peer) in others {
             match peer {
                 Some(peer) => {
-                    let name = distinct(&peer.name, &mut taken);
+                    let name = taken.distinct(&peer.name);
                     peers.push(Peer { name, ..peer.clone() });
                 }
-                None => name = Some(distinct(&us.name, &mut taken)),
+                None => name = Some(taken.distinct(&us.name)),
             }
         }
         peers.sort_by(|a, b| a.name.cmp(&b.name));

@@ -54,6 +54,21 @@ fn each_node_is_there_once_by_whichever_way_it_is_known() {
 }
 
 #[test]
+fn without_the_tracker_who_has_moved_is_where_exchange_found_it() {
+    let mut union = Union::default();
+    let roster = listed(&[peer(1, "one"), peer(2, "two")]);
+    let moved = Peer { name: "other".parse().unwrap(), ..peer(7, "one") };
+    let moved = Peer { id: id(1), ..moved };
+    union.find(id(1), Some(Found { peer: moved, online: true, born: 1, proof: 10 }));
+    let us = Us { id: id(99), name: "me".parse().unwrap(), born: 50, named: true };
+    for (speaks, at) in [(true, peer(1, "one")), (false, peer(7, "one"))] {
+        let view = union.view(&roster, speaks, &us);
+        let seen = view.peer(id(1)).unwrap();
+        assert_eq!((seen.name.as_str(), seen.search), ("one", at.search));
+    }
+}
+
+#[test]
 fn the_tracker_is_believed_while_it_speaks_and_contact_afterwards() {
     let mut union = Union::default();
     let roster = listed(&[peer(1, "one"), peer(2, "two")]);

@@ -122,6 +122,7 @@ impl Machine {
 
     fn noted(&mut self, changes: &[Change], now: Instant) {
         self.changed.extend(changes.iter().map(|change| change.id()));
+        self.changed.extend(self.table.take_evicted());
         self.pace.news(changes, self.table.len(), now);
     }
 

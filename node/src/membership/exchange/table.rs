@@ -56,13 +56,23 @@ pub(super) struct Table {
     entries: BTreeMap<NodeId, Entry>,
     /// How many of them are offline.
     gone: usize,
+    /// Who had to go for others, and nobody has asked yet.
+    evicted: Vec<NodeId>,
     digests: Digests,
 }
 
 impl Table {
     /// Knows nobody, not even where this node can be reached.
     pub(super) fn new(us: NodeId, clock: Clock) -> Self {
-        Self { us, clock, born: 0, entries: BTreeMap::new(), gone: 0, digests: Digests::default() }
+        Self {
+            us,
+            clock,
+            born: 0,
+            entries: BTreeMap::new(),
+            gone: 0,
+            evicted: Vec::new(),
+            digests: Digests::default(),
+        }
     }
 
     /// From now on this node is known so.
@@ -156,14 +166,17 @@ impl Table {
         self.get(id).is_some_and(|entry| entry.is_online() && entry.failures > 0)
     }
 
-    /// A node said goodbye, in a message of the time `heard`.
+    /// A node said goodbye, in a message of the time `heard`. Anybody may have
+    /// said so in its name: it is believed, and a few look.
     pub(super) fn goodbye(&mut self, id: NodeId, heard: u64, now: Instant) -> Option<Change> {
         self.get(id)?;
         let change = self.take_offline(id, now);
+        // A time that is still to come would be later than all that it says itself.
+        let heard = heard.min(self.clock.now());
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.goodbye = heard;
         }
-        change
+        change.map(|_| Change::Doubtful(id))
     }
 
     fn take_offline(&mut self, id: NodeId, now: Instant) -> Option<Change> {
@@ -259,7 +272,16 @@ impl Table {
             // Nobody can make this node look through all of them for nothing.
             None
         };
-        victim.inspect(|id| self.remove(*id)).is_some()
+        if let Some(id) = victim {
+            self.remove(id);
+            self.evicted.push(id);
+        }
+        victim.is_some()
+    }
+
+    /// Who had to go for others since the last time.
+    pub(super) fn take_evicted(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.evicted)
     }
 
     fn put(&mut self, entry: Entry) {

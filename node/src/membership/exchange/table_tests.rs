@@ -195,7 +195,7 @@ fn one_failed_call_proves_nothing() {
 fn what_was_said_before_a_goodbye_does_not_undo_it() {
     let mut tried = tried();
     tried.table.met(known(2, 10), 10, tried.now);
-    assert_eq!(tried.table.goodbye(id(2), 30, tried.now), Some(Change::New(id(2))));
+    assert_eq!(tried.table.goodbye(id(2), 30, tried.now), Some(Change::Doubtful(id(2))));
     assert_eq!(tried.table.met(known(2, 10), 20, tried.now), None, "it was on its way");
     assert_eq!(tried.state(2).unwrap().0, State::Offline);
     // The next life begins with a young clock.
@@ -203,6 +203,18 @@ fn what_was_said_before_a_goodbye_does_not_undo_it() {
     assert_eq!(tried.table.met(again, 1, tried.now), Some(Change::New(id(2))));
     assert_eq!(tried.state(2).unwrap().0, State::Online);
     assert_eq!(tried.table.goodbye(id(9), 30, tried.now), None);
+}
+
+#[test]
+fn a_goodbye_in_anothers_name_is_looked_at_and_does_not_last() {
+    let mut tried = tried();
+    tried.table.met(known(2, 10), 10, tried.now);
+    let goodbye = tried.table.goodbye(id(2), u64::MAX, tried.now);
+    assert_eq!(goodbye, Some(Change::Doubtful(id(2))), "a few call it");
+    // It answers, at a time that the others could reach.
+    let heard = tried.table.clock.tick();
+    assert_eq!(tried.table.met(known(2, 10), heard, tried.now), Some(Change::New(id(2))));
+    assert_eq!(tried.state(2).unwrap().0, State::Online);
 }
 
 #[test]
@@ -263,6 +275,7 @@ fn a_crowd_fills_the_table_to_its_bound_and_keeps_nobody_out_who_was_met() {
     assert_eq!(tried.hear(offline(8, 10, 5)), None, "nobody has to go for it");
     assert_eq!(tried.hear(known(8, 10)), Some(Change::New(id(8))));
     assert!(tried.table.get(first).is_none());
+    assert!(tried.table.take_evicted().contains(&first), "whoever has it elsewhere is told");
     // A page that is too long is cut.
     let mut other = self::tried();
     let long = (0..5000).map(|n| numbered(n, 10)).collect();
