@@ -3,7 +3,7 @@
 source "$(dirname "$0")/lib/settings.sh"
 source "$root/scripts/lib/docker.sh"
 
-scenarios=(single small spread start memory index limits faults tracker search)
+scenarios=(single small spread start memory index limits faults tracker search chat)
 
 usage() {
   cat <<TEXT
@@ -23,6 +23,7 @@ usage: scripts/bench.sh [--quick] [--rounds COUNT] [--only TEXT]… [--print] [S
   faults   owners that are slow or far
   tracker  a tracker of up to 20,000 nodes, and heartbeats a second beside Redis
   search   what a search costs as a network grows to 10,000 nodes
+  chat     messages of five to a hundred, beside NATS and Redis
 
   --rounds COUNT  runs of each contestant (7; with --quick 3)
   --only TEXT     only contestants with this in their names; can be repeated
@@ -64,7 +65,7 @@ done
 # Says which contestants will be missing; their lines in the tables say it again.
 name_missing() {
   local packages=() tool
-  for tool in nginx:nginx-light redis-server:redis-server aria2c:aria2 curl:curl rsync:rsync b3sum:b3sum; do
+  for tool in nginx:nginx-light redis-server:redis-server nats-server:nats-server aria2c:aria2 curl:curl rsync:rsync b3sum:b3sum; do
     have "${tool%:*}" || [ -x "/usr/sbin/${tool%:*}" ] || packages+=("${tool#*:}")
   done
   /usr/bin/python3 -c 'import libtorrent' >/dev/null 2>&1 || packages+=(python3-libtorrent)
@@ -140,4 +141,4 @@ measure single --where disk "${some[@]}"
 if [ -z "$(docker_missing)" ]; then measure single --containers --sizes 394MB --owners 3
 else note "no containers here: $(docker_missing)"; fi
 measure small "${few[@]}"
-for scenario in spread start memory index limits faults tracker search; do measure "$scenario"; done
+for scenario in spread start memory index limits faults tracker search chat; do measure "$scenario"; done
