@@ -56,8 +56,7 @@ impl Reign {
 
     /// Whether its address can be one of a tracker.
     pub fn is_reachable(&self) -> bool {
-        let ip = self.address.ip();
-        self.address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
+        can_be_called(self.address)
     }
 
     fn rank(&self) -> impl Ord + use<> {
@@ -77,6 +76,18 @@ pub struct Member {
     /// Where it answers inquiries: its search port.
     #[serde(with = "address")]
     pub address: SocketAddr,
+}
+
+impl Member {
+    /// Whether its address can be one of a node.
+    pub fn is_reachable(&self) -> bool {
+        can_be_called(self.address)
+    }
+}
+
+fn can_be_called(address: SocketAddr) -> bool {
+    let ip = address.ip();
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
 }
 
 /// What is asked.
@@ -115,7 +126,7 @@ pub struct Standing {
     pub sight: Sight,
     /// Whether it agrees to the claim.
     pub agrees: bool,
-    /// The highest epoch that it has agreed to.
+    /// The highest epoch that it has followed or agreed to.
     pub promised: u64,
     /// Its join number, 0 if it has none.
     pub joined: u64,

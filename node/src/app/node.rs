@@ -235,6 +235,8 @@ impl Node {
     /// is cut. Downloads that are cut go on the next time.
     pub async fn stop(self, grace: Duration, hurry: impl Future<Output = ()>) {
         let App { inner } = &self.app;
+        // Others look for another tracker, if it is this one, while it can still tell.
+        inner.office.resign();
         self.doors.cancel();
         inner.uploads.drain();
         let start = Instant::now();

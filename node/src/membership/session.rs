@@ -9,7 +9,7 @@ use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{HEARTBEAT, HEARTBEATS, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME};
 use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::succession::Reign;
+use shoal_common::protocol::succession::{Reign, Sight};
 use shoal_common::protocol::tracking::{Charter, FromTracker, Registered, Registration, ToTracker};
 use shoal_tracker::office::{Office, Order};
 use tokio::net::TcpStream;
@@ -195,7 +195,10 @@ impl Session {
         };
         match connection.ask(&ToTracker::Register(registration.clone()), MAX_TRACKER_FRAME).await? {
             FromTracker::Registered(registered) => {
-                let charter = charter(&registered, hello.node, far);
+                let charter = match registered.charter.clone() {
+                    Some(charter) => seen_at(charter, far),
+                    None => without_reign(hello.node, far),
+                };
                 self.registered(order, &registered, &charter, &registration)?;
                 let Reign { epoch, tracker, .. } = charter.reign;
                 self.membership.set_tracker(TrackerAt { address: far, epoch, tracker });
@@ -223,7 +226,9 @@ impl Session {
             Duration::from_millis(registered.heartbeat_ms).clamp(HEARTBEATS.0, HEARTBEATS.1);
         let Registration { search, download, .. } = *registration;
         if !self.office.registered(charter, registered.joined, self.heartbeat, search) {
-            return Err(End::Nonsense);
+            let is_tracker = self.office.outlook().sight == Sight::Reigns;
+            // It was elected meanwhile.
+            return Err(if is_tracker { End::Moved } else { End::Nonsense });
         }
         self.is_registered = true;
         let (id, joined) = (self.wish.us.node, registered.joined);
@@ -258,6 +263,7 @@ impl Session {
         registered: Registered,
         goodbyes: &mut Goodbyes,
     ) -> End {
+        let Ok(far) = connection.stream().peer_addr() else { return End::Nonsense };
         // The tracker answers every heartbeat, so this much silence means that
         // it is gone although the connection stands.
         let patience = self.heartbeat * 2;
@@ -299,7 +305,7 @@ impl Session {
                 Ok(None) => {}
                 Ok(Some(message)) => {
                     due = Instant::now() + patience;
-                    if let Some(end) = self.heard(message, &mut pages) {
+                    if let Some(end) = self.heard(message, far, &mut pages) {
                         return end;
                     }
                 }
@@ -310,7 +316,15 @@ impl Session {
     }
 
     /// The tracker says something. Returns why the conversation ends, if it does.
-    fn heard(&mut self, message: FromTracker, pages: &mut Pages) -> Option<End> {
+    fn heard(
+        &mut self,
+        mut message: FromTracker,
+        far: SocketAddr,
+        pages: &mut Pages,
+    ) -> Option<End> {
+        if let FromTracker::Reigns(charter) = message {
+            message = FromTracker::Reigns(seen_at(charter, far));
+        }
         let charter = match &message {
             FromTracker::Reigns(charter) => Some(charter),
             _ => None,
@@ -409,21 +423,20 @@ async fn newer(orders: &mut watch::Receiver<Option<Order>>, done: u64) -> Order 
     }
 }
 
-/// What the tracker is in office by, as this node sees it: one that does not say
-/// is taken for the home tracker in its first epoch.
-fn charter(registered: &Registered, tracker: NodeId, at: SocketAddr) -> Charter {
-    match registered.charter.clone() {
-        // The home tracker is where it was found: it may have no idea of that.
-        Some(Charter { reign, council }) if reign.home => {
-            Charter { reign: Reign { address: at, ..reign }, council }
-        }
-        Some(charter) => Charter { reign: charter.reign.seen_at(at.ip()), ..charter },
-        None => {
-            let (home, elected) = (true, true);
-            let reign = Reign { epoch: 1, tracker, address: at, home, joined: 0, elected };
-            Charter { reign, council: Vec::new() }
-        }
-    }
+/// What a tracker is in office by, as this node sees it: the home tracker is where it
+/// was found, it may have no idea of that.
+fn seen_at(charter: Charter, far: SocketAddr) -> Charter {
+    let Charter { reign, council } = charter;
+    let reign = if reign.home { Reign { address: far, ..reign } } else { reign.seen_at(far.ip()) };
+    Charter { reign, council }
+}
+
+/// One that does not say what it is in office by is taken for the home tracker in its
+/// first epoch.
+fn without_reign(tracker: NodeId, address: SocketAddr) -> Charter {
+    let (home, elected) = (true, true);
+    let reign = Reign { epoch: 1, tracker, address, home, joined: 0, elected };
+    Charter { reign, council: Vec::new() }
 }
 
 /// First and longest pause after another node has taken this node's id; it doubles

@@ -28,9 +28,9 @@ use crate::hub::Hub;
 use crate::screen::Screen;
 use crate::succession::{Succession, Us};
 
-/// Most inquiries of this process that are under way at once: a few rounds. More
-/// count as not answered.
-const MAX_CALLS: usize = 128;
+/// Most inquiries of this process that are under way at once, of those that count in a
+/// round of asking, and of others: a few rounds each. More count as not answered.
+const MAX_CALLS: usize = 96;
 
 /// Where a node is to register. Each order is to be followed once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,9 @@ struct Inner {
     post: watch::Sender<Post>,
     orders: watch::Sender<Option<Order>>,
     outlook: watch::Sender<Outlook>,
-    calls: Arc<Semaphore>,
+    /// Room for the inquiries of rounds, and for others: who makes this one look
+    /// around keeps it from no election.
+    calls: (Arc<Semaphore>, Arc<Semaphore>),
     chat: ChatDesk,
     surroundings: Option<Box<dyn Surroundings>>,
 }
@@ -176,7 +178,7 @@ impl Office {
             post: watch::Sender::new(post),
             orders: watch::Sender::new(None),
             outlook: watch::Sender::new(outlook),
-            calls: Arc::new(Semaphore::new(MAX_CALLS)),
+            calls: (Arc::new(Semaphore::new(MAX_CALLS)), Arc::new(Semaphore::new(MAX_CALLS))),
             chat,
             surroundings,
         };
@@ -226,11 +228,7 @@ impl Office {
 
     /// The tracker is gone; see [`Succession::lost`].
     pub fn lost(&self, silent: bool) {
-        let line = self.line();
-        self.event(|machine, now| {
-            machine.set_line(line);
-            machine.lost(silent, now);
-        });
+        self.event(|machine, now| machine.lost(silent, now));
     }
 
     /// A try to register has failed.
@@ -240,11 +238,14 @@ impl Office {
 
     /// Who was asked is no tracker.
     pub fn elsewhere(&self, reign: Option<&Reign>) {
-        let line = self.line();
         self.event(|machine, now| {
-            machine.set_line(line);
             machine.elsewhere(reign.filter(|reign| reign.is_reachable()), now);
         });
+    }
+
+    /// This node leaves: it serves no more as tracker, if it did.
+    pub fn resign(&self) {
+        self.event(Succession::resign);
     }
 
     // For people --------------------------------------------------------------
@@ -273,9 +274,16 @@ impl Office {
         let mut machine = self.machine();
         // The clock is read under the lock, so time never runs backwards.
         let now = self.inner.hub.now();
+        let sought = machine.is_seeking();
         let outcome = event(&mut machine, now);
+        let begins_to_seek = !sought && machine.is_seeking();
         self.show(&machine, now);
         drop(machine);
+        // Whose turn it is counts from now on.
+        if begins_to_seek {
+            let line = self.line();
+            self.machine().set_line(line);
+        }
         self.inner.stirred.notify_one();
         outcome
     }

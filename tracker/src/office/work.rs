@@ -1,7 +1,7 @@
 //! What the office does by itself: time, inquiries, taking office and leaving it.
 
-use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_common::call::call;
@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info_span};
 
 use super::{Office, Order, Post, unix_ms};
-use crate::succession::{ANSWER_DEADLINE, Asked, Effect, Way};
+use crate::succession::{ANSWER_DEADLINE, Asked, Effect, Way, Why};
 
 /// Least time between two looks at the clock: a timer that is due anew all the
 /// time must not occupy a core.
@@ -65,6 +65,8 @@ impl Office {
             },
             Effect::Reign(reign) => self.take_over(reign),
             Effect::Yield(reign) => self.yield_to(reign),
+            Effect::Resign => self.leave_office(None),
+            Effect::Publish => self.publish_council(),
         }
     }
 
@@ -86,8 +88,10 @@ impl Office {
     // Inquiries ---------------------------------------------------------------
 
     fn ask(&self, asked: Asked, inquiry: Inquiry, tasks: &Tasks) {
-        let calls = self.inner.calls.clone();
-        let (Some(at), Ok(permit)) = (self.place(asked.to), calls.try_acquire_owned()) else {
+        let (rounds, others) = &self.inner.calls;
+        let calls = if matches!(asked.why, Why::Round(_)) { rounds } else { others };
+        let permit = Arc::clone(calls).try_acquire_owned();
+        let (Some(at), Ok(permit)) = (self.place(asked.to), permit) else {
             self.event(|machine, now| machine.answered(asked, None, now));
             return;
         };
@@ -106,11 +110,16 @@ impl Office {
 
     async fn inquire(&self, at: &str, inquiry: Inquiry) -> Option<(NodeId, Standing)> {
         let (mut connection, hello) = call(at, &self.inner.us, Talk::Succession).await.ok()?;
-        let ip: IpAddr = connection.stream().peer_addr().ok()?.ip();
+        let far = connection.stream().peer_addr().ok()?;
         let request = SuccessionRequest::Inquire(inquiry);
         match connection.ask(&request, MAX_REQUEST_FRAME).await.ok()? {
             SuccessionReply::Standing(mut standing) => {
-                standing.reign = standing.reign.map(|reign| reign.seen_at(ip));
+                // A tracker is where it answers: registrations come to the same port.
+                let is_own = |reign: &Reign| reign.tracker == hello.node;
+                standing.reign = standing.reign.map(|reign| match is_own(&reign) {
+                    true => Reign { address: far, ..reign },
+                    false => reign.seen_at(far.ip()),
+                });
                 let is_fine = standing.reign.is_none_or(|reign| reign.is_reachable());
                 is_fine.then_some((hello.node, standing))
             }
@@ -137,8 +146,7 @@ impl Office {
     }
 
     fn yield_to(&self, reign: Reign) {
-        self.inner.hub.tell(|registry, _| registry.end());
-        self.post(Post::Away(Some(reign)));
+        self.leave_office(Some(reign));
         let whom = if reign.home { "the home tracker" } else { "another tracker" };
         self.say(&format!(
             "gives the office of tracker to {whom} at `{}`, epoch {}",
@@ -146,13 +154,22 @@ impl Office {
         ));
     }
 
+    /// Serves no more; those who were here are told of that tracker.
+    fn leave_office(&self, successor: Option<Reign>) {
+        self.inner.hub.tell(|registry, _| registry.end());
+        self.post(Post::Away(successor));
+    }
+
     /// Somebody came or left: perhaps the council is another one.
     fn present(&self) {
         let line = self.inner.hub.look(|registry| registry.line());
-        let reign = self.event(|machine, now| {
-            let changed = machine.present(&line, now);
-            machine.known().filter(|_| changed)
-        });
+        if self.event(|machine, now| machine.present(&line, now)) {
+            self.publish_council();
+        }
+    }
+
+    fn publish_council(&self) {
+        let reign = self.machine().known();
         if let Some(reign) = reign.filter(|_| self.is_serving()) {
             self.publish(reign);
         }

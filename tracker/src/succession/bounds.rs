@@ -34,9 +34,8 @@ pub(super) const SELDOM: u32 = 8;
 /// Time between two tries of a caretaker to be elected after all.
 pub(super) const RENEW: Duration = Duration::from_secs(3);
 
-/// After this time without a majority of its council a tracker that was elected,
-/// or is the home tracker, gives up those who are away. Long: until then it may
-/// be itself who is cut off.
+/// After this time without a majority of its council a tracker gives up those who
+/// are away. Long: until then it may be itself who is cut off.
 pub(super) const AWAY: Duration = Duration::from_secs(600);
 
 /// How long the home tracker takes it that it was restarted and has forgotten
@@ -47,10 +46,25 @@ pub(super) const FRESH: Duration = Duration::from_secs(60);
 /// asks and tells, and so far the line goes when the whole council is dead.
 pub const LINE: usize = 32;
 
-/// How far beyond what is known an epoch may be to be believed. Each step is the
-/// death of a tracker; more of them than this do not go unnoticed.
-pub(super) const MAX_LEAP: u64 = 64;
+/// How far beyond what it knows an epoch may be that a node agrees to: one each
+/// second for a hundred years. So nobody brings the epochs to their end.
+pub(super) const MAX_LEAP: u64 = 1 << 32;
 
-/// Highest epoch that is believed of anyone: one each second for thousands of
-/// years, and far from where adding overflows.
-pub(super) const MAX_EPOCH: u64 = 1 << 40;
+/// How far hearsay is heeded: those who have not heard it are to agree all the same.
+pub(super) const MAX_HEARSAY: u64 = MAX_LEAP / 2;
+
+/// Least time between two epochs that a node agrees to, whoever claims them: so
+/// nobody leads it away from the others faster than claims bring them together.
+pub(super) const VOTE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Highest epoch that is believed of a tracker that answers, unless what is known is
+/// near it: far from where adding overflows.
+pub(super) const MAX_EPOCH: u64 = 1 << 62;
+
+/// How many rounds in a row may be lost to others before a node serves those who
+/// reach it all the same: one of them may be lying.
+pub(super) const MAX_CONTESTED: u32 = 5;
+
+/// How often a node that looks for a tracker is put off by one that says that it
+/// asks whether it still is one: that is over after three rounds.
+pub(super) const MAX_PUT_OFF: u32 = 3;

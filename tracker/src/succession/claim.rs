@@ -5,8 +5,12 @@ use std::time::Duration;
 use shoal_common::ident::NodeId;
 use shoal_common::protocol::succession::{Reign, Sight, Standing};
 
+use super::follow::distinct;
 use super::line::is_majority;
-use super::{ANSWER_DEADLINE, HOLD, LINE, Role, STEP, Succession, Way, Why};
+use super::{
+    ANSWER_DEADLINE, HOLD, LINE, MAX_CONTESTED, MAX_HEARSAY, MAX_LEAP, Role, STEP, Succession,
+    VOTE_PAUSE, Way, Why,
+};
 
 /// How often one that stood still asks whether it was succeeded while nobody
 /// answers, before it goes on for those who reach it.
@@ -41,8 +45,10 @@ pub(super) struct Round {
     deadline: Duration,
     /// Members of the council that agreed.
     agreed: Vec<NodeId>,
-    /// Whether somebody has agreed to another.
+    /// Whether anybody did not agree.
     contested: bool,
+    /// The highest epoch that those who answered know of, or have agreed to.
+    known: u64,
 }
 
 impl Round {
@@ -64,9 +70,9 @@ impl Succession {
         let promised = self.vote.map_or(0, |vote| {
             if vote.candidate == self.us.id { vote.epoch - 1 } else { vote.epoch }
         });
-        let epoch = self.base.max(promised).max(self.bid).saturating_add(1);
+        let epoch = self.base.max(promised).max(self.bid) + 1;
         let may = self.us.eligible && (self.us.home || self.joined > 0);
-        let address = self.address.filter(|_| may && self.is_plausible(epoch));
+        let address = self.address.filter(|_| may);
         let claim = address.map(|address| Reign {
             epoch,
             tracker: self.us.id,
@@ -88,14 +94,14 @@ impl Succession {
 
     /// Not now: the next claim has to wait.
     pub(super) fn hold_off(&mut self, now: Duration) {
-        self.put_off(STEP, STEP * 2, now);
+        self.claim_after(STEP, STEP * 2, now);
         if !self.doubts() {
             self.round = None;
         }
     }
 
     /// The next claim comes after the one time, and by chance up to the other.
-    pub(super) fn put_off(&mut self, least: Duration, more: Duration, now: Duration) {
+    pub(super) fn claim_after(&mut self, least: Duration, more: Duration, now: Duration) {
         let next = now + least + self.chance.up_to(more);
         self.timers.claim = next;
         self.timers.renew = next;
@@ -108,7 +114,7 @@ impl Succession {
         ways.extend(self.us.knows_home.then_some(Way::Home));
         let lost = self.known.filter(|reign| reign.tracker != self.us.id);
         ways.extend(lost.map(|reign| Way::At(reign.address)));
-        ways.dedup();
+        let ways = distinct(&ways);
         let round = Round {
             number,
             question,
@@ -117,6 +123,7 @@ impl Succession {
             deadline: now + ANSWER_DEADLINE,
             agreed: Vec::new(),
             contested: false,
+            known: 0,
         };
         self.round = Some(round);
         let claim = match question {
@@ -147,13 +154,21 @@ impl Succession {
                 round.agreed.push(from);
             }
             // Who has a lesser tracker will hear of this one in any case.
-            round.contested |= !standing.agrees && !has_lesser;
-            let bid = standing.promised.max(standing.reign.map_or(0, |reign| reign.epoch));
-            if bid >= claim.epoch && self.is_plausible(bid) {
-                self.bid = self.bid.max(bid);
+            // And a newcomer has no say.
+            round.contested |= !standing.agrees && !has_lesser && standing.joined > 0;
+            let known = standing.promised.max(standing.reign.map_or(0, |reign| reign.epoch));
+            round.known = round.known.max(known);
+            if known >= claim.epoch {
+                self.outbid(known);
             }
         }
         self.conclude(now);
+    }
+
+    /// Its next claim is to go beyond this epoch, as far as others can agree.
+    pub(super) fn outbid(&mut self, epoch: u64) {
+        let most = self.promised().saturating_add(MAX_HEARSAY);
+        self.bid = self.bid.max(epoch.min(most));
     }
 
     /// Of one in office: whether somebody has a tracker that is to yield to it.
@@ -185,22 +200,41 @@ impl Succession {
             // Nobody knew of anything better, see `consider`; or it is alone.
             Question::Doubt { .. } => return,
         };
+        if round.contested {
+            self.contested += 1;
+            self.come_down(&claim, round.known);
+        }
         if is_majority(round.agreed.len() + own, council) {
             self.take_office(claim, now);
-        } else if round.contested {
+        } else if round.contested && self.contested < MAX_CONTESTED {
             // Until all who agreed to others are free, and then in order. Home is
             // only outbid, and everyone is free for it.
             let until_free = if self.us.home { Duration::ZERO } else { HOLD };
-            self.put_off(until_free + STEP * self.position(), STEP, now);
+            self.claim_after(until_free + STEP * self.position(), STEP, now);
         } else {
             self.take_care(claim, now);
+        }
+    }
+
+    /// A tracker may have been a false one: if all others know of far less, none of
+    /// them will ever agree. What this one has agreed to stands.
+    fn come_down(&mut self, claim: &Reign, known: u64) {
+        if known > 0 && claim.epoch > known.saturating_add(MAX_LEAP) {
+            self.bid = 0;
+            self.base = self.base.min(known);
+            if self.us.home {
+                // It is in no council: its own vote counts for nobody.
+                self.vote = None;
+            }
         }
     }
 
     /// Without a majority. The home tracker takes the next epoch all the same: it
     /// is to be in charge of whomever it reaches.
     fn take_care(&mut self, claim: Reign, now: Duration) {
-        let epoch = if self.us.home { self.base.saturating_add(1) } else { self.base };
+        // Who knows of a later epoch would be ahead of it.
+        let known = self.base.max(self.bid);
+        let epoch = if self.us.home { known + 1 } else { known };
         let reign = Reign { epoch, elected: false, ..claim };
         if self.role == Role::Reigning && !self.behind {
             // It could not be elected anew, and stays what it is.
@@ -214,15 +248,20 @@ impl Succession {
     /// nobody agrees to two in one epoch.
     pub(super) fn agree(&mut self, claim: &Reign, now: Duration) -> bool {
         let candidate = claim.tracker;
-        let is_new = |vote: &Vote| {
+        let is_free = self.vote.is_none_or(|vote| {
+            let is_same = vote.candidate == candidate;
             // A claim of its own that is over holds nobody up.
             let is_over = vote.candidate == self.us.id && self.round.is_none();
-            claim.epoch > vote.epoch && (claim.home || is_over || now >= vote.at + HOLD)
-        };
-        let is_free = self.vote.is_none_or(|vote| {
-            is_new(&vote) || vote.candidate == candidate && claim.epoch >= vote.epoch
+            let pause = match () {
+                () if is_over => Duration::ZERO,
+                () if is_same || claim.home => VOTE_PAUSE,
+                () => HOLD,
+            };
+            is_same && claim.epoch == vote.epoch
+                || claim.epoch > vote.epoch && now >= vote.at + pause
         });
-        let is_next = claim.elected && claim.epoch > self.base && self.is_plausible(claim.epoch);
+        let is_near = claim.epoch <= self.promised().saturating_add(MAX_LEAP);
+        let is_next = claim.elected && claim.epoch > self.base && is_near;
         let agrees = is_free && is_next && self.may_succeed(claim, now);
         if agrees {
             self.vote = Some(Vote { epoch: claim.epoch, candidate, at: now });

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use shoal_common::limits::{COUNCIL, RECONNECT_PAUSE};
+use shoal_common::limits::RECONNECT_PAUSE;
 use shoal_common::protocol::succession::{Member, Reign};
 
+use super::line::is_sound;
 use super::{Effect, GRACE_LOST, MEET, PROBE, Role, SELDOM, STEP, Succession, Way, Why};
 
 /// Tries to register, one at a time.
@@ -15,7 +16,7 @@ pub(super) struct Attempt {
     /// When the next one is due.
     at: Duration,
     pause: Duration,
-    /// How often this node was sent elsewhere since it last waited.
+    /// How often this node was sent elsewhere since it last waited, or stayed.
     hops: usize,
     /// Whose turn it is.
     turn: usize,
@@ -45,22 +46,27 @@ impl Succession {
         joined: u64,
         now: Duration,
     ) -> bool {
-        self.awake = self.awake.max(now);
-        if !self.is_plausible(reign.epoch) || council.len() > COUNCIL {
+        self.wake(now);
+        if !self.is_plausible(reign.epoch) || !is_sound(council) {
             return false;
         }
-        self.joined = joined;
         if self.role == Role::Reigning {
+            let is_own = reign.tracker == self.us.id;
             self.attempt.target = None;
-            self.attempt.settled = reign.tracker == self.us.id;
-            return self.attempt.settled;
+            self.attempt.settled = is_own;
+            if is_own {
+                self.joined = joined;
+            }
+            return is_own;
         }
+        self.joined = joined;
         self.role = Role::Following { heard: now };
         self.since = now;
         self.round = None;
         self.effects.retain(|effect| !matches!(effect, Effect::Follow(_)));
         // Whether it is a tracker that keeps its nodes is not known yet.
-        self.attempt = Attempt { pause: self.attempt.pause, ..Attempt::default() };
+        let Attempt { pause, hops, .. } = self.attempt;
+        self.attempt = Attempt { pause, hops, ..Attempt::default() };
         self.timers.look = now + self.chance.about(MEET * SELDOM);
         self.told(Some(reign), Some(council), now)
     }
@@ -77,20 +83,24 @@ impl Succession {
             return true;
         };
         *heard = now;
-        self.awake = self.awake.max(now);
+        self.wake(now);
         if let Some(reign) = reign {
             if !self.is_plausible(reign.epoch) {
                 return false;
             }
             self.known = Some(*reign);
-            self.base = self.base.max(reign.epoch);
+            self.base = reign.epoch;
+            self.bid = 0;
         }
         if let Some(council) = council {
-            if council.len() > COUNCIL {
+            if !is_sound(council) {
                 return false;
             }
-            self.set_council(council);
-            self.council_epoch = self.known.map_or(0, |reign| reign.epoch);
+            // A home tracker that has forgotten it asks the nodes.
+            if !council.is_empty() {
+                self.set_council(council);
+                self.council_epoch = self.known_epoch();
+            }
         }
         true
     }
@@ -98,10 +108,10 @@ impl Succession {
     /// The connection to the tracker is broken, or it was silent for two
     /// heartbeat intervals.
     pub fn lost(&mut self, silent: bool, now: Duration) {
-        self.awake = self.awake.max(now);
+        self.wake(now);
         match self.role {
             Role::Following { .. } => {
-                let lasted = now > self.since + 2 * self.heartbeat;
+                let lasted = self.has_lasted(now);
                 let pause = self.attempt.pause;
                 self.seek(if silent { Duration::ZERO } else { GRACE_LOST }, now);
                 if !lasted {
@@ -112,6 +122,12 @@ impl Succession {
             Role::Reigning => self.failed(now),
             Role::Outside | Role::Seeking => {}
         }
+    }
+
+    /// Whether it has followed its tracker for some time.
+    fn has_lasted(&self, now: Duration) -> bool {
+        let follows = matches!(self.role, Role::Following { .. });
+        follows && now > self.since + 2 * self.heartbeat
     }
 
     /// A try to register has failed.
@@ -134,7 +150,7 @@ impl Succession {
         if self.role == Role::Reigning {
             return self.failed(now);
         }
-        let hops = self.attempt.hops + 1;
+        let hops = if self.has_lasted(now) { 1 } else { self.attempt.hops + 1 };
         self.lost(false, now);
         self.failed(now);
         let other = reign.filter(|reign| reign.tracker != self.us.id && hops <= MAX_HOPS);
@@ -149,6 +165,8 @@ impl Succession {
         self.role = Role::Seeking;
         self.since = now;
         self.round = None;
+        self.contested = 0;
+        self.put_off = 0;
         let turn = STEP * self.position() + self.chance.up_to(STEP / 2);
         self.timers.claim = now + grace + turn;
         self.timers.probe = now + PROBE.0;
@@ -164,10 +182,10 @@ impl Succession {
         self.follow(Way::At(reign.address));
     }
 
-    /// There is a better tracker than the one this node follows.
+    /// There is a better tracker than the one this node follows, to which it goes
+    /// back if that one does not take it in.
     pub(super) fn move_to(&mut self, reign: &Reign, now: Duration) {
-        let before = self.known.replace(*reign);
-        if let Some(before) = before.filter(|before| !before.is(reign)) {
+        if let Some(before) = self.known.filter(|before| !before.is(reign)) {
             // That it hears of the better one, too.
             self.ask(Way::At(before.address), Why::Look, None);
         }
@@ -226,7 +244,12 @@ impl Succession {
         let mut ways: Vec<Way> = home.into_iter().chain(lost).collect();
         let others: Vec<Way> = self.line().chain((0..self.us.peers).map(Way::Peer)).collect();
         ways.extend(self.next_of(&others, PROBES));
-        for way in ways {
+        self.look(&ways);
+    }
+
+    /// Asks them how they stand, each once.
+    pub(super) fn look(&mut self, ways: &[Way]) {
+        for way in distinct(ways) {
             self.ask(way, Why::Look, None);
         }
     }
@@ -249,4 +272,10 @@ impl Succession {
             self.ask(Way::Home, Why::Look, None);
         }
     }
+}
+
+/// Each once, in order.
+pub(super) fn distinct(ways: &[Way]) -> Vec<Way> {
+    let is_first = |(place, way): &(usize, &Way)| !ways.iter().take(*place).any(|w| w == *way);
+    ways.iter().enumerate().filter(is_first).map(|(_, way)| *way).collect()
 }

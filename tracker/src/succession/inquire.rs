@@ -1,13 +1,15 @@
 //! What others ask, and what they answer.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use shoal_common::ident::NodeId;
 use shoal_common::protocol::succession::{Inquiry, Reign, Sight, Standing};
 
-use super::{Asked, HOLD, MEET, PROBE, Role, Succession, Way, Why};
+use super::{Asked, HOLD, MAX_PUT_OFF, MEET, PROBE, Role, Succession, Way, Why};
 
-/// Most reigns whose last look is remembered.
+/// Most reigns, and most nodes, that are looked at within [`MEET`] because of what
+/// others say.
 const MAX_CHECKED: usize = 8;
 
 impl Succession {
@@ -15,7 +17,7 @@ impl Succession {
     pub fn asked(&mut self, inquiry: &Inquiry, now: Duration) -> Standing {
         self.wake(now);
         if let Some(reign) = inquiry.reign {
-            self.hear_of(&reign, inquiry, now);
+            self.hear_of(&reign, now);
         }
         let agrees = inquiry.claim.is_some_and(|claim| self.agree(&claim, now));
         self.standing(agrees, now)
@@ -27,7 +29,7 @@ impl Succession {
         // This one's own address may be a way to somebody.
         let answer = answer.filter(|(from, _)| *from != self.us.id);
         if let Some((from, standing)) = answer {
-            self.consider(from, standing, now);
+            self.consider(asked.to, from, standing, now);
         }
         if let Why::Check(reign) = asked.why {
             let is_there = answer.is_some_and(|(from, standing)| is_there(&reign, from, standing));
@@ -41,19 +43,12 @@ impl Succession {
     }
 
     /// Hearsay: it is looked at before it is believed.
-    fn hear_of(&mut self, reign: &Reign, inquiry: &Inquiry, now: Duration) {
+    fn hear_of(&mut self, reign: &Reign, now: Duration) {
         if reign.tracker == self.us.id || !self.is_plausible(reign.epoch) {
             return;
         }
         match (self.role, self.known) {
-            (Role::Reigning, Some(own)) if self.us.home && !reign.home => {
-                self.return_after(&own, reign, &inquiry.council, now);
-            }
-            (Role::Reigning, Some(own)) if self.is_behind(&own, reign) => {
-                self.behind |= self.us.home;
-                self.adopt(reign, &inquiry.council);
-                self.check(reign, now);
-            }
+            (Role::Reigning, Some(own)) if self.is_behind(&own, reign) => self.check(reign, now),
             (Role::Following { .. }, Some(own)) if reign.beats(&own) => self.check(reign, now),
             (Role::Seeking | Role::Outside, known)
                 if known.is_none_or(|known| !known.is(reign)) =>
@@ -65,17 +60,24 @@ impl Succession {
     }
 
     /// Somebody says how it stands with a tracker.
-    fn consider(&mut self, from: NodeId, standing: &Standing, now: Duration) {
-        let Some(reign) = standing.reign.filter(|reign| self.is_plausible(reign.epoch)) else {
+    fn consider(&mut self, at: Way, from: NodeId, standing: &Standing, now: Duration) {
+        let Some(reign) = standing.reign else {
             return;
         };
+        let is_itself = reign.tracker == from;
+        let is_credible = self.is_near(reign.epoch) || is_itself && self.is_plausible(reign.epoch);
+        if !is_credible {
+            return;
+        }
+        if self.may_tell_of_council(at, from, standing.joined) {
+            self.adopt(&reign, &standing.council, now);
+        }
         if reign.tracker == self.us.id {
             return;
         }
-        let is_itself = reign.tracker == from;
         match (self.role, self.known) {
             (Role::Reigning, Some(own)) if self.us.home && !reign.home => {
-                self.return_after(&own, &reign, &standing.council, now);
+                self.return_after(&own, &reign, now);
             }
             (Role::Reigning, Some(own)) if self.is_behind(&own, &reign) => match standing.sight {
                 Sight::Reigns if is_itself && reign.beats(&own) => self.step_down(&reign, now),
@@ -83,7 +85,6 @@ impl Succession {
                 Sight::Hears if self.doubts() && reign.beats(&own) => self.step_down(&reign, now),
                 _ => {
                     self.behind |= self.us.home;
-                    self.adopt(&reign, &standing.council);
                     self.check(&reign, now);
                 }
             },
@@ -91,25 +92,42 @@ impl Succession {
                 Sight::Reigns if is_itself => self.move_to(&reign, now),
                 _ => self.check(&reign, now),
             },
+            (Role::Seeking, _) if self.us.home && !reign.home => {
+                self.outbid(reign.epoch);
+                self.claim_anew(now);
+            }
             (Role::Seeking | Role::Outside, known) => {
-                self.adopt(&reign, &standing.council);
-                self.base = self.base.max(reign.epoch);
+                self.outbid(reign.epoch);
                 let is_lost = known.is_some_and(|known| known.is(&reign));
                 match standing.sight {
                     Sight::Reigns if is_itself => self.found(&reign, now),
                     Sight::Hears if !is_lost => self.check(&reign, now),
                     // A tracker is about to be in office again.
-                    Sight::Doubts => {
+                    Sight::Doubts if self.put_off < MAX_PUT_OFF => {
+                        self.put_off += 1;
                         self.hold_off(now);
-                        self.put_off(HOLD, HOLD, now);
+                        self.claim_after(HOLD, HOLD, now);
                     }
-                    // It may live after all.
-                    Sight::Hears | Sight::Reigns => self.hold_off(now),
+                    Sight::Doubts => {}
+                    // It may live after all, and be reached elsewhere.
+                    Sight::Hears | Sight::Reigns => {
+                        self.hold_off(now);
+                        if known.is_some_and(|known| known.address != reign.address) {
+                            self.check(&reign, now);
+                        }
+                    }
                     Sight::Seeks => {}
                 }
             }
             _ => {}
         }
+    }
+
+    /// Whether to believe what it says of a council: a member of the last one that
+    /// answers where it is known to be, or anybody if none is known.
+    fn may_tell_of_council(&self, at: Way, from: NodeId, joined: u64) -> bool {
+        let is_there = self.council.iter().any(|member| at == Way::At(member.address));
+        self.council.is_empty() || is_there && self.is_council(from, joined)
     }
 
     /// One without a tracker has found one.
@@ -135,6 +153,16 @@ impl Succession {
         }
     }
 
+    /// Asks a node what it knows, unless that was done just now, or many were asked.
+    pub(super) fn look_at(&mut self, at: SocketAddr, now: Duration) {
+        self.looked.retain(|(_, when)| now < *when + MEET);
+        let is_known = self.looked.iter().any(|(looked, _)| *looked == at);
+        if !is_known && self.looked.len() < MAX_CHECKED {
+            self.looked.push((at, now));
+            self.ask(Way::At(at), Why::Look, None);
+        }
+    }
+
     /// That tracker is not in office where it should be. If it is over, the one that
     /// reigns must still not stay behind its epoch: who knows of that would
     /// believe itself ahead.
@@ -142,8 +170,8 @@ impl Succession {
         let Some(own) = self.known.filter(|_| self.role == Role::Reigning) else {
             return;
         };
-        if (self.behind || reign.epoch > own.epoch) && self.is_plausible(reign.epoch) {
-            self.base = self.base.max(reign.epoch);
+        if (self.behind || reign.epoch > own.epoch) && self.is_near(reign.epoch) {
+            self.outbid(reign.epoch);
             self.behind = true;
             self.claim_anew(now);
         }

@@ -13,6 +13,21 @@ pub(super) fn has(members: &[Member], id: NodeId) -> bool {
     members.iter().any(|member| member.id == id)
 }
 
+/// Whether it is among them, and has not been restarted since.
+fn is_in(members: &[Member], one: &Member) -> bool {
+    members.iter().any(|member| member.id == one.id && member.joined == one.joined)
+}
+
+/// Whether these can be a council: not too many, each once, and all can be called.
+pub(super) fn is_sound(council: &[Member]) -> bool {
+    let is_first = |(place, member): (usize, &Member)| {
+        !has(council.get(..place).unwrap_or_default(), member.id)
+    };
+    council.len() <= COUNCIL
+        && council.iter().enumerate().all(is_first)
+        && council.iter().all(Member::is_reachable)
+}
+
 /// Whether so many of a council are more than half of it.
 pub(super) fn is_majority(present: usize, council: usize) -> bool {
     present > council / 2
@@ -54,35 +69,58 @@ impl Succession {
     /// As the tracker: these are here, the longest in the network first, at least
     /// [`COUNCIL`] and [`LINE`] of them if there are so many. Returns whether the
     /// council is another one now.
-    ///
-    /// The council changes only while a majority of it is here, or after a long
-    /// time without one: a tracker that is cut off with a few must not make those
-    /// the majority of a council of their own. Of a caretaker it does not change
-    /// at all.
     pub fn present(&mut self, line: &[Member], now: Duration) -> bool {
+        self.here = line.iter().take(COUNCIL + LINE).copied().collect();
+        self.review(now)
+    }
+
+    /// As the tracker: who is to be in the council. Returns whether that is another
+    /// one now.
+    ///
+    /// Who is away is replaced after two heartbeat intervals, and only while a
+    /// majority of the council is here, or after a long time without one: a tracker
+    /// that is cut off loses the others one by one within such an interval, and must
+    /// not make those who are left the majority of a council of their own. Of a
+    /// caretaker the council does not change until then, and the home tracker that
+    /// has forgotten it asks the nodes for it.
+    pub(super) fn review(&mut self, now: Duration) -> bool {
         let (Role::Reigning, Some(reign)) = (self.role, self.known) else {
             return false;
         };
-        let here = self.council.iter().filter(|member| {
-            line.iter().any(|here| here.id == member.id && here.joined == member.joined)
-        });
-        let is_majority = is_majority(here.count(), self.council.len());
+        let before = mem::take(&mut self.missing);
+        let gone = self.council.iter().filter(|member| !is_in(&self.here, member));
+        self.missing = gone
+            .map(|member| {
+                let since = before.iter().find(|(id, _)| *id == member.id);
+                since.copied().unwrap_or((member.id, now))
+            })
+            .collect();
+        let is_majority = is_majority(self.council.len() - self.missing.len(), self.council.len());
         if is_majority || self.council.is_empty() {
             self.majority = now;
         }
-        let gives_up = now.saturating_sub(self.majority) > AWAY && (reign.elected || self.us.home);
+        let gives_up = now.saturating_sub(self.majority) > AWAY;
         let before = self.council.clone();
         let known = mem::take(&mut self.others);
-        let beyond = |council: &[Member]| {
-            let beyond = line.iter().filter(|member| !has(council, member.id));
-            beyond.take(LINE).copied().collect()
-        };
-        if before.is_empty() || reign.elected && is_majority || gives_up {
-            self.council = line.iter().take(COUNCIL).copied().collect();
+        let begins = before.is_empty() && reign.elected;
+        if begins || reign.elected && is_majority || gives_up {
+            // One that was restarted is here as another member.
+            let may_return = |id| {
+                let since = self.missing.iter().find(|(missing, _)| *missing == id);
+                !gives_up
+                    && !has(&self.here, id)
+                    && since.is_some_and(|(_, since)| now < *since + 2 * self.heartbeat)
+            };
+            let waited_for = before.iter().filter(|member| may_return(member.id));
+            let mut council: Vec<Member> = self.here.iter().chain(waited_for).copied().collect();
+            council.sort_by_key(|member| (member.joined, member.id));
+            council.truncate(COUNCIL);
+            self.council = council;
         }
-        self.others = beyond(&self.council);
+        let beyond = self.here.iter().filter(|member| !has(&self.council, member.id));
+        self.others = beyond.take(LINE).copied().collect();
         self.miss(before.iter().chain(&known));
-        self.absent.retain(|member| !has(line, member.id));
+        self.absent.retain(|member| !has(&self.here, member.id));
         before != self.council
     }
 

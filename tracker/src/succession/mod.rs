@@ -25,7 +25,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use shoal_common::ident::NodeId;
-use shoal_common::limits::COUNCIL;
 use shoal_common::protocol::succession::{Inquiry, Member, Reign, Sight, Standing};
 
 mod bounds;
@@ -42,7 +41,10 @@ mod tests;
 mod words;
 
 pub use bounds::{ANSWER_DEADLINE, GRACE_LOST, LINE, STEP};
-use bounds::{AWAY, FRESH, HOLD, MAX_EPOCH, MAX_LEAP, MEET, PROBE, RENEW, SELDOM};
+use bounds::{
+    AWAY, FRESH, HOLD, MAX_CONTESTED, MAX_EPOCH, MAX_HEARSAY, MAX_LEAP, MAX_PUT_OFF, MEET, PROBE,
+    RENEW, SELDOM, VOTE_PAUSE,
+};
 use chance::Chance;
 use claim::{Round, Vote};
 use follow::Attempt;
@@ -87,9 +89,9 @@ pub struct Succession {
     role: Role,
     /// The reign it follows, has lost, or is itself.
     known: Option<Reign>,
-    /// The highest epoch that was believed.
+    /// The epoch of the tracker that it follows, has lost, or is: never from hearsay.
     base: u64,
-    /// The highest epoch that others have said to have agreed to.
+    /// An epoch that others have said to know of, and that is to be outbid.
     bid: u64,
     council: Vec<Member>,
     /// The epoch in which that was the council.
@@ -99,6 +101,10 @@ pub struct Succession {
     /// Others that were in line and are not here, at most [`LINE`]: a tracker may
     /// be cut off from them.
     absent: Vec<Member>,
+    /// Of a tracker: the first of those who are here.
+    here: Vec<Member>,
+    /// Of a tracker: who of the council is not here, and since when.
+    missing: Vec<(NodeId, Duration)>,
     /// Of a tracker: the reign that it followed until its own.
     before: Option<Reign>,
     /// Of a tracker: whether it has heard of a reign that goes before its own.
@@ -106,9 +112,15 @@ pub struct Succession {
     vote: Option<Vote>,
     round: Option<Round>,
     rounds: u64,
+    /// How many rounds in a row others have won.
+    contested: u32,
+    /// How often a tracker that asks about itself has put it off since it seeks.
+    put_off: u32,
     attempt: Attempt,
     /// Reigns that were looked at lately, and when.
     checked: Vec<(Reign, Duration)>,
+    /// Nodes that were asked lately what they know, and when.
+    looked: Vec<(SocketAddr, Duration)>,
     /// Whose turn it is to be looked at.
     turn: usize,
     timers: Timers,
@@ -116,7 +128,7 @@ pub struct Succession {
     since: Duration,
     /// When it was last seen to run.
     awake: Duration,
-    /// When a majority of the council was last here, of a tracker.
+    /// When a majority of the council was last here, of a tracker, or it began.
     majority: Duration,
     heartbeat: Duration,
     chance: Chance,
@@ -139,13 +151,18 @@ impl Succession {
             council_epoch: 0,
             others: Vec::new(),
             absent: Vec::new(),
+            here: Vec::new(),
+            missing: Vec::new(),
             before: None,
             behind: false,
             vote: None,
             round: None,
             rounds: 0,
+            contested: 0,
+            put_off: 0,
             attempt: Attempt::default(),
             checked: Vec::new(),
+            looked: Vec::new(),
             // Not everyone asks the same ones at the same time.
             turn: usize::try_from(Chance::new(seed).next() >> 32).unwrap_or_default(),
             timers: Timers { probe: now, pause: PROBE.0, ..Timers::default() },
@@ -194,6 +211,11 @@ impl Succession {
         }
     }
 
+    /// Whether it has lost its tracker and looks for one.
+    pub fn is_seeking(&self) -> bool {
+        self.role == Role::Seeking
+    }
+
     /// The council of the reign, by join number.
     pub fn council(&self) -> &[Member] {
         &self.council
@@ -218,7 +240,8 @@ impl Succession {
             Role::Following { .. } => timers.look,
             Role::Seeking => {
                 let claim = if self.round.is_none() { timers.claim } else { Duration::MAX };
-                timers.probe.min(claim).min(self.attempt.due())
+                let own = if self.us.home { Duration::MAX } else { self.attempt.due() };
+                timers.probe.min(claim).min(own)
             }
             // So often that standing still is noticed.
             Role::Reigning => {
@@ -281,6 +304,15 @@ impl Succession {
         self.others = beyond.take(LINE).collect();
     }
 
+    /// Gives up the office, if it has it, and takes it no more: this node leaves.
+    pub fn resign(&mut self, now: Duration) {
+        self.us.eligible = false;
+        if self.role == Role::Reigning {
+            self.effects.push(Effect::Resign);
+            self.seek(GRACE_LOST, now);
+        }
+    }
+
     // Steps ----------------------------------------------------------------
 
     /// One that stood still does not know what happened meanwhile: a tracker
@@ -298,10 +330,23 @@ impl Succession {
         }
     }
 
-    /// Whether an epoch can be true, as far as this one knows.
+    /// Whether a tracker that answers may be in this epoch.
     fn is_plausible(&self, epoch: u64) -> bool {
-        let known = if self.is_fresh_home() { 0 } else { self.base };
-        epoch > 0 && epoch <= MAX_EPOCH && (known == 0 || epoch <= known + MAX_LEAP)
+        epoch > 0 && epoch <= self.known_epoch().saturating_add(MAX_LEAP).max(MAX_EPOCH)
+    }
+
+    /// Whether it is heeded that somebody tells of this epoch.
+    fn is_near(&self, epoch: u64) -> bool {
+        epoch > 0 && epoch <= self.known_epoch().saturating_add(MAX_HEARSAY)
+    }
+
+    fn known_epoch(&self) -> u64 {
+        self.known.map_or(0, |reign| reign.epoch)
+    }
+
+    /// The highest epoch that it has followed or agreed to.
+    fn promised(&self) -> u64 {
+        self.base.max(self.vote.map_or(0, |vote| vote.epoch))
     }
 
     /// Whether it is in office without a majority, or others are ahead of it.
@@ -335,19 +380,23 @@ impl Succession {
             reign: self.known,
             sight: self.sight(now),
             agrees,
-            promised: self.vote.map_or(0, |vote| vote.epoch),
+            promised: self.promised(),
             joined: self.joined,
             council: self.council.clone(),
         }
     }
 
     /// Takes over a council of a later epoch than the one it knows of.
-    fn adopt(&mut self, reign: &Reign, council: &[Member]) {
-        let is_later = reign.epoch > self.council_epoch;
+    fn adopt(&mut self, reign: &Reign, council: &[Member], now: Duration) {
+        let is_later = reign.epoch > self.council_epoch || self.council.is_empty();
         let follows = matches!(self.role, Role::Following { .. });
-        if is_later && !follows && !council.is_empty() && council.len() <= COUNCIL {
+        if is_later && !follows && !council.is_empty() && line::is_sound(council) {
             self.set_council(council);
-            self.council_epoch = reign.epoch;
+            self.council_epoch = self.council_epoch.max(reign.epoch);
+            // Those who have agreed to a claim were asked as members of another one.
+            if self.round.is_some() {
+                self.hold_off(now);
+            }
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use shoal_common::protocol::succession::{Member, Reign, Sight};
+use shoal_common::protocol::succession::{Reign, Sight};
 
 use super::follow::Attempt;
-use super::{Effect, FRESH, GRACE_LOST, MEET, RENEW, Role, Succession, Way, Why};
+use super::{Effect, FRESH, GRACE_LOST, MEET, RENEW, Role, Succession, Way};
 
 /// What a node that wants to register is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +31,13 @@ impl Succession {
         };
         let other = knows.filter(|knows| knows.tracker != self.us.id);
         let ahead = other.filter(|knows| {
-            self.is_plausible(knows.epoch)
+            self.is_near(knows.epoch)
                 && (knows.epoch > own.epoch || self.is_fresh_home() && knows.epoch >= own.epoch)
         });
         match ahead {
             Some(_) => {
                 // It knows more: what, and whose council was that?
-                self.ask(Way::At(at), Why::Look, None);
+                self.look_at(at, now);
                 Welcome::Elsewhere(None)
             }
             None => Welcome::Here,
@@ -61,11 +61,12 @@ impl Succession {
         }
         self.base = self.base.max(reign.epoch);
         self.bid = 0;
+        self.contested = 0;
+        self.majority = now;
         self.known = Some(reign);
         self.behind = false;
         if reign.elected {
             self.council_epoch = reign.epoch;
-            self.majority = now;
         } else {
             self.council_epoch = self.council_epoch.max(reign.epoch - 1);
         }
@@ -76,31 +77,20 @@ impl Succession {
         let mut ways: Vec<Way> = self.line().collect();
         ways.extend(self.before.map(|before| Way::At(before.address)));
         ways.extend(self.us.knows_home.then_some(Way::Home));
-        for way in ways {
-            self.ask(way, Why::Look, None);
-        }
+        self.look(&ways);
     }
 
     /// A better tracker is there: it gets everyone.
     pub(super) fn step_down(&mut self, reign: &Reign, now: Duration) {
-        self.known = Some(*reign);
-        self.base = self.base.max(reign.epoch);
         self.effects.push(Effect::Yield(*reign));
         self.seek(GRACE_LOST, now);
         self.join(reign);
     }
 
     /// The home tracker hears of a reign of others: it follows it in office.
-    pub(super) fn return_after(
-        &mut self,
-        own: &Reign,
-        reign: &Reign,
-        council: &[Member],
-        now: Duration,
-    ) {
+    pub(super) fn return_after(&mut self, own: &Reign, reign: &Reign, now: Duration) {
         if self.is_behind(own, reign) {
-            self.adopt(reign, council);
-            self.base = self.base.max(reign.epoch);
+            self.outbid(reign.epoch);
             self.behind = true;
             self.claim_anew(now);
         }
@@ -109,19 +99,22 @@ impl Succession {
     /// Time passes in office.
     pub(super) fn keep_office(&mut self, now: Duration) {
         self.be_own_guest(now);
-        if self.is_fresh_home() && now > self.since + FRESH {
+        // Without a network it may still be told of the one that it had.
+        let has_network = !self.council.is_empty();
+        if self.is_fresh_home() && has_network && now > self.since + FRESH {
             self.council_epoch = self.base;
         }
         if now >= self.timers.look {
             self.timers.look = now + self.chance.about(MEET);
+            if self.review(now) {
+                self.effects.push(Effect::Publish);
+            }
             let absent = self.absent.iter().map(|member| Way::At(member.address));
             let before = self.before.map(|before| Way::At(before.address));
             let others: Vec<Way> = self.line().chain(absent).chain(before).collect();
             let mut ways = self.next_of(&others, 2);
             ways.extend(self.us.knows_home.then_some(Way::Home));
-            for way in ways {
-                self.ask(way, Why::Look, None);
-            }
+            self.look(&ways);
         }
         if self.wants_election() && now >= self.timers.renew {
             self.timers.renew = now + self.chance.about(RENEW);

@@ -192,14 +192,105 @@ fn absurd_epochs_are_not_believed() {
     voter.take_effects();
     for epoch in [0, 3 + MAX_LEAP + 1, MAX_EPOCH, u64::MAX] {
         assert!(!voter.asked(&claims(reign(1, epoch)), BEAT).agrees, "{epoch}");
+    }
+    for epoch in [0, MAX_EPOCH + 1, u64::MAX] {
         let told = Inquiry { reign: Some(reign(1, epoch)), council: vec![], claim: None };
         voter.asked(&told, BEAT);
         assert_eq!(voter.take_effects(), [], "{epoch} was looked at");
         assert!(!voter.registered(&reign(1, epoch), &council(3), 3, BEAT), "{epoch}");
     }
-    assert!(voter.asked(&claims(reign(1, 3 + MAX_LEAP)), BEAT).agrees);
-    let long = council(9);
-    assert!(!voter.registered(&reign(1, 4), &long, 3, BEAT));
+    let twice = vec![member(1), member(1)];
+    let unreachable = vec![Member { address: ([0, 0, 0, 0], 4000).into(), ..member(1) }];
+    for council in [council(9), twice, unreachable] {
+        assert!(!voter.registered(&reign(1, 4), &council, 3, BEAT));
+    }
+}
+
+#[test]
+fn who_has_agreed_to_a_great_leap_still_claims_and_is_agreed_with() {
+    let mut led_on = node(1, 3);
+    let far = Reign { home: true, joined: 0, ..reign(9, 3 + MAX_LEAP) };
+    assert!(led_on.asked(&claims(far), BEAT).agrees);
+    // The next leap has to wait.
+    let further = Reign { epoch: 3 + 2 * MAX_LEAP, ..far };
+    assert!(!led_on.asked(&claims(further), BEAT).agrees);
+    led_on.lost(false, BEAT);
+    led_on.tick(led_on.deadline());
+    let (_, claims_made) = until_claim(&mut led_on, BEAT + HOLD);
+    assert!(!claims_made.is_empty());
+    // Another candidate hears of it, and goes beyond it.
+    let mut candidate = node(2, 3);
+    candidate.lost(false, BEAT);
+    let (now, round) = until_claim(&mut candidate, BEAT);
+    let said = Standing { promised: 3 + MAX_HEARSAY, ..standing(None, Sight::Seeks, false, 1) };
+    for asked in round {
+        candidate.answered(asked, Some((id(1), &said)), now);
+    }
+    let mut now = now;
+    let claim = loop {
+        now = now.max(candidate.deadline());
+        candidate.tick(now);
+        if let Some(claim) =
+            asked(&mut candidate).into_iter().find_map(|(_, inquiry)| inquiry.claim)
+        {
+            break claim;
+        }
+    };
+    assert_eq!(claim.epoch, 3 + MAX_HEARSAY + 1);
+    let mut voter = node(3, 3);
+    voter.lost(false, BEAT);
+    assert!(voter.asked(&claims(claim), now).agrees, "it has heard of nothing");
+}
+
+#[test]
+fn a_stranger_does_not_change_the_council_nor_silence_the_home_tracker() {
+    let mut home = Succession::home(id(200), at(200), BEAT, 7, Duration::ZERO);
+    home.present(&council(3), Duration::ZERO);
+    let invented = vec![Member { id: id(66), joined: 1, address: at(66) }];
+    for epoch in [1, 2, 66, 1 << 40, MAX_EPOCH] {
+        let told = reign(66, epoch);
+        let inquiry = Inquiry { reign: Some(told), council: invented.clone(), claim: None };
+        home.asked(&inquiry, BEAT);
+        assert!(home.may_answer(BEAT), "{epoch}");
+    }
+    // It was looked for where it should be, and nobody answers there.
+    for (checked, _) in asked(&mut home) {
+        assert_eq!(checked.to, Way::At(at(66)));
+        home.answered(checked, None, BEAT);
+    }
+    assert_eq!(home.council(), council(3));
+    // It claims beyond it, in case it was true, and the others agree.
+    let mut claimed = 0;
+    for (asked, inquiry) in asked(&mut home) {
+        claimed = inquiry.claim.map_or(claimed, |claim| claim.epoch);
+        let number = (1..=3).find(|number| asked.to == Way::At(at(*number)));
+        let said = standing(None, Sight::Hears, true, number.unwrap_or_default().into());
+        home.answered(asked, number.map(|number| (id(number), &said)), BEAT);
+    }
+    assert!(home.may_answer(BEAT));
+    assert_eq!(home.known().map(|reign| (reign.epoch, reign.elected)), Some((claimed, true)));
+    assert!(claimed <= 1 + MAX_LEAP);
+}
+
+#[test]
+fn who_resigns_serves_nobody_and_takes_no_office() {
+    let mut tracker = node(1, 1);
+    tracker.lost(false, BEAT);
+    let (now, claims) = until_claim(&mut tracker, BEAT);
+    for asked in claims {
+        tracker.answered(asked, None, now);
+    }
+    assert!(tracker.may_answer(now));
+    tracker.take_effects();
+    tracker.resign(now);
+    assert!(!tracker.may_answer(now));
+    assert_eq!(tracker.take_effects(), [Effect::Resign]);
+    let mut now = now;
+    while now < 10 * BEAT {
+        now = tracker.deadline().max(now + STEP);
+        tracker.tick(now);
+        assert!(asked(&mut tracker).iter().all(|(_, inquiry)| inquiry.claim.is_none()));
+    }
 }
 
 #[test]
@@ -273,12 +364,89 @@ fn the_council_follows_those_who_are_here_only_while_most_of_it_is() {
     assert!(tracker.present(&here, BEAT));
     assert_eq!(tracker.council(), council(7));
     assert!(!tracker.present(&here, BEAT));
-    // One is away: the next in line takes its place.
-    assert!(tracker.present(&here[1..], 2 * BEAT));
+    // One is away: when it does not come back the next in line takes its place.
+    assert!(!tracker.present(&here[1..], 2 * BEAT));
+    assert!(!tracker.review(4 * BEAT - STEP));
+    assert!(tracker.review(4 * BEAT));
     assert_eq!(tracker.council(), &here[1..8]);
-    // Most are away: perhaps it is the tracker that is cut off.
-    assert!(!tracker.present(&here[5..], 3 * BEAT));
-    assert!(!tracker.present(&here[5..], 3 * BEAT + AWAY / 2));
-    assert!(tracker.present(&here[5..], 3 * BEAT + AWAY));
-    assert_eq!(tracker.council(), &here[5..]);
+    // The others fall silent one by one, as when a tracker is cut off.
+    let mut now = 5 * BEAT;
+    for gone in 2..7 {
+        assert!(!tracker.present(&here[gone..], now));
+        now += BEAT / 4;
+    }
+    assert!(!tracker.review(now + AWAY / 2));
+    assert!(tracker.review(now + AWAY));
+    assert_eq!(tracker.council(), &here[6..]);
+}
+
+#[test]
+fn one_that_was_restarted_is_another_member() {
+    let mut tracker = Succession::home(id(200), at(200), BEAT, 7, Duration::ZERO);
+    tracker.present(&council(3), BEAT);
+    let restarted = Member { joined: 9, ..member(1) };
+    assert!(tracker.present(&[member(2), member(3), restarted], BEAT));
+    assert_eq!(tracker.council(), [member(2), member(3), restarted]);
+}
+
+#[test]
+fn a_caretaker_whose_council_does_not_return_has_another_one_in_the_end() {
+    let mut caretaker = node(1, 5);
+    caretaker.lost(false, BEAT);
+    let (now, claims) = until_claim(&mut caretaker, BEAT);
+    for asked in claims {
+        caretaker.answered(asked, None, now);
+    }
+    assert!(caretaker.known().is_some_and(|reign| !reign.elected && reign.tracker == id(1)));
+    let here = [member(1), Member { joined: 12, ..member(2) }];
+    assert!(!caretaker.present(&here, now));
+    assert!(!caretaker.review(now + AWAY / 2));
+    assert!(caretaker.review(now + AWAY + STEP));
+    assert_eq!(caretaker.council(), here);
+}
+
+#[test]
+fn a_home_tracker_without_an_office_does_not_wake_for_nothing() {
+    let mut home = Succession::home(id(200), at(200), BEAT, 7, Duration::ZERO);
+    let other = Reign { home: true, joined: 0, ..reign(201, 2) };
+    let said = standing(Some(other), Sight::Reigns, false, 0);
+    let look = Asked { to: Way::At(at(201)), why: Why::Look };
+    home.answered(look, Some((id(201), &said)), Duration::ZERO);
+    assert_eq!(home.sight(Duration::ZERO), Sight::Seeks);
+    let mut ticks = 0;
+    let mut now = Duration::ZERO;
+    while now < BEAT && home.sight(now) == Sight::Seeks {
+        now = home.deadline().max(now + Duration::from_millis(1));
+        home.tick(now);
+        home.take_effects();
+        ticks += 1;
+    }
+    assert!(ticks < 100, "{ticks}");
+}
+
+#[test]
+fn a_tracker_that_stood_still_finds_it_out_whatever_it_hears_of_first() {
+    let first: [fn(&mut Succession, Duration); 4] = [
+        |tracker, now| tracker.lost(true, now),
+        |tracker, now| {
+            tracker.told(None, None, now);
+        },
+        |tracker, now| {
+            let own = tracker.known().unwrap();
+            tracker.registered(&own, &council(1), 1, now);
+        },
+        |tracker, now| tracker.tick(now),
+    ];
+    for hears in first {
+        let mut tracker = node(1, 3);
+        tracker.lost(false, BEAT);
+        let (now, claims) = until_claim(&mut tracker, BEAT);
+        let said = standing(None, Sight::Seeks, true, 2);
+        for asked in claims {
+            tracker.answered(asked, Some((id(2), &said)), now);
+        }
+        assert!(tracker.may_answer(now));
+        hears(&mut tracker, now + 2 * BEAT);
+        assert!(!tracker.may_answer(now + 2 * BEAT));
+    }
 }

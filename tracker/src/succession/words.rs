@@ -48,6 +48,10 @@ pub enum Effect {
     Reign(Reign),
     /// Serve no more: everyone is told of this tracker.
     Yield(Reign),
+    /// Serve no more: everyone has to look for another tracker.
+    Resign,
+    /// The council is another one: everyone is told.
+    Publish,
 }
 
 /// Who this is.

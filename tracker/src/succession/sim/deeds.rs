@@ -24,7 +24,7 @@ impl World {
                 self.send(index, from, Message::Elsewhere { session, reign });
             }
             Welcome::Here => {
-                let joined = entity.number(&member);
+                let joined = entity.number(&member, now);
                 let member = Member { joined, ..member };
                 let guest = Guest { member, session: Some((from, session)), until: now + 2 * BEAT };
                 entity.guests.insert(member.id, guest);
@@ -99,6 +99,8 @@ impl World {
                     }
                 }
                 Effect::Reign(reign) => self.reign(index, reign),
+                Effect::Publish => self.tell_all(index),
+                Effect::Resign => unreachable!("nobody leaves in order"),
                 Effect::Yield(reign) => {
                     self.say(|| format!("{index} yields to {reign:?}"));
                     let guests = std::mem::take(&mut self.entities[index].guests);
@@ -115,12 +117,12 @@ impl World {
         self.say(|| format!("{index} reigns {reign:?}"));
         let now = self.now;
         if reign.elected {
-            let life = |id| self.entities.iter().find(|entity| entity.id == id).unwrap().life;
             let council = self.entities[index].machine.council().iter();
-            let council = council.map(|member| (member.id, member.joined, life(member.id)));
+            let council = council.map(|member| (member.id, member.joined));
             let key = (reign.epoch, council.collect());
             let before = *self.elected.entry(key).or_insert(reign);
             assert!(before.is(&reign), "elected by one council: {before:?} and {reign:?}");
+            self.is_by_a_majority(index);
         }
         let entity = &mut self.entities[index];
         if entity.guests.is_empty() {
@@ -133,6 +135,16 @@ impl World {
         }
         self.present(index);
         self.tell_all(index);
+    }
+
+    /// Nobody is elected by those who were cut off with less than half of the council.
+    fn is_by_a_majority(&self, index: usize) {
+        let Some(council) = &self.cut else { return };
+        let here = self.entities.iter().filter(|entity| {
+            self.islands[entity.index] == self.islands[index] && council.contains(&entity.id)
+        });
+        let here = here.count();
+        assert!(here > council.len() / 2, "{index} is elected by {here} of {}", council.len());
     }
 
     fn try_at(&mut self, index: usize, with: usize) {
@@ -158,7 +170,10 @@ impl World {
         match way {
             Way::Home => Some(HOME),
             Way::Peer(number) => self.entities[index].peers.get(number).copied(),
-            Way::At(at) => Some(usize::from(at.port() - 1000)),
+            Way::At(at) => {
+                let index = usize::from(at.port()).checked_sub(1000);
+                index.filter(|index| *index < self.entities.len())
+            }
         }
     }
 }

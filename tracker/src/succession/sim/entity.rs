@@ -107,7 +107,7 @@ pub(super) struct Entity {
 
 impl Entity {
     pub(super) fn new(index: usize, home: bool, peers: Vec<usize>, seed: u64) -> Self {
-        let mut entity = Self {
+        Self {
             index,
             id: id(index, 0, home),
             life: 0,
@@ -122,9 +122,7 @@ impl Entity {
             numbers: 0,
             pending: BTreeMap::new(),
             peers,
-        };
-        entity.life = 0;
-        entity
+        }
     }
 
     /// Begins a new life, in which it knows nothing of earlier ones.
@@ -149,12 +147,15 @@ impl Entity {
     }
 
     /// The join number that it says, unless another living node has it.
-    pub(super) fn number(&mut self, member: &Member) -> u64 {
+    pub(super) fn number(&mut self, member: &Member, now: Duration) -> u64 {
         let taken = self
             .guests
             .values()
             .any(|guest| guest.member.joined == member.joined && guest.member.id != member.id);
-        let number = if member.joined == 0 || taken { self.numbers + 1 } else { member.joined };
+        // A tracker that was restarted gives no number a second time.
+        let by_time = u64::try_from(now.as_millis()).unwrap();
+        let new = self.numbers.max(by_time) + 1;
+        let number = if member.joined == 0 || taken { new } else { member.joined };
         self.numbers = self.numbers.max(number);
         number
     }

@@ -6,6 +6,7 @@
 
 mod deeds;
 mod entity;
+mod lies;
 mod schedule;
 mod world;
 
@@ -61,6 +62,11 @@ fn trackers_die_one_after_the_other_and_home_returns() {
 #[test]
 fn small_networks() {
     run(19_000..21_000, schedule::Kind::Small);
+}
+
+#[test]
+fn lies_do_no_lasting_harm() {
+    run(22_000..26_000, schedule::Kind::Lies);
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Trackers,
     /// As any, with one or two nodes.
     Small,
+    /// As any, while somebody lies.
+    Lies,
     /// Nothing.
     Calm,
 }
@@ -56,6 +58,14 @@ impl Schedule {
             Kind::Any | Kind::Small => {
                 for _ in 0..3 + self.world.below(8) {
                     self.fault();
+                }
+            }
+            Kind::Lies => {
+                for _ in 0..3 + self.world.below(8) {
+                    self.fault();
+                    for _ in 0..self.world.below(4) {
+                        self.world.lie();
+                    }
                 }
             }
             Kind::Partition => self.partition(),
@@ -123,6 +133,7 @@ impl Schedule {
 
     fn join(&mut self) {
         self.world.say(|| "no islands".to_owned());
+        self.world.cut = None;
         self.world.islands.fill(0);
     }
 
@@ -132,7 +143,12 @@ impl Schedule {
             self.world.kill(HOME);
             self.moment(6000);
         }
+        let council = self.tracker().map(|tracker| {
+            let council = self.world.entities[tracker].machine.council();
+            council.iter().map(|member| member.id).collect()
+        });
         self.split();
+        self.world.cut = council;
         self.moment(9000);
         for _ in 0..self.world.below(3) {
             let count = self.world.entities.len();

@@ -22,8 +22,8 @@ struct Mail {
     message: Message,
 }
 
-/// The members of a council: ids, join numbers and lives.
-pub(super) type Council = Vec<(NodeId, u64, u32)>;
+/// The members of a council: ids and join numbers.
+pub(super) type Council = Vec<(NodeId, u64)>;
 
 pub(super) struct World {
     pub(super) now: Duration,
@@ -38,6 +38,8 @@ pub(super) struct World {
     pub(super) aloud: bool,
     /// Who was elected, by epoch and council.
     pub(super) elected: BTreeMap<(u64, Council), Reign>,
+    /// The council when the network was cut, while it is.
+    pub(super) cut: Option<Vec<NodeId>>,
     queue: BinaryHeap<Reverse<(Duration, u64)>>,
     mails: BTreeMap<u64, Mail>,
     pub(super) numbers: u64,
@@ -56,6 +58,7 @@ impl World {
             chance,
             aloud,
             elected: BTreeMap::new(),
+            cut: None,
             queue: BinaryHeap::new(),
             mails: BTreeMap::new(),
             numbers: 0,
