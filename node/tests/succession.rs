@@ -29,6 +29,7 @@ use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::tracking::{FromTracker, Registration, ToTracker};
 use shoal_common::task::Tasks;
 use shoal_node::amount::Limit;
+use shoal_node::app::limits::Setting;
 use shoal_node::app::node::{Node, Sharing};
 use shoal_node::app::{Contact, Role, TrackerInfo};
 use shoal_node::config::{Config, Limits};
@@ -267,6 +268,51 @@ async fn a_download_loses_nothing_while_trackers_change() {
     let done = timeout(PATIENCE, taker.app().finished(job)).await.unwrap().unwrap();
     assert_eq!(done.state, JobState::Done, "{done:?}");
     assert!(std::fs::read(dir.path().join("file")).unwrap() == content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tracker_that_leaves_gives_up_the_office_before_its_uploads_end() {
+    const SIZE: usize = 24 << 20;
+    let network = Network::start().await;
+    let owner = network.node("owner", &[("file", &vec![7; SIZE])]).await;
+    let others = nodes(&network, 2).await;
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { down: Limit(Some(1 << 20)), ..Limits::default() };
+    let config = Config { limits, ..network.config("taker", dir.path()) };
+    let taker = Node::start(&config, Sharing::Folder).unwrap();
+    timeout(PATIENCE, taker.app().registered()).await.unwrap();
+    eventually("the owner is known", || taker.app().peers().len() == 3).await;
+    network.stop_tracker();
+    let owner_id = owner.app().identity().id;
+    eventually("the owner takes over", || {
+        others.iter().all(|node| {
+            let info = tracker(node);
+            info.id == owner_id && info.contact == Contact::Heard
+        })
+    })
+    .await;
+    let findings = taker.app().find("file").await.unwrap();
+    let found = &findings.found[0];
+    let wanted = Wanted::file(found.name.clone(), found.id, found.size);
+    let job = taker.app().download(Wanted { from: Sources::All, ..wanted }).unwrap();
+    eventually("it runs", || taker.app().job(job).unwrap().done > 0).await;
+    let leaves = owner.stop_gracefully(PATIENCE * 2);
+    let succeeded = eventually("another one is tracker", || {
+        others.iter().all(|node| {
+            let info = tracker(node);
+            info.id != owner_id && info.contact != Contact::Lost && info.role == Role::Successor
+        })
+    });
+    let mut leaves = std::pin::pin!(leaves);
+    tokio::select! {
+        _ = &mut leaves => panic!("it is gone before another one is tracker"),
+        () = succeeded => {}
+    }
+    assert_eq!(taker.app().job(job).unwrap().state, JobState::Running);
+    taker.app().set(Setting::Down(Limit(None))).unwrap();
+    leaves.await;
+    let done = timeout(PATIENCE, taker.app().finished(job)).await.unwrap().unwrap();
+    assert_eq!(done.state, JobState::Done, "{done:?}");
 }
 
 /// The program `shoal-node`. Killed when dropped.
