@@ -34,7 +34,7 @@ clear_logs() {
     name=$(basename "$folder")
     files=("$folder"shoal-node*.log* "$folder"shoal-tracker*.log*)
     [ ${#files[@]} -gt 0 ] || [ "$name" = tracker ] || [ -d "$volumes/$name" ] || continue
-    rm -f "${files[@]}" "$folder"output "$folder"pid
+    rm -f "${files[@]}" "$folder"chat_log_*.log "$folder"output "$folder"pid
     rmdir "$folder" 2>/dev/null || true
   done
   shopt -u nullglob
