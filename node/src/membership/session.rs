@@ -236,7 +236,9 @@ impl Session {
         let before = self.reign.replace(charter.reign);
         let is_other = before.is_some_and(|before| !before.is(&charter.reign));
         let is_own = charter.reign.tracker == id;
-        if !self.membership.is_named() || self.trouble.take().is_some() || is_other && !is_own {
+        let had_trouble = self.trouble.take().is_some();
+        // Of its own office it has told when it took it.
+        if !is_own && (!self.membership.is_named() || had_trouble || is_other) {
             self.notices.say(format_args!(
                 "in the network as `{}`, with {} others; {}",
                 us.name,
@@ -244,7 +246,6 @@ impl Session {
                 tracker_words(&self.membership, &charter.reign, &order.at)
             ));
         }
-        self.trouble = None;
         // From now on this name is ours: asking for another one after a lost
         // connection would confuse everyone. But where two parts of a network
         // meet, one of two nodes with one name must take another.

@@ -25,7 +25,6 @@ pub fn lines(tracker: Option<&TrackerInfo>, look: Look) -> Vec<String> {
         ("NAME", Side::Left),
         ("ADDRESS", Side::Left),
         ("ID", Side::Left),
-        ("JOINED", Side::Right),
     ]);
     for (position, heir) in tracker.line.iter().enumerate() {
         table.row([
@@ -33,7 +32,6 @@ pub fn lines(tracker: Option<&TrackerInfo>, look: Look) -> Vec<String> {
             heir.name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
             heir.address.to_string(),
             heir.id.short(),
-            heir.joined.to_string(),
         ]);
     }
     lines.extend(table.lines(look));
@@ -91,9 +89,9 @@ mod tests {
             [
                 "`node1` at 127.0.0.1:4000, elected as successor",
                 "epoch 2, known for 1:40; this node hears it",
-                "LINE  NAME   ADDRESS         ID        JOINED",
-                "   1  node2  127.0.0.1:4000  01010101       2",
-                "   2  -      127.0.0.1:4000  01010101       3",
+                "LINE  NAME   ADDRESS         ID",
+                "   1  node2  127.0.0.1:4000  01010101",
+                "   2  -      127.0.0.1:4000  01010101",
             ]
         );
         let home = TrackerInfo {
