@@ -112,6 +112,31 @@ async fn search_and_download_need_no_tracker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_node_is_told_of() {
+    let place = Place::new();
+    let hub = Alone::start(place.config(0, SHORT), &[], &[]);
+    let original = Alone::start(place.config(1, SHORT), &[place.at(0)], &[]);
+    let mut news = original.app().notices();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(".shoal")).unwrap();
+    let id = original.dir.path().join(".shoal/id");
+    std::fs::copy(id, dir.path().join(".shoal/id")).unwrap();
+    let copy = Alone::start_on(dir, place.config(2, SHORT), &[place.at(0)]);
+    assert_eq!(copy.id(), original.id());
+    let told = async {
+        loop {
+            let line = news.recv().await.unwrap();
+            if line.contains("has the id of this one") {
+                return line;
+            }
+        }
+    };
+    let line = timeout(PATIENCE, told).await.expect("it is told");
+    assert!(line.contains(&format!("at `{}`", place.at(2))), "{line}");
+    drop(hub);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_goodbye_is_heard_by_all_and_a_node_that_returns_is_found() {
     let place = Place::new();
     let config = |number| place.config(number, SHORT);

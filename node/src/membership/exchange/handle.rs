@@ -89,7 +89,7 @@ impl Exchange {
 
     /// Changes what is known, and tells what follows from it.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
-        let (result, changed) = {
+        let (result, changed, twin) = {
             // Each method of the machine leaves it whole.
             let mut machine = self.0.machine.lock().unwrap_or_else(PoisonError::into_inner);
             let result = change(&mut machine);
@@ -98,7 +98,7 @@ impl Exchange {
             let born = machine.table().born();
             // While nobody else changes it: the last word must be the last.
             let events = (!found.is_empty()).then(|| self.0.membership.found(born, found));
-            (result, events)
+            (result, events, machine.take_twin())
         };
         if let Some(events) = changed {
             let Inner { membership, notices, wake, .. } = &*self.0;
@@ -109,6 +109,12 @@ impl Exchange {
             tell(notices, membership, &here, is_in);
             tell(notices, membership, &gone, true);
             wake.notify_one();
+        }
+        if let Some(at) = twin {
+            self.0.notices.say(format_args!(
+                "another node, at `{at}`, has the id of this one, so others find only one of \
+                 them: if this folder is a copy, stop the node and delete `.shoal/id`"
+            ));
         }
         result
     }

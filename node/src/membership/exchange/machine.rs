@@ -1,6 +1,7 @@
 //! What a node knows by exchange and whom it calls, as one. Pure.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use shoal_common::clock::Clock;
@@ -59,6 +60,11 @@ impl Machine {
     /// Somebody says that this node is gone: a few look.
     pub(super) fn doubt(&mut self, id: NodeId, now: Instant) {
         self.pace.news(&[Change::Doubtful(id)], self.table.len(), now);
+    }
+
+    /// Where another node is that has the id of this one; said once.
+    pub(super) fn take_twin(&mut self) -> Option<SocketAddr> {
+        self.table.take_twin()
     }
 
     /// The calls to make now. `more` are nodes that are known otherwise.

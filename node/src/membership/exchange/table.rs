@@ -6,6 +6,7 @@
 //! can decide what a node is.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::ops::Bound;
 
 use shoal_common::clock::Clock;
@@ -16,6 +17,10 @@ use tokio::time::Instant;
 
 use super::digests::{Difference, Digests};
 use super::entry::{Entry, is_long_gone};
+
+/// How often this node is said to be somewhere else before that is no memory of an
+/// earlier life, but another node.
+const TWIN: u32 = 3;
 
 /// Calls that must fail, one after the other, before a node counts as offline:
 /// one may be lost with a packet or in a queue.
@@ -58,6 +63,8 @@ pub(super) struct Table {
     gone: usize,
     /// Who had to go for others, and nobody has asked yet.
     evicted: Vec<NodeId>,
+    /// Where else this node is said to be, and how often that was said anew.
+    twin: Option<(SocketAddr, u32)>,
     digests: Digests,
 }
 
@@ -71,6 +78,7 @@ impl Table {
             entries: BTreeMap::new(),
             gone: 0,
             evicted: Vec::new(),
+            twin: None,
             digests: Digests::default(),
         }
     }
@@ -243,8 +251,22 @@ impl Table {
         // That it was there at a later time is right: all are to know the same.
         let at = if right { known.at } else { self.clock.tick() };
         let us = Entry { at, ..us.clone() };
+        let elsewhere = known.peer.search;
+        if known.state == State::Online && elsewhere != us.peer.search {
+            let times = self.twin.filter(|(at, _)| *at == elsewhere).map_or(0, |(_, times)| times);
+            self.twin = Some((elsewhere, times.saturating_add(1)));
+        }
         self.put(us);
         Some(Change::New(self.us))
+    }
+
+    /// Where another node is that has the id of this one, once that is sure: an
+    /// earlier life of this node is contradicted, and then nobody tells of it again.
+    pub(super) fn take_twin(&mut self) -> Option<SocketAddr> {
+        let (at, times) = self.twin?;
+        // Beyond the last number it has been told.
+        (times == TWIN).then(|| self.twin = Some((at, times + 1)))?;
+        Some(at)
     }
 
     /// Forgets who has been gone for long.

@@ -206,6 +206,27 @@ fn what_was_said_before_a_goodbye_does_not_undo_it() {
 }
 
 #[test]
+fn a_copy_of_this_node_is_told_of_once_and_an_earlier_life_is_not() {
+    let mut tried = tried();
+    tried.table.announce(known(1, 1).peer, false, tried.now);
+    let us = tried.table.us(tried.now).unwrap();
+    let mut elsewhere = us.clone();
+    elsewhere.peer.search.set_port(9);
+    let said_at = |tried: &mut Tried, known: &Known| {
+        let at = tried.table.clock.tick();
+        tried.hear(Known { at, ..known.clone() });
+        tried.table.take_twin()
+    };
+    // An earlier life, and then another one.
+    assert_eq!(said_at(&mut tried, &elsewhere), None);
+    let mut earlier = elsewhere.clone();
+    earlier.peer.search.set_port(8);
+    assert_eq!(said_at(&mut tried, &earlier), None);
+    let told: Vec<_> = (0..5).filter_map(|_| said_at(&mut tried, &elsewhere)).collect();
+    assert_eq!(told, [elsewhere.peer.search]);
+}
+
+#[test]
 fn a_goodbye_in_anothers_name_is_looked_at_and_does_not_last() {
     let mut tried = tried();
     tried.table.met(known(2, 10), 10, tried.now);
