@@ -209,8 +209,7 @@ fn what_was_said_before_a_goodbye_does_not_undo_it() {
 fn a_copy_of_this_node_is_told_of_once_and_an_earlier_life_is_not() {
     let mut tried = tried();
     tried.table.announce(known(1, 1).peer, false, tried.now);
-    let us = tried.table.us(tried.now).unwrap();
-    let mut elsewhere = us.clone();
+    let mut elsewhere = tried.table.us(tried.now).unwrap();
     elsewhere.peer.search.set_port(9);
     let said_at = |tried: &mut Tried, known: &Known| {
         let at = tried.table.clock.tick();
