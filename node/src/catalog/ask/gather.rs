@@ -23,7 +23,7 @@ use shoal_common::protocol::search::{
     Answer, Gather, Gathered, Match, Pattern, SearchReply, SearchRequest,
 };
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::super::pattern::Matcher;
@@ -75,9 +75,10 @@ impl Search {
     /// Asks for a share; whoever fails is named as silent.
     async fn ask(&self, mut share: Share) -> Gathered {
         let mut all = Gathered::default();
-        for _ in 0..TRIES {
+        for others in (0..TRIES).rev() {
             let Some((peer, upto)) = share.take() else { return all };
-            match self.ask_one(&peer, upto).await {
+            let is_last = others == 0 || share.len() == 0;
+            match self.ask_one(&peer, upto, is_last).await {
                 Ok(gathered) => {
                     add(&mut all, gathered);
                     return all;
@@ -94,30 +95,31 @@ impl Search {
         all
     }
 
-    async fn ask_one(&self, peer: &Peer, upto: NodeId) -> Result<Gathered, String> {
-        let left = self.left()?;
+    /// Asks one for all up to another. Who is dead, or greets and says no more, must
+    /// not take the time of who replaces it: only the last one may take all of it.
+    async fn ask_one(&self, peer: &Peer, upto: NodeId, is_last: bool) -> Result<Gathered, String> {
+        let start = Instant::now();
+        let left = self.deadline.saturating_duration_since(start);
+        let (part, call) = if is_last { (left, left) } else { (left / 2, left / 4) };
+        if part < LEAST {
+            return Err(LATE.to_owned());
+        }
         // It needs time to answer after those whom it asks have.
-        let patience_ms = u32::try_from((left * 4 / 5).as_millis()).unwrap_or(u32::MAX);
+        let patience_ms = u32::try_from((part * 4 / 5).as_millis()).unwrap_or(u32::MAX);
         let gather = Gather { pattern: self.pattern.clone(), upto, patience_ms, hops: self.hops };
         let request = SearchRequest::Gather(gather);
         let ahead = |connection: &mut Connection<_>| connection.queue(&request, MAX_REQUEST_FRAME);
-        // Who is dead must not take the time of who replaces it.
-        let called = timeout(left / 4, call_with(peer.search, &self.us, Talk::Search, ahead)).await;
+        let called = call_with(peer.search, &self.us, Talk::Search, ahead);
+        let called = timeout_at(start + call, called).await;
         let (mut connection, _) =
             called.map_err(|_| LATE.to_owned())?.map_err(|error| error.to_string())?;
-        let left = self.left()?;
-        let answer = timeout(left, connection.receive(MAX_GATHER_FRAME, REPLY_DEADLINE)).await;
-        match answer.map_err(|_| LATE.to_owned())? {
+        let answer = connection.receive(MAX_GATHER_FRAME, REPLY_DEADLINE);
+        match timeout_at(start + part, answer).await.map_err(|_| LATE.to_owned())? {
             Ok(SearchReply::Gathered(gathered)) => self.held(gathered, peer.id, upto),
             Ok(SearchReply::Refused { refusal }) => Err(format!("refused: {refusal}")),
             Ok(_) => Err("an unknown answer".to_owned()),
             Err(error) => Err(error.to_string()),
         }
-    }
-
-    fn left(&self) -> Result<Duration, String> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left < LEAST { Err(LATE.to_owned()) } else { Ok(left) }
     }
 
     /// An answer, held against what was asked.

@@ -44,6 +44,8 @@ enum Heard {
     From(Peer, Vec<Match>),
     /// Somebody did not answer, or not sensibly.
     Silent(NodeName),
+    /// So many more did not, without being named.
+    Missing(u64),
     /// There is more than may be told.
     More,
 }
@@ -134,6 +136,7 @@ async fn ask_by_way_of_some(
         // What this node knows itself counts more than what one says of another.
         take(Heard::From(known.get(&peer.id).cloned().unwrap_or(peer), matches));
     }
+    take(Heard::Missing(gathered.missing.saturating_sub(gathered.silent.len() as u64)));
     gathered.silent.into_iter().for_each(|name| take(Heard::Silent(name)));
     if gathered.more {
         take(Heard::More);
@@ -173,7 +176,15 @@ impl Grouping {
     fn add(&mut self, heard: Heard) {
         let (peer, matches) = match heard {
             Heard::From(peer, matches) => (peer, matches),
-            Heard::Silent(name) => return self.findings.silent.push(name),
+            Heard::Silent(name) => {
+                self.findings.silent.push(name);
+                self.findings.missing = self.findings.missing.saturating_add(1);
+                return;
+            }
+            Heard::Missing(count) => {
+                self.findings.missing = self.findings.missing.saturating_add(count);
+                return;
+            }
             Heard::More => {
                 self.findings.more = true;
                 return;
@@ -241,6 +252,7 @@ mod tests {
         grouping.add(Heard::More);
         grouping.add(Heard::From(a, vec![found("notes", b"new"), found("notes", b"new")]));
         grouping.add(Heard::Silent("dead".parse().unwrap()));
+        grouping.add(Heard::Missing(561));
         let findings = grouping.finish();
         let shape: Vec<_> = findings
             .found
@@ -260,6 +272,7 @@ mod tests {
         ];
         assert_eq!(shape, expected);
         assert_eq!(findings.silent, ["dead".parse().unwrap()]);
+        assert_eq!(findings.missing, 562);
         assert!(findings.more);
     }
 
