@@ -9,14 +9,18 @@ use shoal_common::limits::{
 };
 use shoal_common::party::Party;
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::search::{Answer, Gather, Pattern, SearchReply, SearchRequest};
+use shoal_common::protocol::search::{
+    Answer, Gather, Gathered, Pattern, SearchReply, SearchRequest,
+};
 use shoal_common::serve::Guest;
+use tokio::join;
 use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 use tracing::debug;
 
-use super::ask::gather::pass_on;
+use super::ask::gather::{add, add_silent, answers_by, pass_on};
 use super::own::Catalog;
-use super::pattern::PatternError;
+use super::pattern::{Matcher, PatternError};
 
 /// Who asks on when a search is to be passed on: this node, and whom it knows.
 #[derive(Clone)]
@@ -93,20 +97,29 @@ pub async fn answer(
     }
 }
 
-/// What this node and those on the way to `upto` have. What it has itself, and who
-/// it is, is looked up meanwhile.
+/// What this node and those on the way to `upto` have. A node that is too busy to
+/// look at its own files in time still says what the others have.
 async fn gathered(catalog: &Catalog, circle: &Circle, gather: Gather) -> SearchReply {
+    let deadline = answers_by(&gather);
     let Ok(_turn) = circle.gathers.try_acquire() else {
         return SearchReply::Refused { refusal: Refusal::Busy };
     };
+    if let Err(error) = Matcher::new(&gather.pattern) {
+        return refused(&error);
+    }
     let peers = circle.known.on_the_way(gather.upto);
-    let own = looked_up(catalog, SearchRequest::Search { pattern: gather.pattern.clone() }).await;
-    let (matches, more) = match own {
-        SearchReply::Matches { matches, more } => (matches, more),
-        refused => return refused,
-    };
-    let own = circle.known.us().map(|peer| Answer { peer, matches });
-    SearchReply::Gathered(pass_on(gather, circle.us.clone(), own, more, peers).await)
+    let own = looked_up(catalog, SearchRequest::Search { pattern: gather.pattern.clone() });
+    let others = pass_on(gather, deadline, circle.us.clone(), peers);
+    let (own, mut all) = join!(timeout_at(deadline, own), others);
+    match (own, circle.known.us()) {
+        (Ok(SearchReply::Matches { matches, more }), us) => {
+            let answers = us.map(|peer| Answer { peer, matches }).into_iter().collect();
+            add(&mut all, Gathered { answers, asked: 1, more, ..Gathered::default() });
+        }
+        (_, Some(us)) => add_silent(&mut all, us),
+        (_, None) => all.missing = all.missing.saturating_add(1),
+    }
+    SearchReply::Gathered(all)
 }
 
 /// Most patterns and pages that are worked on at the same time: enough for
@@ -150,3 +163,7 @@ fn refused(error: &PatternError) -> SearchReply {
     debug!("refused: {error}");
     SearchReply::Refused { refusal: Refusal::NotAllowed }
 }
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;

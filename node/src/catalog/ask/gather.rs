@@ -149,9 +149,9 @@ pub(super) fn is_asked(matcher: &Matcher, found: &Match) -> bool {
     matcher.matches(&found.name, found.file) && (may_be_partial || found.chunks.is_none())
 }
 
-/// Adds what others gathered. No answer grows beyond its bounds; that something
+/// Adds what one or several gathered. No answer grows beyond its bounds; that something
 /// is left out is said.
-fn add(all: &mut Gathered, more: Gathered) {
+pub fn add(all: &mut Gathered, more: Gathered) {
     let mut room =
         MAX_MATCHES - all.answers.iter().map(|answer| answer.matches.len()).sum::<usize>();
     all.more |= more.more;
@@ -170,37 +170,34 @@ fn add(all: &mut Gathered, more: Gathered) {
 }
 
 /// Notes that somebody did not answer.
-fn add_silent(all: &mut Gathered, peer: Peer) {
+pub fn add_silent(all: &mut Gathered, peer: Peer) {
     all.missing = all.missing.saturating_add(1);
     if all.silent.len() < MAX_SILENT {
         all.silent.push(peer.name);
     }
 }
 
-/// What this node answers when it is asked to gather: `own` matches, and those of
-/// `peers` on the stretch and whom they know.
-pub async fn pass_on(
-    gather: Gather,
-    us: Party,
-    own: Option<Answer>,
-    more: bool,
-    peers: Vec<Peer>,
-) -> Gathered {
-    let mut all = Gathered { asked: 1, more, ..Gathered::default() };
-    add(&mut all, Gathered { answers: own.into_iter().collect(), ..Gathered::default() });
+/// Until when a node must have all of its answer to what it was asked now. What is
+/// left is for the way back.
+pub fn answers_by(gather: &Gather) -> Instant {
+    let patience = Duration::from_millis(gather.patience_ms.into());
+    Instant::now() + cmp::min(patience, REPLY_DEADLINE) * 7 / 8
+}
+
+/// What those of `peers` on the stretch, and whom they know, answer until the
+/// deadline.
+pub async fn pass_on(gather: Gather, deadline: Instant, us: Party, peers: Vec<Peer>) -> Gathered {
     let Some(hops) = cmp::min(gather.hops, MAX_HOPS).checked_sub(1) else {
         // Nobody has such a deep network, but who lies about it is left out.
+        let mut all = Gathered::default();
         peers
             .into_iter()
             .filter(|peer| lies_between(peer.id, us.node, gather.upto))
             .for_each(|peer| add_silent(&mut all, peer));
         return all;
     };
-    let patience = Duration::from_millis(gather.patience_ms.into());
-    let deadline = Instant::now() + cmp::min(patience, REPLY_DEADLINE);
     let search = Search { us, pattern: gather.pattern, deadline, hops };
-    add(&mut all, search.gather(peers, gather.upto).await);
-    all
+    search.gather(peers, gather.upto).await
 }
 
 #[cfg(test)]
