@@ -16,12 +16,14 @@ use shoal_common::call::call;
 use shoal_common::content::{FileId, Manifest};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{
-    IDLE_DEADLINE, MAX_GATHER_FRAME, MAX_HOPS, MAX_REQUEST_FRAME, REPLY_DEADLINE, SAMPLE,
-    SEARCH_DEADLINE,
+    IDLE_DEADLINE, MAX_GATHER_FRAME, MAX_HOPS, MAX_MATCHES, MAX_REQUEST_FRAME, REPLY_DEADLINE,
+    SAMPLE, SEARCH_DEADLINE,
 };
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::Talk;
-use shoal_common::protocol::search::{Gather, Gathered, Pattern, SearchReply, SearchRequest};
+use shoal_common::protocol::search::{
+    Answer, Gather, Gathered, Match, Pattern, SearchReply, SearchRequest,
+};
 use shoal_common::serve::{Guest, serve};
 use shoal_common::task::Tasks;
 use shoal_node::catalog::Catalog;
@@ -165,7 +167,7 @@ fn exact(name: &str) -> Pattern {
 async fn search(us: NodeId, asked: &[Peer], pattern: Pattern, time: Duration) -> Gathered {
     let deadline = Instant::now() + time;
     let search = Search { us: party(us), pattern, deadline, hops: MAX_HOPS };
-    search.gather(asked.to_vec(), us).await
+    search.gather(asked.to_vec()).await
 }
 
 /// Who has a match.
@@ -251,6 +253,38 @@ async fn who_is_mute_costs_no_more_than_itself() {
     }
     assert_eq!(owners_of(&gathered), others);
     assert_eq!(gathered.missing, 2, "{:?}", gathered.silent);
+}
+
+/// One that invents as many owners as there may be takes nobody's place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_matches_hides_nobody() {
+    let mut crowd = Crowd::start().await;
+    for number in [1, 100, 101] {
+        let liar = crowd.peers[number].clone();
+        let odd = Odd::start(liar.id, move |_| {
+            let answers = (0..MAX_MATCHES as u64).map(|k| invented(&liar, k)).collect();
+            Some(Gathered { answers, asked: 1, ..Gathered::default() })
+        });
+        let odd = odd.await;
+        crowd.replace(number, odd).await;
+    }
+    let us = crowd.peers[COUNT - 1].id;
+    let gathered = search(us, &crowd.peers, exact("all.txt"), REPLY_DEADLINE).await;
+    let mut honest = ids(&crowd.peers);
+    honest.remove(&us);
+    let missed: Vec<_> = honest.difference(&owners_of(&gathered)).copied().collect();
+    assert_eq!(missed, []);
+    assert!(gathered.more);
+}
+
+/// One of those who lie so closely behind a node that nobody is between.
+fn invented(liar: &Peer, number: u64) -> Answer {
+    let (mut id, content) = (*liar.id.as_bytes(), FileId::of(b"all"));
+    let (_, end) = id.split_last_chunk_mut().unwrap();
+    *end = u64::from_be_bytes(*end).saturating_add(number).to_be_bytes();
+    let name = "all.txt".parse().unwrap();
+    let found = Match { name, size: 3, file: content, chunks: None };
+    Answer { peer: Peer { id: NodeId::from_bytes(id), ..liar.clone() }, matches: vec![found] }
 }
 
 #[tokio::test(flavor = "multi_thread")]

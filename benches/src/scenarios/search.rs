@@ -166,9 +166,8 @@ impl Crowd {
         let pattern = Pattern::Exact("rare.txt".parse()?);
         let gathered = if self.peers.len() > DIRECT {
             let deadline = tokio::time::Instant::now() + REPLY_DEADLINE;
-            let id = us.node;
             let search = Search { us, pattern, deadline, hops: MAX_HOPS };
-            search.gather(self.peers.to_vec(), id).await
+            search.gather(self.peers.to_vec()).await
         } else {
             let findings = ask(self.peers.to_vec(), &us, &pattern).await;
             let asked = (self.peers.len() - findings.silent.len()) as u64;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shoal_common::connection::ConnectionError;
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{
-    IDLE_DEADLINE, MAX_GATHER_FRAME, MAX_GATHERS, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME,
+    IDLE_DEADLINE, MAX_GATHER_FRAME, MAX_GATHERS, MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME,
 };
 use shoal_common::party::Party;
 use shoal_common::protocol::refusal::Refusal;
@@ -18,7 +18,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use tracing::debug;
 
-use super::ask::gather::{add, add_silent, answers_by, pass_on};
+use super::ask::gather::{OWN, answers_by, pass_on};
+use super::ask::together::Together;
 use super::own::Catalog;
 use super::pattern::{Matcher, PatternError};
 
@@ -109,17 +110,18 @@ async fn gathered(catalog: &Catalog, circle: &Circle, gather: Gather) -> SearchR
     }
     let peers = circle.known.on_the_way(gather.upto);
     let own = looked_up(catalog, SearchRequest::Search { pattern: gather.pattern.clone() });
-    let others = pass_on(gather, deadline, circle.us.clone(), peers);
-    let (own, mut all) = join!(timeout_at(deadline, own), others);
+    let mut all = Together::new(MAX_MATCHES);
+    let others = pass_on(gather, deadline, circle.us.clone(), peers, &mut all);
+    let (own, ()) = join!(timeout_at(deadline, own), others);
     match (own, circle.known.us()) {
         (Ok(SearchReply::Matches { matches, more }), us) => {
             let answers = us.map(|peer| Answer { peer, matches }).into_iter().collect();
-            add(&mut all, Gathered { answers, asked: 1, more, ..Gathered::default() });
+            all.add(OWN, Gathered { answers, asked: 1, more, ..Gathered::default() });
         }
-        (_, Some(us)) => add_silent(&mut all, us),
-        (_, None) => all.missing = all.missing.saturating_add(1),
+        (_, Some(us)) => all.add_silent(us),
+        (_, None) => all.add(OWN, Gathered { missing: 1, ..Gathered::default() }),
     }
-    SearchReply::Gathered(all)
+    SearchReply::Gathered(all.finish())
 }
 
 /// Most patterns and pages that are worked on at the same time: enough for

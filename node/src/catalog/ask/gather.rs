@@ -22,6 +22,7 @@ use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::search::{
     Answer, Gather, Gathered, Match, Pattern, SearchReply, SearchRequest,
 };
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -29,6 +30,7 @@ use tracing::debug;
 use super::super::pattern::Matcher;
 use super::LATE;
 use super::ring::{Share, lies_between, shares};
+use super::together::Together;
 
 /// Most others that one node asks for one search. 20,000 are reached over three
 /// hops, and a node's part of it is a few connections.
@@ -37,8 +39,18 @@ pub const FAN: usize = 32;
 /// How many are tried in turn for one stretch: who does not answer is replaced.
 const TRIES: usize = 3;
 
+/// The part of what a node has itself; those of the others come behind it.
+pub const OWN: usize = 0;
+
 /// Below this it is not worth asking: a connection and an answer on one machine.
 const LEAST: Duration = Duration::from_millis(20);
+
+/// What came of a part of the ring.
+enum Part {
+    Of(usize, Gathered),
+    /// Somebody on it did not answer.
+    Silent(Peer),
+}
 
 /// A search that is passed on, as one node does it.
 #[derive(Debug, Clone)]
@@ -54,45 +66,53 @@ pub struct Search {
 }
 
 impl Search {
+    /// Asks `peers`, those whom they know included, for everyone else: at most
+    /// [`MAX_MATCHES`] of each of [`FAN`] parts of the ring.
+    pub async fn gather(&self, peers: Vec<Peer>) -> Gathered {
+        let mut all = Together::new(FAN * MAX_MATCHES);
+        self.collect(peers, self.us.node, &mut all).await;
+        all.finish()
+    }
+
     /// Asks `peers`, those whom they know included, who lie behind this node and
     /// before `upto`; this node's own id for all.
-    pub async fn gather(&self, peers: Vec<Peer>, upto: NodeId) -> Gathered {
+    async fn collect(&self, peers: Vec<Peer>, upto: NodeId, all: &mut Together) {
+        let (parts, mut came) = mpsc::channel(1);
         // A set, not `Tasks`: when the caller is cancelled, so are the questions.
         let mut questions = JoinSet::new();
-        for share in shares(peers, self.us.node, upto, FAN) {
-            let search = self.clone();
-            questions.spawn(async move { search.ask(share).await });
+        for (share, part) in shares(peers, self.us.node, upto, FAN).into_iter().zip(OWN + 1..) {
+            let (search, parts) = (self.clone(), parts.clone());
+            questions.spawn(async move { search.ask(share, part, parts).await });
         }
-        let mut all = Gathered::default();
-        while let Some(answered) = questions.join_next().await {
-            if let Ok(gathered) = answered {
-                add(&mut all, gathered);
+        drop(parts);
+        while let Some(part) = came.recv().await {
+            match part {
+                Part::Of(part, gathered) => all.add(part, gathered),
+                Part::Silent(peer) => all.add_silent(peer),
             }
         }
-        all
     }
 
     /// Asks for a share; whoever fails is named as silent.
-    async fn ask(&self, mut share: Share) -> Gathered {
-        let mut all = Gathered::default();
+    async fn ask(&self, mut share: Share, part: usize, parts: mpsc::Sender<Part>) {
+        // The other end lives as long as this task.
         for others in (0..TRIES).rev() {
-            let Some((peer, upto)) = share.take() else { return all };
+            let Some((peer, upto)) = share.take() else { return };
             let is_last = others == 0 || share.len() == 0;
             match self.ask_one(&peer, upto, is_last).await {
                 Ok(gathered) => {
-                    add(&mut all, gathered);
-                    return all;
+                    parts.send(Part::Of(part, gathered)).await.ok();
+                    return;
                 }
                 Err(reason) => {
                     debug!("no answer from `{}`: {reason}", peer.name);
-                    add_silent(&mut all, peer);
+                    parts.send(Part::Silent(peer)).await.ok();
                 }
             }
         }
         for peer in share.rest() {
-            add_silent(&mut all, peer);
+            parts.send(Part::Silent(peer)).await.ok();
         }
-        all
     }
 
     /// Asks one for all up to another. Who is dead, or greets and says no more, must
@@ -149,34 +169,6 @@ pub(super) fn is_asked(matcher: &Matcher, found: &Match) -> bool {
     matcher.matches(&found.name, found.file) && (may_be_partial || found.chunks.is_none())
 }
 
-/// Adds what one or several gathered. No answer grows beyond its bounds; that something
-/// is left out is said.
-pub fn add(all: &mut Gathered, more: Gathered) {
-    let mut room =
-        MAX_MATCHES - all.answers.iter().map(|answer| answer.matches.len()).sum::<usize>();
-    all.more |= more.more;
-    for mut answer in more.answers {
-        all.more |= answer.matches.len() > room;
-        answer.matches.truncate(room);
-        room -= answer.matches.len();
-        if !answer.matches.is_empty() {
-            all.answers.push(answer);
-        }
-    }
-    all.asked = all.asked.saturating_add(more.asked);
-    all.missing = all.missing.saturating_add(more.missing);
-    let room = MAX_SILENT.saturating_sub(all.silent.len());
-    all.silent.extend(more.silent.into_iter().take(room));
-}
-
-/// Notes that somebody did not answer.
-pub fn add_silent(all: &mut Gathered, peer: Peer) {
-    all.missing = all.missing.saturating_add(1);
-    if all.silent.len() < MAX_SILENT {
-        all.silent.push(peer.name);
-    }
-}
-
 /// Until when a node must have all of its answer to what it was asked now. What is
 /// left is for the way back.
 pub fn answers_by(gather: &Gather) -> Instant {
@@ -184,20 +176,24 @@ pub fn answers_by(gather: &Gather) -> Instant {
     Instant::now() + cmp::min(patience, REPLY_DEADLINE) * 7 / 8
 }
 
-/// What those of `peers` on the stretch, and whom they know, answer until the
+/// Adds what those of `peers` on the stretch, and whom they know, answer until the
 /// deadline.
-pub async fn pass_on(gather: Gather, deadline: Instant, us: Party, peers: Vec<Peer>) -> Gathered {
+pub async fn pass_on(
+    gather: Gather,
+    deadline: Instant,
+    us: Party,
+    peers: Vec<Peer>,
+    all: &mut Together,
+) {
     let Some(hops) = cmp::min(gather.hops, MAX_HOPS).checked_sub(1) else {
         // Nobody has such a deep network, but who lies about it is left out.
-        let mut all = Gathered::default();
-        peers
+        return peers
             .into_iter()
             .filter(|peer| lies_between(peer.id, us.node, gather.upto))
-            .for_each(|peer| add_silent(&mut all, peer));
-        return all;
+            .for_each(|peer| all.add_silent(peer));
     };
     let search = Search { us, pattern: gather.pattern, deadline, hops };
-    search.gather(peers, gather.upto).await
+    search.collect(peers, gather.upto, all).await;
 }
 
 #[cfg(test)]
@@ -216,23 +212,6 @@ mod tests {
         let found =
             Match { name: "a".parse().unwrap(), size: 1, file: FileId::of(b"a"), chunks: None };
         Answer { peer: peer(number), matches: vec![found; matches] }
-    }
-
-    #[test]
-    fn an_answer_keeps_its_bounds_and_says_what_is_left_out() {
-        let mut all = Gathered::default();
-        for number in 0..3 {
-            let answers = vec![answer(number, MAX_MATCHES / 2), answer(9, 0)];
-            let silent = vec!["x".parse().unwrap(); MAX_SILENT / 2];
-            let more = Gathered { answers, asked: 7, silent, missing: 100, more: false };
-            assert!(!all.more);
-            add(&mut all, more);
-        }
-        assert!(all.more);
-        assert_eq!(all.answers.len(), 2);
-        assert_eq!((all.asked, all.missing, all.silent.len()), (21, 300, MAX_SILENT));
-        add_silent(&mut all, peer(1));
-        assert_eq!((all.missing, all.silent.len()), (301, MAX_SILENT));
     }
 
     #[test]

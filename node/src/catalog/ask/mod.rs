@@ -3,6 +3,7 @@
 pub mod gather;
 mod list;
 pub mod ring;
+pub mod together;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -130,7 +131,7 @@ async fn ask_by_way_of_some(
     let known: HashMap<_, _> = peers.iter().map(|peer| (peer.id, peer.clone())).collect();
     let (deadline, hops) = (Instant::now() + SEARCH_DEADLINE, MAX_HOPS);
     let search = Search { us: us.clone(), pattern: pattern.clone(), deadline, hops };
-    let gathered = search.gather(peers, us.node).await;
+    let gathered = search.gather(peers).await;
     debug!("{} have answered, {} have not", gathered.asked, gathered.missing);
     for Answer { peer, matches } in gathered.answers {
         // What this node knows itself counts more than what one says of another.
