@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use shoal_common::call::call;
+use shoal_common::connection::ConnectionError;
 use shoal_common::content::{FileId, Manifest};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{
@@ -138,9 +139,7 @@ impl Odd {
     where
         F: Fn(Gather) -> Option<Gathered> + Clone + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (at, tasks) = (listener.local_addr().unwrap(), Tasks::new(Handle::current()));
-        let handle = move |mut guest: Guest| {
+        Self::serve(id, move |mut guest: Guest| {
             let reply = reply.clone();
             async move {
                 loop {
@@ -152,7 +151,17 @@ impl Odd {
                     }
                 }
             }
-        };
+        })
+        .await
+    }
+
+    async fn serve<H, F>(id: NodeId, handle: H) -> Self
+    where
+        H: Fn(Guest) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (at, tasks) = (listener.local_addr().unwrap(), Tasks::new(Handle::current()));
         let door = serve(listener, party(id), &[Talk::Search], 100, tasks.clone(), handle);
         tasks.spawn(Span::none(), door);
         Self { at, tasks }
@@ -161,6 +170,11 @@ impl Odd {
 
 fn exact(name: &str) -> Pattern {
     Pattern::Exact(name.parse().unwrap())
+}
+
+/// The number of who is asked for a part, if the last of all asks.
+fn first_of(part: usize) -> usize {
+    (part * (COUNT - 1)).div_ceil(FAN)
 }
 
 /// Asks once, with time for a busy machine.
@@ -238,8 +252,7 @@ async fn the_dead_are_replaced_and_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_mute_costs_no_more_than_itself() {
     let mut crowd = Crowd::start().await;
-    // They are the first of their parts for the last one, which asks.
-    let (deaf, mute) = (0, (2 * (COUNT - 1)).div_ceil(FAN));
+    let (deaf, mute) = (first_of(0), first_of(2));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     crowd.replace(deaf, Odd { at, tasks: Tasks::new(Handle::current()) }).await;
@@ -253,6 +266,38 @@ async fn who_is_mute_costs_no_more_than_itself() {
     }
     assert_eq!(owners_of(&gathered), others);
     assert_eq!(gathered.missing, 2, "{:?}", gathered.silent);
+}
+
+/// Who says that it asked its part and did not, and who does not know yet who it
+/// is, are replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_passes_nothing_on_is_replaced() {
+    let mut crowd = Crowd::start().await;
+    let [lazy, new] = [first_of(0), first_of(9)];
+    let peer = crowd.peers[lazy].clone();
+    let own = move |_| {
+        let answers = vec![invented(&peer, 0)];
+        Some(Gathered { answers, asked: 1, ..Gathered::default() })
+    };
+    let odd = Odd::start(crowd.peers[lazy].id, own).await;
+    crowd.replace(lazy, odd).await;
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::new(Volume::open(dir.path()).unwrap());
+    let circle = Circle::alone(party(crowd.peers[new].id));
+    let odd = Odd::serve(crowd.peers[new].id, move |guest| {
+        answer(guest, catalog.clone(), circle.clone())
+    });
+    let odd = odd.await;
+    crowd.replace(new, odd).await;
+    let us = crowd.peers[COUNT - 1].id;
+    let gathered = search(us, &crowd.peers, exact("all.txt"), REPLY_DEADLINE).await;
+    let mut others = ids(&crowd.peers);
+    for number in [new, COUNT - 1] {
+        others.remove(&crowd.peers[number].id);
+    }
+    assert_eq!(owners_of(&gathered), others);
+    assert_eq!((gathered.asked, gathered.missing), (COUNT as u64 - 2, 1));
+    assert_eq!(gathered.silent, [crowd.peers[new].name.clone()]);
 }
 
 /// One that invents as many owners as there may be takes nobody's place.

@@ -36,7 +36,8 @@ pub struct Circle {
 
 /// Whom a node knows.
 pub trait Acquaintance: Send + Sync {
-    /// The node itself, as others know it, if they do.
+    /// The node itself, as others know it, if they do. Until then it passes on
+    /// nothing.
     fn us(&self) -> Option<Peer>;
 
     /// The others whose ids lie behind that of the node and before another one; see
@@ -102,6 +103,10 @@ pub async fn answer(
 /// look at its own files in time still says what the others have.
 async fn gathered(catalog: &Catalog, circle: &Circle, gather: Gather) -> SearchReply {
     let deadline = answers_by(&gather);
+    // Nobody could be told whose its files are, and it knows few or none.
+    let Some(us) = circle.known.us() else {
+        return SearchReply::Refused { refusal: Refusal::Busy };
+    };
     let Ok(_turn) = circle.gathers.try_acquire() else {
         return SearchReply::Refused { refusal: Refusal::Busy };
     };
@@ -113,13 +118,11 @@ async fn gathered(catalog: &Catalog, circle: &Circle, gather: Gather) -> SearchR
     let mut all = Together::new(MAX_MATCHES);
     let others = pass_on(gather, deadline, circle.us.clone(), peers, &mut all);
     let (own, ()) = join!(timeout_at(deadline, own), others);
-    match (own, circle.known.us()) {
-        (Ok(SearchReply::Matches { matches, more }), us) => {
-            let answers = us.map(|peer| Answer { peer, matches }).into_iter().collect();
-            all.add(OWN, Gathered { answers, asked: 1, more, ..Gathered::default() });
-        }
-        (_, Some(us)) => all.add_silent(us),
-        (_, None) => all.add(OWN, Gathered { missing: 1, ..Gathered::default() }),
+    if let Ok(SearchReply::Matches { matches, more }) = own {
+        let answers = vec![Answer { peer: us, matches }];
+        all.add(OWN, Gathered { answers, asked: 1, more, ..Gathered::default() });
+    } else {
+        all.add_silent(us);
     }
     SearchReply::Gathered(all.finish())
 }

@@ -9,13 +9,15 @@
 //! part of the one before, without the node that passes it on.
 
 use std::cmp;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use shoal_common::call::call_with;
 use shoal_common::connection::Connection;
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{
-    MAX_GATHER_FRAME, MAX_HOPS, MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SILENT, REPLY_DEADLINE,
+    MAX_GATHER_FRAME, MAX_HOPS, MAX_MATCHES, MAX_NODES, MAX_REQUEST_FRAME, MAX_SILENT,
+    REPLY_DEADLINE,
 };
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::Talk;
@@ -36,7 +38,8 @@ use super::together::Together;
 /// hops, and a node's part of it is a few connections.
 pub const FAN: usize = 32;
 
-/// How many are tried in turn for one stretch: who does not answer is replaced.
+/// How many are tried in turn for one stretch: who does not answer, or for few, is
+/// replaced.
 const TRIES: usize = 3;
 
 /// The part of what a node has itself; those of the others come behind it.
@@ -97,9 +100,18 @@ impl Search {
     async fn ask(&self, mut share: Share, part: usize, parts: mpsc::Sender<Part>) {
         // The other end lives as long as this task.
         for others in (0..TRIES).rev() {
+            let known = share.len();
             let Some((peer, upto)) = share.take() else { return };
             let is_last = others == 0 || share.len() == 0;
             match self.ask_one(&peer, upto, is_last).await {
+                Ok(gathered) if speaks_for_few(&gathered, known) => {
+                    debug!("`{}` has asked few of {known}", peer.name);
+                    // The next one counts those behind it.
+                    let asked = cmp::min(gathered.asked, 1);
+                    let own =
+                        Gathered { asked, missing: 1 - asked, silent: Vec::new(), ..gathered };
+                    parts.send(Part::Of(part, own)).await.ok();
+                }
                 Ok(gathered) => {
                     parts.send(Part::Of(part, gathered)).await.ok();
                     return;
@@ -143,7 +155,7 @@ impl Search {
     }
 
     /// An answer, held against what was asked.
-    fn held(&self, gathered: Gathered, from: NodeId, upto: NodeId) -> Result<Gathered, String> {
+    fn held(&self, mut gathered: Gathered, from: NodeId, upto: NodeId) -> Result<Gathered, String> {
         let matcher = Matcher::new(&self.pattern).map_err(|error| error.to_string())?;
         let lies_there = |id| id == from || lies_between(id, from, upto);
         let asked = |answer: &Answer| {
@@ -152,15 +164,27 @@ impl Search {
                 && answer.matches.iter().all(|found| is_asked(&matcher, found))
         };
         let matches: usize = gathered.answers.iter().map(|answer| answer.matches.len()).sum();
+        let nodes: HashSet<_> = gathered.answers.iter().map(|answer| answer.peer.id).collect();
         if matches > MAX_MATCHES
             || gathered.answers.len() > MAX_MATCHES
+            || gathered.answers.len() != nodes.len()
             || gathered.silent.len() > MAX_SILENT
             || !gathered.answers.iter().all(asked)
         {
             return Err("it answered what was not asked".to_owned());
         }
+        // Nobody knows more, and a sum of such stays a number.
+        for count in [&mut gathered.asked, &mut gathered.missing] {
+            *count = cmp::min(*count, MAX_NODES as u64);
+        }
         Ok(gathered)
     }
+}
+
+/// Whether who answered for a part of the ring has asked, or missed, clearly fewer
+/// than those known there: it knows nobody yet, has no time for it, or lies.
+fn speaks_for_few(gathered: &Gathered, known: usize) -> bool {
+    gathered.asked.saturating_add(gathered.missing) < (known as u64).div_ceil(2)
 }
 
 /// Whether a peer may say so of its files.
@@ -227,12 +251,16 @@ mod tests {
         let held =
             |answers| exact.held(Gathered { answers, ..Gathered::default() }, from, upto).is_ok();
         assert!(held(vec![answer(3, 1), answer(5, 1)]));
+        assert!(!held(vec![answer(5, 1), answer(5, 1)]), "each node is there once");
         assert!(!held(vec![answer(6, 1)]), "that is somebody else's part");
         assert!(!held(vec![answer(2, 1)]));
         assert!(!held(vec![answer(4, MAX_MATCHES), answer(5, 1)]));
         let mut unreachable = answer(4, 1);
         unreachable.peer.search.set_port(0);
         assert!(!held(vec![unreachable]));
+        let counts = |asked| Gathered { asked, missing: 7, ..Gathered::default() };
+        let of_many = exact.held(counts(u64::MAX), from, upto).unwrap();
+        assert_eq!((of_many.asked, of_many.missing), (MAX_NODES as u64, 7));
         let other = search(Pattern::Exact("b".parse().unwrap()));
         let gathered = Gathered { answers: vec![answer(3, 1)], ..Gathered::default() };
         assert!(other.held(gathered, from, upto).is_err());
