@@ -179,8 +179,7 @@ fn first_of(part: usize) -> usize {
 
 /// Asks once, with time for a busy machine.
 async fn search(us: NodeId, asked: &[Peer], pattern: Pattern, time: Duration) -> Gathered {
-    let deadline = Instant::now() + time;
-    let search = Search { us: party(us), pattern, deadline, hops: MAX_HOPS };
+    let search = Search::new(party(us), pattern, Instant::now() + time);
     search.gather(asked.to_vec()).await
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use shoal_common::content::{FileId, Manifest};
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::limits::{MAX_HOPS, REPLY_DEADLINE, SEARCH_DEADLINE};
+use shoal_common::limits::{REPLY_DEADLINE, SEARCH_DEADLINE};
 use shoal_common::party::Party;
 use shoal_common::process::raise_descriptor_limit;
 use shoal_common::protocol::greeting::Talk;
@@ -166,7 +166,7 @@ impl Crowd {
         let pattern = Pattern::Exact("rare.txt".parse()?);
         let gathered = if self.peers.len() > DIRECT {
             let deadline = tokio::time::Instant::now() + REPLY_DEADLINE;
-            let search = Search { us, pattern, deadline, hops: MAX_HOPS };
+            let search = Search::new(us, pattern, deadline);
             search.gather(self.peers.to_vec()).await
         } else {
             let findings = ask(self.peers.to_vec(), &us, &pattern).await;

@@ -10,6 +10,8 @@
 
 use std::cmp;
 use std::collections::HashSet;
+use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_common::call::call_with;
@@ -24,7 +26,7 @@ use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::search::{
     Answer, Gather, Gathered, Match, Pattern, SearchReply, SearchRequest,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -59,16 +61,28 @@ enum Part {
 #[derive(Debug, Clone)]
 pub struct Search {
     /// Who asks.
-    pub us: Party,
+    us: Party,
     /// What to look for.
-    pub pattern: Pattern,
+    pattern: Pattern,
     /// Until when there must be an answer.
-    pub deadline: Instant,
+    deadline: Instant,
     /// How often it may be passed on by those who are asked.
-    pub hops: u8,
+    hops: u8,
+    /// Room for long answers that are coming in.
+    room: Arc<Semaphore>,
 }
 
+/// An answer, and the room that it takes until it is merged with the others.
+type Received = (Gathered, Option<OwnedSemaphorePermit>);
+
 impl Search {
+    /// A search of this node's own: with `us` for what matches `pattern`, which must
+    /// be over at `deadline`.
+    pub fn new(us: Party, pattern: Pattern, deadline: Instant) -> Self {
+        // One for each who is asked.
+        Self { us, pattern, deadline, hops: MAX_HOPS, room: Arc::new(Semaphore::new(FAN)) }
+    }
+
     /// Asks `peers`, those whom they know included, for everyone else: at most
     /// [`MAX_MATCHES`] of each of [`FAN`] parts of the ring.
     pub async fn gather(&self, peers: Vec<Peer>) -> Gathered {
@@ -104,7 +118,7 @@ impl Search {
             let Some((peer, upto)) = share.take() else { return };
             let is_last = others == 0 || share.len() == 0;
             match self.ask_one(&peer, upto, is_last).await {
-                Ok(gathered) if speaks_for_few(&gathered, known) => {
+                Ok((gathered, _room)) if speaks_for_few(&gathered, known) => {
                     debug!("`{}` has asked few of {known}", peer.name);
                     // The next one counts those behind it.
                     let asked = cmp::min(gathered.asked, 1);
@@ -112,7 +126,7 @@ impl Search {
                         Gathered { asked, missing: 1 - asked, silent: Vec::new(), ..gathered };
                     parts.send(Part::Of(part, own)).await.ok();
                 }
-                Ok(gathered) => {
+                Ok((gathered, _room)) => {
                     parts.send(Part::Of(part, gathered)).await.ok();
                     return;
                 }
@@ -129,7 +143,7 @@ impl Search {
 
     /// Asks one for all up to another. Who is dead, or greets and says no more, must
     /// not take the time of who replaces it: only the last one may take all of it.
-    async fn ask_one(&self, peer: &Peer, upto: NodeId, is_last: bool) -> Result<Gathered, String> {
+    async fn ask_one(&self, peer: &Peer, upto: NodeId, is_last: bool) -> Result<Received, String> {
         let start = Instant::now();
         let left = self.deadline.saturating_duration_since(start);
         let (part, call) = if is_last { (left, left) } else { (left / 2, left / 4) };
@@ -142,12 +156,18 @@ impl Search {
         let request = SearchRequest::Gather(gather);
         let ahead = |connection: &mut Connection<_>| connection.queue(&request, MAX_REQUEST_FRAME);
         let called = call_with(peer.search, &self.us, Talk::Search, ahead);
-        let called = timeout_at(start + call, called).await;
-        let (mut connection, _) =
-            called.map_err(|_| LATE.to_owned())?.map_err(|error| error.to_string())?;
-        let answer = connection.receive(MAX_GATHER_FRAME, REPLY_DEADLINE);
-        match timeout_at(start + part, answer).await.map_err(|_| LATE.to_owned())? {
-            Ok(SearchReply::Gathered(gathered)) => self.held(gathered, peer.id, upto),
+        let called = in_time(start + call, called).await?;
+        let (mut connection, _) = called.map_err(|error| error.to_string())?;
+        let end = start + part;
+        let begun = poll_fn(|context| connection.poll_begun(context));
+        in_time(end, begun).await?.map_err(|error| error.to_string())?;
+        // Who sends many of the longest ones, slowly, fills no more than the room.
+        let room = match connection.has_message(MAX_GATHER_FRAME) {
+            true => None,
+            false => in_time(end, Arc::clone(&self.room).acquire_owned()).await?.ok(),
+        };
+        match in_time(end, connection.receive(MAX_GATHER_FRAME, REPLY_DEADLINE)).await? {
+            Ok(SearchReply::Gathered(gathered)) => Ok((self.held(gathered, peer.id, upto)?, room)),
             Ok(SearchReply::Refused { refusal }) => Err(format!("refused: {refusal}")),
             Ok(_) => Err("an unknown answer".to_owned()),
             Err(error) => Err(error.to_string()),
@@ -181,6 +201,10 @@ impl Search {
     }
 }
 
+async fn in_time<T>(deadline: Instant, asked: impl Future<Output = T>) -> Result<T, String> {
+    timeout_at(deadline, asked).await.map_err(|_| LATE.to_owned())
+}
+
 /// Whether who answered for a part of the ring has asked, or missed, clearly fewer
 /// than those known there: it knows nobody yet, has no time for it, or lies.
 fn speaks_for_few(gathered: &Gathered, known: usize) -> bool {
@@ -201,12 +225,13 @@ pub fn answers_by(gather: &Gather) -> Instant {
 }
 
 /// Adds what those of `peers` on the stretch, and whom they know, answer until the
-/// deadline.
+/// deadline. Their long answers have this `room` while they come in.
 pub async fn pass_on(
     gather: Gather,
     deadline: Instant,
     us: Party,
     peers: Vec<Peer>,
+    room: Arc<Semaphore>,
     all: &mut Together,
 ) {
     let Some(hops) = cmp::min(gather.hops, MAX_HOPS).checked_sub(1) else {
@@ -216,13 +241,18 @@ pub async fn pass_on(
             .filter(|peer| lies_between(peer.id, us.node, gather.upto))
             .for_each(|peer| all.add_silent(peer));
     };
-    let search = Search { us, pattern: gather.pattern, deadline, hops };
+    let search = Search { us, pattern: gather.pattern, deadline, hops, room };
     search.collect(peers, gather.upto, all).await;
 }
 
 #[cfg(test)]
 mod tests {
     use shoal_common::content::FileId;
+    use shoal_common::serve::{Guest, serve};
+    use shoal_common::task::Tasks;
+    use tokio::net::TcpListener;
+    use tokio::runtime::Handle;
+    use tracing::Span;
 
     use super::*;
 
@@ -240,12 +270,8 @@ mod tests {
 
     #[test]
     fn what_was_not_asked_is_not_believed() {
-        let search = |pattern| Search {
-            us: Party::new("x", NodeId::random()),
-            pattern,
-            deadline: Instant::now(),
-            hops: 1,
-        };
+        let us = Party::new("x", NodeId::random());
+        let search = |pattern| Search::new(us.clone(), pattern, Instant::now());
         let exact = search(Pattern::Exact("a".parse().unwrap()));
         let (from, upto) = (peer(3).id, peer(6).id);
         let held =
@@ -264,5 +290,38 @@ mod tests {
         let other = search(Pattern::Exact("b".parse().unwrap()));
         let gathered = Gathered { answers: vec![answer(3, 1)], ..Gathered::default() };
         assert!(other.held(gathered, from, upto).is_err());
+    }
+
+    /// Answers once, with so many matches.
+    async fn with(matches: usize) -> (Peer, Tasks) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tasks = Tasks::new(Handle::current());
+        let mut answer = answer(7, matches);
+        answer.peer.search = listener.local_addr().unwrap();
+        let (peer, us) = (answer.peer.clone(), Party::new("x", answer.peer.id));
+        let gathered = Gathered { answers: vec![answer], asked: 1, ..Gathered::default() };
+        let handle = move |mut guest: Guest| {
+            let reply = SearchReply::Gathered(gathered.clone());
+            async move { guest.connection.send(&reply, MAX_GATHER_FRAME).await }
+        };
+        let door = serve(listener, us, &[Talk::Search], 9, tasks.clone(), handle);
+        tasks.spawn(Span::none(), door);
+        (peer, tasks)
+    }
+
+    #[tokio::test]
+    async fn long_answers_wait_for_room_and_short_ones_do_not() {
+        let us = Party::new("x", NodeId::random());
+        for (matches, room, comes) in [(1, 0, true), (1000, 0, false), (1000, 1, true)] {
+            let (peer, _tasks) = with(matches).await;
+            let patience = Duration::from_millis(if comes { 10_000 } else { 500 });
+            let pattern = Pattern::Exact("a".parse().unwrap());
+            let mut search = Search::new(us.clone(), pattern, Instant::now() + patience);
+            search.room = Arc::new(Semaphore::new(room));
+            let gathered = search.gather(vec![peer]).await;
+            let (asked, missing) = if comes { (1, 0) } else { (0, 1) };
+            assert_eq!((gathered.asked, gathered.missing), (asked, missing), "{matches}, {room}");
+            assert_eq!(search.room.available_permits(), room, "it is given back");
+        }
     }
 }

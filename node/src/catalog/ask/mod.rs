@@ -13,8 +13,7 @@ use shoal_common::connection::Connection;
 use shoal_common::content::FileId;
 use shoal_common::ident::{NodeName, Peer};
 use shoal_common::limits::{
-    MAX_HOPS, MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, REPLY_DEADLINE, SAMPLE,
-    SEARCH_DEADLINE,
+    MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, REPLY_DEADLINE, SAMPLE, SEARCH_DEADLINE,
 };
 use shoal_common::name::SharedName;
 use shoal_common::party::Party;
@@ -129,8 +128,7 @@ async fn ask_by_way_of_some(
     mut take: impl FnMut(Heard),
 ) {
     let known: HashMap<_, _> = peers.iter().map(|peer| (peer.id, peer.clone())).collect();
-    let (deadline, hops) = (Instant::now() + SEARCH_DEADLINE, MAX_HOPS);
-    let search = Search { us: us.clone(), pattern: pattern.clone(), deadline, hops };
+    let search = Search::new(us.clone(), pattern.clone(), Instant::now() + SEARCH_DEADLINE);
     let gathered = search.gather(peers).await;
     debug!("{} have answered, {} have not", gathered.asked, gathered.missing);
     for Answer { peer, matches } in gathered.answers {
