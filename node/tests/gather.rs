@@ -30,7 +30,7 @@ use shoal_common::task::Tasks;
 use shoal_node::catalog::Catalog;
 use shoal_node::catalog::ask::gather::{FAN, Search};
 use shoal_node::catalog::ask::ring::lies_between;
-use shoal_node::catalog::ask::{DIRECT, ask, owners};
+use shoal_node::catalog::ask::{DIRECT, ask};
 use shoal_node::catalog::index::Shared;
 use shoal_node::catalog::serve::{Acquaintance, Circle, answer};
 use shoal_node::volume::{Stamp, Volume};
@@ -71,7 +71,9 @@ impl Acquaintance for One {
     }
 
     fn on_the_way(&self, upto: NodeId) -> Vec<Peer> {
-        let mut known = self.known.lock().unwrap()[self.number].clone();
+        // Somebody may call before all are known, who looks for one that had this port.
+        let known = self.known.lock().unwrap().get(self.number).cloned();
+        let mut known = known.unwrap_or_default();
         known.retain(|peer| lies_between(peer.id, self.peer.id, upto));
         known
     }
@@ -203,11 +205,10 @@ async fn everyone_is_reached_by_way_of_some() {
     let glob = Pattern::Glob("own7*.txt".to_owned());
     let gathered = search(us, &crowd.peers, glob, REPLY_DEADLINE).await;
     assert_eq!(gathered.answers.len(), 11);
-    let us = party(us);
-    let file = FileId::of(b"own250.txt");
-    let sources = owners(crowd.peers.clone(), &us, file, "own250.txt".len() as u64).await;
-    assert_eq!(sources.len(), 1);
-    assert_eq!(sources[0].peer, crowd.peers[250]);
+    let content = Pattern::Content(FileId::of(b"own250.txt"));
+    let gathered = search(us, &crowd.peers, content, REPLY_DEADLINE).await;
+    assert_eq!(gathered.answers.len(), 1);
+    assert_eq!(gathered.answers[0].peer, crowd.peers[250]);
 }
 
 /// A newcomer knows a few; and each node only those who follow it.
@@ -297,6 +298,23 @@ async fn who_passes_nothing_on_is_replaced() {
     assert_eq!(owners_of(&gathered), others);
     assert_eq!((gathered.asked, gathered.missing), (COUNT as u64 - 2, 1));
     assert_eq!(gathered.silent, [crowd.peers[new].name.clone()]);
+}
+
+/// Who has the address of one that is gone does not answer in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_node_at_an_address_is_not_believed() {
+    let mut crowd = Crowd::start().await;
+    let peer = crowd.peers[5].clone();
+    let own = move |_| {
+        let answers = vec![invented(&peer, 0)];
+        Some(Gathered { answers, asked: 1, ..Gathered::default() })
+    };
+    let odd = Odd::start(NodeId::random(), own).await;
+    crowd.replace(5, odd).await;
+    let us = crowd.peers[COUNT - 1].id;
+    let gathered = search(us, &crowd.peers, exact("all.txt"), REPLY_DEADLINE).await;
+    assert!(!owners_of(&gathered).contains(&crowd.peers[5].id));
+    assert_eq!((gathered.asked, gathered.missing), (COUNT as u64 - 2, 1));
 }
 
 /// One that invents as many owners as there may be takes nobody's place.

@@ -157,7 +157,10 @@ impl Search {
         let ahead = |connection: &mut Connection<_>| connection.queue(&request, MAX_REQUEST_FRAME);
         let called = call_with(peer.search, &self.us, Talk::Search, ahead);
         let called = in_time(start + call, called).await?;
-        let (mut connection, _) = called.map_err(|error| error.to_string())?;
+        let (mut connection, hello) = called.map_err(|error| error.to_string())?;
+        if hello.node != peer.id {
+            return Err("another node is at its address".to_owned());
+        }
         let end = start + part;
         let begun = poll_fn(|context| connection.poll_begun(context));
         in_time(end, begun).await?.map_err(|error| error.to_string())?;
