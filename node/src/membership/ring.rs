@@ -1,8 +1,6 @@
 //! Peers in the order of their ids, as a ring: behind the greatest comes the least.
 //! Pure.
 
-use std::iter;
-
 use shoal_common::ident::{NodeId, Peer};
 
 /// Some peers, each once.
@@ -30,23 +28,8 @@ impl Ring {
     }
 
     /// All, in the order of their ids.
-    pub fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.0.iter()
-    }
-
-    /// The one at this place in the order of ids.
-    pub fn at(&self, place: usize) -> Option<&Peer> {
-        self.0.get(place)
-    }
-
-    /// How many they are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is nobody.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub fn peers(&self) -> &[Peer] {
+        &self.0
     }
 }
 
@@ -56,5 +39,48 @@ impl FromIterator<Peer> for Ring {
         peers.sort_by_key(|peer| peer.id);
         peers.dedup_by_key(|peer| peer.id);
         Self(peers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(number: u8) -> NodeId {
+        NodeId::from_bytes([number; 32])
+    }
+
+    fn ring(numbers: &[u8]) -> Ring {
+        let at = "127.0.0.1:9".parse().unwrap();
+        let name: shoal_common::ident::NodeName = "x".parse().unwrap();
+        let peer =
+            |n: &u8| Peer { id: id(*n), name: name.clone(), search: at, download: at, joined: 0 };
+        numbers.iter().map(peer).collect()
+    }
+
+    #[test]
+    fn each_is_there_once_and_found_by_its_id() {
+        let ring = ring(&[9, 1, 3, 9]);
+        let ids: Vec<_> = ring.peers().iter().map(|peer| peer.id).collect();
+        assert_eq!(ids, [1, 3, 9].map(id));
+        assert_eq!(ring.peer(id(3)).map(|peer| peer.id), Some(id(3)));
+        assert_eq!(ring.peer(id(2)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_stretch_is_who_lies_there_in_order_from_its_beginning(
+            numbers in proptest::collection::btree_set(any::<u8>(), 0..40),
+            after: u8,
+            upto: u8,
+        ) {
+            let ring = ring(&numbers.iter().copied().collect::<Vec<_>>());
+            let found: Vec<_> = ring.between(id(after), id(upto)).map(|peer| peer.id).collect();
+            let there = (1..=u8::MAX).map(|step| after.wrapping_add(step));
+            let expected = there.take_while(|n| *n != upto).filter(|n| numbers.contains(n));
+            prop_assert_eq!(found, expected.map(id).collect::<Vec<_>>());
+        }
     }
 }
