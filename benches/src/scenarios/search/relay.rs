@@ -101,12 +101,12 @@ mod tests {
             });
         }
         let relay = Relay::start(to, &tasks).await.unwrap();
-        for number in [2, 0] {
-            let mut stream = TcpStream::connect(relay.of(number)).await.unwrap();
+        for number in [2_u8, 0] {
+            let mut stream = TcpStream::connect(relay.of(number.into())).await.unwrap();
             stream.write_u8(9).await.unwrap();
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await.unwrap();
-            assert_eq!(answer, [9, number as u8, number as u8]);
+            assert_eq!(answer, [9, number, number]);
         }
         assert_eq!(relay.back.load(Ordering::Relaxed), 6);
         tasks.stop(Duration::from_secs(5)).await.ok();
