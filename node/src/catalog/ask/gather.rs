@@ -2,11 +2,12 @@
 //! for itself, and asks on in the same way what lies behind it.
 //!
 //! So nobody calls more than [`FAN`] others for one search, however large the
-//! network is; each node is asked once; and who is asked may know some whom the
-//! asker does not. A node always knows those who follow it
-//! ([`SAMPLE`](shoal_common::limits::SAMPLE)), so nobody between two who are asked
-//! is left out. A search for [`MAX_HOPS`] times passed on ends: each stretch is a
-//! part of the one before, without the node that passes it on.
+//! network is, but for those that replace who fails; each node is asked once, with
+//! the same exception; and who is asked may know some whom the asker does not. A
+//! node always knows those who follow it ([`SAMPLE`](shoal_common::limits::SAMPLE)),
+//! so nobody between two who are asked is left out. A search for [`MAX_HOPS`] times
+//! passed on ends: each stretch is a part of the one before, without the node that
+//! passes it on.
 
 use std::cmp;
 use std::collections::HashSet;
