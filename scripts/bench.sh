@@ -99,9 +99,13 @@ build_for_containers() {
 
 # Our own processes and containers, wherever the bench was interrupted.
 clean_up() {
-  local process
+  local process place
   for process in /proc/[0-9]*; do
-    if grep -qsaF -e "$memory" -e "$disk" "$process/cmdline"; then kill "${process#/proc/}" 2>/dev/null || true; fi
+    # Not all have the folder in their command line, and Redis writes another one; but all are in it.
+    place=$(readlink "$process/cwd" 2>/dev/null || true)
+    if [[ $place == "$memory"* || $place == "$disk"* ]] || grep -qsaF -e "$memory" -e "$disk" "$process/cmdline"; then
+      kill "${process#/proc/}" 2>/dev/null || true
+    fi
   done
   if have docker && [ -n "$(docker ps -aq --filter "label=shoal=$bench_project" 2>/dev/null)" ]; then
     SHOAL_PROJECT=$bench_project SHOAL_VOLUMES=$memory/VOLUMES SHOAL_LOGS=$memory/LOGS "$root/scripts/stop.sh" || true

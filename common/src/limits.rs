@@ -318,10 +318,15 @@ pub const SMALL_NEWS: u64 = 64;
 /// bounds the tracker's memory.
 pub const MAX_LISTS: usize = 64;
 
-/// Most searches that a node passes on at once; more are refused, and another node
-/// is asked for its part. Each takes a few connections and, at worst, their
-/// frames.
+/// Most searches that a node passes on at once, until their answers are sent. For
+/// more it answers for itself alone, and another node is asked for its part.
 pub const MAX_GATHERS: usize = 16;
+
+/// Most answers longer than [`READ_AHEAD`] that a node receives at once for all the
+/// searches that it passes on. Each takes up to [`MAX_GATHER_FRAME`], and a multiple
+/// of it while it is read, so this bounds the memory that strangers can make a node
+/// use: some 50 MB in frames.
+pub const MAX_GATHER_ANSWERS: usize = 32;
 
 /// Most requests for bytes that a node serves at once; beyond it a request is
 /// refused as busy and the peer tries again.

@@ -55,6 +55,10 @@ enum Task {
         /// How long to run before measuring.
         #[arg(long, value_name = "SECONDS", default_value_t = 5)]
         settle: u64,
+        /// Each node has its connection to the chat, too. Somebody else must hold its
+        /// log.
+        #[arg(long)]
+        chat: bool,
     },
     /// Heartbeats, the next when the last is answered.
     Peak,
@@ -80,7 +84,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Outcome<Value> {
     let (nodes, time) = (usize::try_from(cli.nodes)?, Duration::from_secs(cli.seconds));
     match cli.task {
-        Task::Presence { beat, changes, passing, ramp, settle } => {
+        Task::Presence { beat, changes, passing, ramp, settle, chat } => {
             let plan = Plan {
                 to: cli.to,
                 process: cli.process,
@@ -91,6 +95,7 @@ fn run(cli: &Cli) -> Outcome<Value> {
                 ramp,
                 settle: Duration::from_secs(settle),
                 time,
+                chat,
             };
             let seen = presence::run(plan, |line| say::note(line))?;
             Ok(json!({

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use shoal_common::ident::NodeId;
+use shoal_common::protocol::greeting::Talk;
 
 use super::links::Links;
 use super::load::{Load, Look};
@@ -69,7 +70,7 @@ pub fn run(
             let next = (open + 256).min(count);
             for at in open..next {
                 links.open(at, to)?;
-                links.send(at, &words::hello(NodeId::random())?)?;
+                links.send(at, &words::hello(NodeId::random(), Talk::Tracking)?)?;
             }
             wait_for(&mut links, open, next - open, &mut ready)?;
             open = next;
@@ -129,7 +130,7 @@ fn wait_for(links: &mut Links, first: usize, count: usize, ready: &mut Vec<usize
                         registered += 1;
                         Ok(())
                     }
-                    Kind::Update => Ok(()),
+                    Kind::Update | Kind::Reign => Ok(()),
                     _ => Err(Failure::new("the tracker refuses a node")),
                 })
             })?;

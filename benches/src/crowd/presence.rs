@@ -1,15 +1,22 @@
 //! A network at its usual work: everyone is here and says so, some come and go,
 //! and all hear of it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod chat;
+mod joins;
+mod pages;
+
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use shoal_common::ident::NodeId;
-use shoal_common::limits::PUSH_PAUSES;
-use shoal_common::protocol::tracking::{Change, FromTracker, News};
+use shoal_common::protocol::greeting::Talk;
+use shoal_common::protocol::tracking::FromTracker;
 
+use self::chat::Chat;
+use self::joins::Joins;
+use self::pages::Pages;
 use super::links::Links;
 use super::load::{Load, Look, Sampling, anonymous};
 use super::peak::each;
@@ -37,6 +44,8 @@ pub struct Plan {
     pub settle: Duration,
     /// How long it counts.
     pub time: Duration,
+    /// Whether each node has its connection to the chat, too.
+    pub chat: bool,
 }
 
 /// What came out.
@@ -84,6 +93,7 @@ enum State {
 
 struct Crowd {
     plan: Plan,
+    /// Of each node one, and behind them, of each, that of the chat.
     links: Links,
     states: Vec<State>,
     heartbeat: Vec<u8>,
@@ -96,12 +106,10 @@ struct Crowd {
     coming: usize,
     joins: Joins,
     pages: Pages,
+    chat: Chat,
     came: (u64, u64),
     ready: Vec<usize>,
 }
-
-/// When who asks for which page. A number may have another node by then.
-type Pages = BTreeMap<(Instant, usize), (NodeId, Option<NodeId>)>;
 
 /// Brings everyone in, lets them be, and measures.
 ///
@@ -137,7 +145,7 @@ impl Crowd {
         let passing = plan.passing.min(plan.nodes);
         let staying = plan.nodes - passing;
         Ok(Self {
-            links: Links::new(plan.nodes)?,
+            links: Links::new(plan.nodes * if plan.chat { 2 } else { 1 })?,
             states: vec![State::Absent; plan.nodes],
             heartbeat: words::heartbeat()?,
             exit: words::exit()?,
@@ -145,8 +153,9 @@ impl Crowd {
             absent: (0..plan.nodes).collect(),
             going: VecDeque::new(),
             coming: 0,
-            pages: Pages::new(),
-            joins: Joins { staying, ..Joins::default() },
+            pages: Pages::default(),
+            chat: Chat::new(if plan.chat { plan.nodes } else { 0 })?,
+            joins: Joins::new(staying),
             came: (0, 0),
             ready: Vec::new(),
             plan,
@@ -156,7 +165,7 @@ impl Crowd {
     fn bring_in(&mut self) -> Outcome<()> {
         let start = Instant::now();
         let mut opened = 0.0;
-        while !(self.absent.is_empty() && self.coming == 0) {
+        while !(self.absent.is_empty() && self.coming == 0 && self.chat.coming == 0) {
             if start.elapsed() > PATIENCE {
                 return Err(Failure::new(format!(
                     "only {} of {} nodes are taken in after {} s",
@@ -166,13 +175,13 @@ impl Crowd {
                 )));
             }
             let due = start.elapsed().as_secs_f64() * self.plan.ramp;
-            while opened < due && self.coming < COMING && self.come()? {
+            while opened < due && self.coming + self.chat.coming < COMING && self.come()? {
                 opened += 1.0;
             }
             self.beat(start)?;
             self.listen()?;
         }
-        self.beats.1 = 0;
+        (self.beats.1, self.chat.beats.1) = (0, 0);
         Ok(())
     }
 
@@ -202,7 +211,7 @@ impl Crowd {
         let Some(at) = self.absent.pop_front() else { return Ok(false) };
         let id = NodeId::random();
         self.links.open(at, self.plan.to)?;
-        self.links.send(at, &words::hello(id)?)?;
+        self.links.send(at, &words::hello(id, Talk::Tracking)?)?;
         self.joins.ids.insert(at, id);
         self.coming += 1;
         self.set(at, State::Coming);
@@ -225,9 +234,8 @@ impl Crowd {
 
     /// Asks for the pages that are due.
     fn turn_pages(&mut self) -> Outcome<()> {
-        while let Some(due) = self.pages.first_entry().filter(|due| due.key().0 <= Instant::now()) {
-            let ((_, at), (id, after)) = due.remove_entry();
-            if self.states.get(at) == Some(&State::Here) && self.joins.ids.get(&at) == Some(&id) {
+        while let Some((at, after)) = self.pages.take_due(Instant::now()) {
+            if self.states.get(at) == Some(&State::Here) {
                 self.links.send(at, &words::page(after)?)?;
             }
         }
@@ -245,7 +253,7 @@ impl Crowd {
             }
             self.beats = ((at + 1) % self.plan.nodes, self.beats.1 + 1);
         }
-        Ok(())
+        self.beat_chat(start)
     }
 
     fn listen(&mut self) -> Outcome<()> {
@@ -254,7 +262,10 @@ impl Crowd {
         let mut ready = std::mem::take(&mut self.ready);
         self.links.wait(Duration::ZERO, &mut ready)?;
         for &at in &ready {
-            self.hear(at)?;
+            match at.checked_sub(self.plan.nodes) {
+                None => self.hear(at)?,
+                Some(at) => self.hear_chat(at)?,
+            }
         }
         self.ready = ready;
         Ok(())
@@ -262,21 +273,29 @@ impl Crowd {
 
     fn hear(&mut self, at: usize) -> Outcome<()> {
         let mut next = None;
-        let mut page = None;
-        let (joins, came) = (&mut self.joins, &mut self.came);
+        let (joins, came, pages) = (&mut self.joins, &mut self.came, &mut self.pages);
         let state = self.states.get(at).copied().unwrap_or(State::Absent);
         let mut greeted = state != State::Coming;
         self.links.read(at, |bytes| {
             each(bytes, &mut greeted, |body| {
                 (came.0, came.1) = (came.0 + body.len() as u64, came.1 + 1);
                 match words::kind(body) {
+                    Kind::Update if words::is_much(body) => pages.much(at, Instant::now()),
                     Kind::Update => joins.hear(at, body)?,
-                    Kind::Page => page = Some(next_page(body)?),
-                    kind @ (Kind::Hello | Kind::Registered | Kind::Done) => {
-                        next = Some(kind);
-                        page = (kind == Kind::Registered).then(|| next_page(body)).transpose()?;
+                    Kind::Page | Kind::Registered => match words::read(body)? {
+                        FromTracker::Page(page) => pages.came(at, &page, Instant::now()),
+                        FromTracker::Registered(registered) => {
+                            pages.registered(at, registered.is_everyone(), Instant::now());
+                            next = Some(Kind::Registered);
+                        }
+                        _ => {}
+                    },
+                    kind @ (Kind::Hello | Kind::Done) => next = Some(kind),
+                    Kind::Reign => {}
+                    _ => {
+                        let said = String::from_utf8_lossy(body);
+                        return Err(Failure::new(format!("a node is refused: {said}")));
                     }
-                    Kind::Other => return Err(Failure::new("the tracker refuses a node")),
                 }
                 Ok(())
             })
@@ -293,107 +312,17 @@ impl Crowd {
                 if at >= self.joins.staying {
                     self.going.push_back(at);
                 }
+                self.open_chat(at)?;
             }
             Some(Kind::Done) => {
                 self.links.close(at);
+                self.close_chat(at);
+                self.pages.forget(at);
                 self.set(at, State::Absent);
                 self.absent.push_back(at);
             }
             _ => {}
         }
-        if let (Some(Some((pause, after))), Some(id)) = (page, self.joins.ids.get(&at)) {
-            self.pages.insert((Instant::now() + pause, at), (*id, after));
-        }
         Ok(())
-    }
-}
-
-/// After what pause which page is to be asked for, if any.
-fn next_page(body: &[u8]) -> Outcome<Option<(Duration, Option<NodeId>)>> {
-    Ok(match words::read(body)? {
-        FromTracker::Registered(registered) if !registered.is_everyone() => {
-            Some((PUSH_PAUSES.0, None))
-        }
-        FromTracker::Page(page) if page.more => {
-            let after = page.peers.last().map(|peer| peer.id);
-            Some((Duration::from_millis(page.pause_ms), after))
-        }
-        _ => None,
-    })
-}
-
-/// Who has read of whom.
-#[derive(Debug, Default)]
-struct Joins {
-    /// Numbers below it stay all the time: each of them must read of each join.
-    staying: usize,
-    ids: HashMap<usize, NodeId>,
-    /// Whether joins count now.
-    counts: bool,
-    by_id: HashMap<NodeId, usize>,
-    all: Vec<Join>,
-    /// Messages that came lately, and the joins in them: most sessions are sent
-    /// the same.
-    read: VecDeque<(Vec<u8>, Vec<usize>)>,
-}
-
-#[derive(Debug)]
-struct Join {
-    start: Instant,
-    last: Instant,
-    readers: usize,
-}
-
-impl Joins {
-    fn starts(&mut self, at: usize) {
-        if let Some(id) = self.ids.get(&at).filter(|_| self.counts) {
-            self.by_id.insert(*id, self.all.len());
-            let now = Instant::now();
-            self.all.push(Join { start: now, last: now, readers: 0 });
-        }
-    }
-
-    fn hear(&mut self, at: usize, body: &[u8]) -> Outcome<()> {
-        if at >= self.staying || self.all.is_empty() {
-            return Ok(());
-        }
-        let now = Instant::now();
-        let known = self.read.iter().position(|(read, _)| read == body);
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let joins = self.joins_in(body)?;
-                if self.read.len() >= 16 {
-                    self.read.pop_back();
-                }
-                self.read.push_front((body.to_vec(), joins));
-                0
-            }
-        };
-        for &join in self.read.get(known).map(|(_, joins)| joins.as_slice()).unwrap_or_default() {
-            if let Some(join) = self.all.get_mut(join) {
-                (join.last, join.readers) = (now, join.readers + 1);
-            }
-        }
-        Ok(())
-    }
-
-    fn joins_in(&self, body: &[u8]) -> Outcome<Vec<usize>> {
-        let FromTracker::Update(update) = words::read(body)? else { return Ok(Vec::new()) };
-        let News::Changes(changes) = update.news else { return Ok(Vec::new()) };
-        let joined = changes.iter().filter_map(|change| match change {
-            Change::Joined(peer) => self.by_id.get(&peer.id).copied(),
-            Change::Left { .. } => None,
-        });
-        Ok(joined.collect())
-    }
-
-    /// Milliseconds of each join of which all have read, and the number of others.
-    fn result(&self) -> (Vec<f64>, usize) {
-        let all = |join: &&Join| join.readers >= self.staying;
-        let done = self.all.iter().filter(all);
-        let times: Vec<_> = done.map(|join| (join.last - join.start).as_secs_f64() * 1e3).collect();
-        let missed = self.all.len() - times.len();
-        (times, missed)
     }
 }

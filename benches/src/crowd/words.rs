@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 
 use serde::Serialize;
+use shoal_common::chat::entry::{Ballot, ReplicaId};
 use shoal_common::ident::NodeId;
+use shoal_common::protocol::chat::{Attachment, Summary, ToChat};
 use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Greeting, Hello, Talk};
-use shoal_common::protocol::tracking::{FromTracker, Registration, ToTracker};
+use shoal_common::protocol::tracking::{FromTracker, News, Registration, ToTracker};
 
 use crate::failure::{Failure, Outcome};
 
@@ -30,8 +32,32 @@ fn frame<M: Serialize>(message: &M, timed: bool) -> Outcome<Vec<u8>> {
 ///
 /// # Errors
 /// It can't be encoded.
-pub fn hello(id: NodeId) -> Outcome<Vec<u8>> {
-    frame(&Greeting::Hello(Hello::new(DEFAULT_NETWORK, id, Talk::Tracking)), false)
+pub fn hello(id: NodeId, talk: Talk) -> Outcome<Vec<u8>> {
+    frame(&Greeting::Hello(Hello::new(DEFAULT_NETWORK, id, talk)), false)
+}
+
+/// What a node says first to the chat that holds no piece of its log.
+pub fn attachment(node: NodeId) -> ToChat {
+    let replica = ReplicaId { node, incarnation: 0 };
+    let (last, council) = (Ballot::NONE, Vec::new());
+    let summary = Summary { replica, log: None, last, end: 0, committed: 0, council };
+    ToChat::Attach(Attachment { summary, knows: None, after: 0 })
+}
+
+/// The same as bytes.
+///
+/// # Errors
+/// It can't be encoded.
+pub fn attach(node: NodeId) -> Outcome<Vec<u8>> {
+    frame(&attachment(node), true)
+}
+
+/// A sign of life to the chat.
+///
+/// # Errors
+/// It can't be encoded.
+pub fn chat_beat() -> Outcome<Vec<u8>> {
+    frame(&ToChat::Beat, true)
 }
 
 /// The registration of node number `at`.
@@ -101,6 +127,12 @@ pub enum Kind {
     Page,
     /// The answer to a goodbye.
     Done,
+    /// Who is tracker.
+    Reign,
+    /// The chat takes a node in.
+    Attached,
+    /// The chat hangs up.
+    Closing,
     /// Something else.
     Other,
 }
@@ -114,6 +146,9 @@ pub fn kind(body: &[u8]) -> Kind {
         Some(word) if word.starts_with(b"registered") => Kind::Registered,
         Some(word) if word.starts_with(b"page") => Kind::Page,
         Some(word) if word.starts_with(b"done") => Kind::Done,
+        Some(word) if word.starts_with(b"reign") => Kind::Reign,
+        Some(word) if word.starts_with(b"attached") => Kind::Attached,
+        Some(word) if word.starts_with(b"closing") => Kind::Closing,
         _ => Kind::Other,
     }
 }
@@ -124,4 +159,32 @@ pub fn kind(body: &[u8]) -> Kind {
 /// It is none.
 pub fn read(body: &[u8]) -> Outcome<FromTracker> {
     rmp_serde::from_slice(body).map_err(|error| Failure::new(error.to_string()))
+}
+
+/// Whether an update says only that there was much. Such a one is short; others are
+/// not looked at.
+pub fn is_much(body: &[u8]) -> bool {
+    const SHORT: usize = 64;
+    body.len() <= SHORT
+        && matches!(read(body), Ok(FromTracker::Update(update)) if update.news == News::Much)
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_common::protocol::chat::FromChat;
+    use shoal_common::protocol::tracking::Update;
+
+    use super::*;
+
+    #[test]
+    fn what_a_message_is() {
+        let body = |message: &FromTracker| rmp_serde::to_vec_named(message).unwrap();
+        let much = body(&FromTracker::Update(Update { revision: u64::MAX, news: News::Much }));
+        let none = News::Changes(Vec::new());
+        let none = body(&FromTracker::Update(Update { revision: u64::MAX, news: none }));
+        assert_eq!((kind(&much), is_much(&much)), (Kind::Update, true));
+        assert_eq!((kind(&none), is_much(&none)), (Kind::Update, false));
+        let closing = FromChat::Closing { reason: "x".to_owned() };
+        assert_eq!(kind(&rmp_serde::to_vec_named(&closing).unwrap()), Kind::Closing);
+    }
 }

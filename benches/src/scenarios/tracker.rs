@@ -4,15 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use serde_json::Value;
+use shoal_common::limits::COUNCIL;
 use shoal_common::process::raise_descriptor_limit;
 
+use crate::contestants::fanout::shoal::holders;
 use crate::failure::{Attempt, Outcome};
 use crate::figures::{median, spread, three_digits};
 use crate::place::{Place, Where};
 use crate::plot::{Bar, Kind, Panel};
-use crate::process::{Server, free_address, installed, program, timed};
+use crate::process::{Server, free_address, installed, program, timed, until};
 use crate::report::{Section, Table};
 use crate::say;
 use crate::setting::Setting;
@@ -37,12 +40,18 @@ pub struct Args {
     pub seconds: u64,
 }
 
+/// How long the nodes may take until all of them hold the log.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Descriptors of a process beside its connections.
 const OTHER_DESCRIPTORS: u64 = 100;
 
 const TEXT: &str = "Real connections over the loopback, all from one process of the bench, which \
     has a core of its own if there are two. *Presence*: a heartbeat of each node every 10 s, and 50 \
-    nodes a second that come or go; each that comes asks for pages as it is told to. *cores* is the \
+    nodes a second that come or go; each that comes asks for pages as it is told to, and so does who is told that there \
+    was much. *chat*: each node also has its connection to the chat, on which nobody speaks but \
+    each side says every 5 s that it is there, as every node that runs has; seven real nodes, \
+    on the core of the crowd, hold the log then. *cores* is the \
     tracker's own time, in the program and in the kernel (`/proc/PID/stat`) over the time that it \
     was measured. On the loopback the kernel does the receiver's work, too, while the sender sends: \
     *for receivers* is that part of *cores*, by the share of samples of `perf` within the kernel's \
@@ -67,6 +76,7 @@ pub fn run(setting: &Setting, args: &Args) -> Outcome<Section> {
         title: "Presence".to_owned(),
         head: [
             "nodes",
+            "chat",
             "cores",
             "in the kernel",
             "for receivers",
@@ -82,12 +92,24 @@ pub fn run(setting: &Setting, args: &Args) -> Outcome<Section> {
         ..Table::default()
     };
     for nodes in args.nodes.iter().map(bounded) {
-        presence.lines.push(bench.presence(nodes)?);
+        presence.lines.push(bench.presence(nodes, false)?);
     }
-    if args.nodes.iter().any(|nodes| u64::from(*nodes) > most) {
-        presence.remarks.push(format!(
-            "More than {most} connections take more descriptors than a process may have here."
-        ));
+    // The tracker needs as many, and some for those who hold the log.
+    let most_chat = (most / 2).saturating_sub(OTHER_DESCRIPTORS);
+    let mut counts: Vec<_> = args.nodes.iter().map(|nodes| bounded(nodes).min(most_chat)).collect();
+    counts.dedup();
+    for nodes in counts {
+        presence.lines.push(bench.presence(nodes, true)?);
+    }
+    if let Some(wanted) = args.nodes.iter().map(|nodes| u64::from(*nodes)).max() {
+        for (possible, what) in [(most, ""), (most_chat, ", each with the chat,")] {
+            if wanted > possible {
+                presence.remarks.push(format!(
+                    "More than {possible} nodes{what} take more descriptors than a process may \
+                     have here."
+                ));
+            }
+        }
     }
     let (table, panel) = bench.peaks(&args.connections.iter().map(bounded).collect::<Vec<_>>())?;
     Ok(Section {
@@ -133,6 +155,8 @@ impl Bench<'_> {
         let mut command = self.pinned(1, installed("redis-server")?);
         command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string()]);
         command.args(["--save", "", "--appendonly", "no", "--tcp-backlog", "4096"]);
+        // The crowd has many addresses, of which Redis takes only one for its own machine's.
+        command.args(["--protected-mode", "no"]);
         command.args(["--maxclients", &(connections + OTHER_DESCRIPTORS / 2).to_string()]);
         let mut server = Server::start(&mut command, &self.place.path("redis.out"))?;
         server.listening(address)?;
@@ -148,9 +172,28 @@ impl Bench<'_> {
         serde_json::from_slice(&output.stdout).attempt("what the crowd says is no JSON")
     }
 
-    fn presence(&self, nodes: u64) -> Outcome<Vec<String>> {
+    /// Real nodes, which hold the log of the chat.
+    fn holders(&self, tracker: SocketAddr) -> Outcome<Vec<Server>> {
+        let mut nodes = Vec::with_capacity(COUNCIL);
+        for number in 0..COUNCIL {
+            let name = format!("holder{number}");
+            let mut command = self.pinned(0, self.setting.program("shoal-node"));
+            command.args(["--name", &name, "--tracker", &tracker.to_string()]);
+            command.args(["--listen", "127.0.0.1"]);
+            command.arg("--files").arg(self.place.folder(&name)?);
+            command.arg("--logs").arg(self.place.path("logs"));
+            nodes.push(Server::start(&mut command, &self.place.path(format!("{name}.out")))?);
+        }
+        until("the nodes hold the log", PATIENCE, || Ok(holders(tracker)? == COUNCIL as u64))?;
+        Ok(nodes)
+    }
+
+    fn presence(&self, nodes: u64, chat: bool) -> Outcome<Vec<String>> {
         let tracker = self.tracker()?;
-        let seen = self.crowd(&tracker, nodes, &["presence", "--settle", "12"])?;
+        let _holders = chat.then(|| self.holders(tracker.1)).transpose()?;
+        let mut words = vec!["presence", "--settle", "12"];
+        words.extend(chat.then_some("--chat"));
+        let seen = self.crowd(&tracker, nodes, &words)?;
         let receiving = at(&seen, "receiving").as_f64().map_or_else(
             || "-".to_owned(),
             |share| {
@@ -158,7 +201,7 @@ impl Bench<'_> {
             },
         );
         say::note(format_args!(
-            "  {nodes} nodes: load {}, own {}",
+            "  {nodes} nodes, chat {chat}: load {}, own {}",
             at(&seen, "load"),
             at(&seen, "own")
         ));
@@ -173,6 +216,7 @@ impl Bench<'_> {
         let memory = at(&seen, "memory_kib").as_f64().unwrap_or(f64::NAN);
         Ok(vec![
             nodes.to_string(),
+            if chat { "yes" } else { "no" }.to_owned(),
             three_digits(number(["load", "cores"])),
             three_digits(number(["load", "system"]) / time),
             receiving,

@@ -26,7 +26,9 @@ pub enum SearchRequest {
         /// front without it.
         after: Option<SharedName>,
     },
-    /// A search that is to be passed on. Answered with [`SearchReply::Gathered`].
+    /// A search that is to be passed on. Answered with [`SearchReply::Gathered`]: a
+    /// node that passes on as many as it may answers for itself alone, and one that
+    /// does not know yet as whom others know it refuses.
     Gather(Gather),
     /// A request of a newer program.
     #[serde(other)]
@@ -114,7 +116,7 @@ pub enum SearchReply {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gathered {
     /// Of those who have something: at most
-    /// [`MAX_MATCHES`](crate::limits::MAX_MATCHES) matches in all.
+    /// [`MAX_MATCHES`](crate::limits::MAX_MATCHES) matches in all. Each node once.
     pub answers: Vec<Answer>,
     /// How many have answered, with something or nothing.
     pub asked: u64,

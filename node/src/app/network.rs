@@ -6,7 +6,6 @@ use shoal_common::party::Party;
 use shoal_common::protocol::search::Tree;
 use tokio::sync::watch;
 
-use crate::catalog::ask::ring::lies_between;
 use crate::catalog::ask::{list, owners};
 use crate::catalog::found::{Listing, Source};
 use crate::catalog::serve::Acquaintance;
@@ -25,10 +24,7 @@ impl Acquaintance for Membership {
     }
 
     fn on_the_way(&self, upto: NodeId) -> Vec<Peer> {
-        let Some(us) = Self::us(self) else { return Vec::new() };
-        let mut peers = self.peers();
-        peers.retain(|peer| lies_between(peer.id, us.id, upto));
-        peers
+        self.behind_us(upto)
     }
 }
 

@@ -36,8 +36,12 @@ pub struct Found {
 pub struct Findings {
     /// By name; of one name, the content with more owners first.
     pub found: Vec<Found>,
-    /// Peers that did not answer in time, or not sensibly.
+    /// Peers that did not answer in time, or not sensibly; in a large network not
+    /// all of them.
     pub silent: Vec<NodeName>,
+    /// How many did not, those in `silent` among them.
+    #[serde(default)]
+    pub missing: u64,
     /// Whether a peer had more matches than it may tell.
     pub more: bool,
 }

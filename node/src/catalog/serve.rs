@@ -5,18 +5,24 @@ use std::sync::Arc;
 use shoal_common::connection::ConnectionError;
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{
-    IDLE_DEADLINE, MAX_GATHER_FRAME, MAX_GATHERS, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME,
+    IDLE_DEADLINE, MAX_GATHER_ANSWERS, MAX_GATHER_FRAME, MAX_GATHERS, MAX_MATCHES,
+    MAX_REQUEST_FRAME, MAX_SEARCH_FRAME,
 };
 use shoal_common::party::Party;
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::search::{Answer, Gather, Pattern, SearchReply, SearchRequest};
+use shoal_common::protocol::search::{
+    Answer, Gather, Gathered, Pattern, SearchReply, SearchRequest,
+};
 use shoal_common::serve::Guest;
+use tokio::join;
 use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 use tracing::debug;
 
-use super::ask::gather::pass_on;
+use super::ask::gather::{OWN, answers_by, pass_on};
+use super::ask::together::Together;
 use super::own::Catalog;
-use super::pattern::PatternError;
+use super::pattern::{Matcher, PatternError};
 
 /// Who asks on when a search is to be passed on: this node, and whom it knows.
 #[derive(Clone)]
@@ -27,11 +33,14 @@ pub struct Circle {
     known: Arc<dyn Acquaintance>,
     /// Room for [`MAX_GATHERS`] searches that are passed on.
     gathers: Arc<Semaphore>,
+    /// Room for [`MAX_GATHER_ANSWERS`] long answers to them.
+    answers: Arc<Semaphore>,
 }
 
 /// Whom a node knows.
 pub trait Acquaintance: Send + Sync {
-    /// The node itself, as others know it, if they do.
+    /// The node itself, as others know it, if they do. Until then it passes on
+    /// nothing.
     fn us(&self) -> Option<Peer>;
 
     /// The others whose ids lie behind that of the node and before another one; see
@@ -53,7 +62,8 @@ impl Acquaintance for () {
 impl Circle {
     /// That of one node.
     pub fn new(us: Party, known: Arc<dyn Acquaintance>) -> Self {
-        Self { us, known, gathers: Arc::new(Semaphore::new(MAX_GATHERS)) }
+        let room = |permits| Arc::new(Semaphore::new(permits));
+        Self { us, known, gathers: room(MAX_GATHERS), answers: room(MAX_GATHER_ANSWERS) }
     }
 
     /// One that knows nobody.
@@ -82,7 +92,10 @@ pub async fn answer(
         };
         match request {
             SearchRequest::Gather(gather) => {
-                let reply = Box::pin(gathered(&catalog, &circle, gather)).await;
+                // The answer takes memory until it is sent.
+                let turn = circle.gathers.try_acquire().ok();
+                let reply = gathered(&catalog, &circle, gather, turn.is_some());
+                let reply = Box::pin(reply).await;
                 guest.connection.send(&reply, MAX_GATHER_FRAME).await?;
             }
             request => {
@@ -93,20 +106,40 @@ pub async fn answer(
     }
 }
 
-/// What this node and those on the way to `upto` have. What it has itself, and who
-/// it is, is looked up meanwhile.
-async fn gathered(catalog: &Catalog, circle: &Circle, gather: Gather) -> SearchReply {
-    let Ok(_turn) = circle.gathers.try_acquire() else {
+/// What this node and those on the way to `upto` have; only this node unless it
+/// `passes_on` the search, so that who asks turns to the next one for the others. A
+/// node that is too busy to look at its own files in time still says what the others
+/// have.
+async fn gathered(
+    catalog: &Catalog,
+    circle: &Circle,
+    gather: Gather,
+    passes_on: bool,
+) -> SearchReply {
+    let deadline = answers_by(&gather);
+    // Nobody could be told whose its files are, and it knows few or none.
+    let Some(us) = circle.known.us() else {
         return SearchReply::Refused { refusal: Refusal::Busy };
     };
-    let peers = circle.known.on_the_way(gather.upto);
-    let own = looked_up(catalog, SearchRequest::Search { pattern: gather.pattern.clone() }).await;
-    let (matches, more) = match own {
-        SearchReply::Matches { matches, more } => (matches, more),
-        refused => return refused,
+    if let Err(error) = Matcher::new(&gather.pattern) {
+        return refused(&error);
+    }
+    let own = looked_up(catalog, SearchRequest::Search { pattern: gather.pattern.clone() });
+    let mut all = Together::new(MAX_MATCHES);
+    let others = async {
+        if passes_on {
+            let (peers, room) = (circle.known.on_the_way(gather.upto), circle.answers.clone());
+            pass_on(gather, deadline, circle.us.clone(), peers, room, &mut all).await;
+        }
     };
-    let own = circle.known.us().map(|peer| Answer { peer, matches });
-    SearchReply::Gathered(pass_on(gather, circle.us.clone(), own, more, peers).await)
+    let (own, ()) = join!(timeout_at(deadline, own), others);
+    if let Ok(SearchReply::Matches { matches, more }) = own {
+        let answers = vec![Answer { peer: us, matches }];
+        all.add(OWN, Gathered { answers, asked: 1, more, ..Gathered::default() });
+    } else {
+        all.add_silent(us);
+    }
+    SearchReply::Gathered(all.finish())
 }
 
 /// Most patterns and pages that are worked on at the same time: enough for
@@ -150,3 +183,7 @@ fn refused(error: &PatternError) -> SearchReply {
     debug!("refused: {error}");
     SearchReply::Refused { refusal: Refusal::NotAllowed }
 }
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;

@@ -34,9 +34,9 @@ pub(super) async fn run(files: &Path, args: CtlArgs) -> Exit {
                 let value = json::stamped(json::value(&answer), door.time());
                 printer.line(value.to_string()).await;
                 if let Answer::Found(findings) = &answer
-                    && !findings.silent.is_empty()
+                    && let Some(line) = render::silent(findings)
                 {
-                    printer.note(render::silent(&findings.silent)).await;
+                    printer.note(line).await;
                 }
             } else {
                 printer.lines(render::lines(&answer, printer.look())).await;

@@ -96,12 +96,18 @@ impl Membership {
     /// The other nodes that are here, in order of their names, of which no two are
     /// the same.
     pub fn peers(&self) -> Vec<Peer> {
-        self.view().peers.clone()
+        self.view().peers().cloned().collect()
     }
 
     /// A peer by its id.
     pub fn peer(&self, id: NodeId) -> Option<Peer> {
-        self.view().peer(id).cloned()
+        self.view().ring.peer(id).cloned()
+    }
+
+    /// The other nodes that are here, behind this one and before another in the order
+    /// of ids; see [`Ring::between`](super::Ring::between).
+    pub fn behind_us(&self, upto: NodeId) -> Vec<Peer> {
+        self.view().ring.between(self.inner.id, upto).cloned().collect()
     }
 
     /// The name of this node: the one by which the others know it, or the one it

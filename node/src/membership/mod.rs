@@ -7,6 +7,7 @@
 
 mod names;
 mod pages;
+mod ring;
 mod roster;
 mod union;
 
@@ -25,4 +26,5 @@ mod enter;
 pub use enter::start;
 pub use exchange::{Acquaintance, AskError, Exchange, Standing, answer, neighbors, start as meet};
 pub use handle::{Link, Membership, TrackerAt};
+pub use ring::Ring;
 pub use wish::{FirstAnswer, Goodbye, Wish};

@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use shoal_common::ident::{NodeId, NodeName, Peer};
 
 use super::names::{Taken, age};
+use super::ring::Ring;
 use super::roster::{Event, Roster};
 
 /// A node that exchange knows.
@@ -47,16 +48,26 @@ pub(super) struct Us {
 /// Who is here at one moment.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    /// Others, in order of their names.
-    pub(super) peers: Vec<Peer>,
-    places: HashMap<NodeId, usize>,
+    /// Others.
+    pub(super) ring: Ring,
+    /// Their places in the ring, in order of their names.
+    by_name: Vec<usize>,
     /// What this node is called.
     pub(super) name: Option<NodeName>,
 }
 
 impl View {
-    pub(super) fn peer(&self, id: NodeId) -> Option<&Peer> {
-        self.peers.get(*self.places.get(&id)?)
+    fn new(peers: Vec<Peer>, name: Option<NodeName>) -> Self {
+        let ring: Ring = peers.into_iter().collect();
+        let mut names: Vec<_> = ring.peers().iter().map(|peer| &peer.name).zip(0_usize..).collect();
+        names.sort_unstable();
+        let by_name = names.into_iter().map(|(_, place)| place).collect();
+        Self { ring, by_name, name }
+    }
+
+    /// Others, in order of their names.
+    pub(super) fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.by_name.iter().filter_map(|place| self.ring.peers().get(*place))
     }
 }
 
@@ -168,9 +179,7 @@ impl Union {
                 None => name = Some(taken.distinct(&us.name)),
             }
         }
-        peers.sort_by(|a, b| a.name.cmp(&b.name));
-        let places = peers.iter().enumerate().map(|(place, peer)| (peer.id, place)).collect();
-        View { peers, places, name }
+        View::new(peers, name)
     }
 }
 

@@ -30,7 +30,7 @@ fn listed(peers: &[Peer]) -> Roster {
 fn names(union: &Union, roster: &Roster, speaks: bool) -> Vec<String> {
     let us = Us { id: id(99), name: "me".parse().unwrap(), born: 50, named: speaks };
     let view = union.view(roster, speaks, &us);
-    view.peers.iter().map(|peer| peer.name.to_string()).collect()
+    view.peers().map(|peer| peer.name.to_string()).collect()
 }
 
 #[test]
@@ -46,8 +46,8 @@ fn each_node_is_there_once_by_whichever_way_it_is_known() {
         true,
         &Us { id: id(99), name: "me".parse().unwrap(), born: 0, named: true },
     );
-    assert_eq!(view.peer(id(1)), Some(&peer(1, "one")));
-    assert_eq!(view.peer(id(3)), None);
+    assert_eq!(view.ring.peer(id(1)), Some(&peer(1, "one")));
+    assert_eq!(view.ring.peer(id(3)), None);
     assert_eq!(view.name.unwrap().as_str(), "me");
     union.find(id(1), None);
     assert_eq!(names(&union, &roster, true), ["four", "two"]);
@@ -63,7 +63,7 @@ fn without_the_tracker_who_has_moved_is_where_exchange_found_it() {
     let us = Us { id: id(99), name: "me".parse().unwrap(), born: 50, named: true };
     for (speaks, at) in [(true, peer(1, "one")), (false, peer(7, "one"))] {
         let view = union.view(&roster, speaks, &us);
-        let seen = view.peer(id(1)).unwrap();
+        let seen = view.ring.peer(id(1)).unwrap();
         assert_eq!((seen.name.as_str(), seen.search), ("one", at.search));
     }
 }
@@ -128,7 +128,7 @@ fn names_are_unique_and_the_eldest_keeps_its_own() {
     let nobody = listed(&[]);
     let view = |union: &Union, roster: &Roster, us: &Us| {
         let view = union.view(roster, false, us);
-        let peers = view.peers.iter().map(|peer| (peer.id, peer.name.to_string()));
+        let peers = view.peers().map(|peer| (peer.id, peer.name.to_string()));
         (peers.collect::<Vec<_>>(), view.name.unwrap().to_string())
     };
     let us = |born, named| Us { id: id(99), name: "node".parse().unwrap(), born, named };

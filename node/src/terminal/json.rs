@@ -121,7 +121,7 @@ mod tests {
         let found = Found { name: info.name, size: 7, id: file, owners: vec![peer()] };
         let silent = vec!["node9".parse().unwrap()];
         assert_eq!(
-            value(&Answer::Found(Findings { found: vec![found], silent, more: true })),
+            value(&Answer::Found(Findings { found: vec![found], silent, missing: 1, more: true })),
             json!([{ "name": "a b", "size": 7, "id": id(), "owners": ["node1"] }])
         );
         assert_eq!(value(&Answer::Left), json!({ "left": true }));

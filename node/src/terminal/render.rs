@@ -228,20 +228,22 @@ fn found(findings: &Findings, look: Look) -> Vec<String> {
     if findings.more {
         lines.push(look.dim("there are more; a longer pattern finds fewer"));
     }
-    if !findings.silent.is_empty() {
-        lines.push(look.dim(&silent(&findings.silent)));
-    }
+    lines.extend(silent(findings).map(|line| look.dim(&line)));
     lines
 }
 
-/// Who did not answer.
-pub fn silent(silent: &[NodeName]) -> String {
-    let names: Vec<_> = silent.iter().take(8).map(NodeName::as_str).collect();
-    let more = match silent.len().saturating_sub(names.len()) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("no answer from {}{more}", names.join(", "))
+/// Who did not answer, or how many, if there are such.
+pub fn silent(findings: &Findings) -> Option<String> {
+    let names: Vec<_> = findings.silent.iter().take(8).map(NodeName::as_str).collect();
+    let missing = findings.missing.max(findings.silent.len() as u64);
+    match (missing.saturating_sub(names.len() as u64), names.as_slice()) {
+        (0, []) => None,
+        (more, []) => {
+            Some(format!("no answer from {more} {}", if more == 1 { "node" } else { "nodes" }))
+        }
+        (0, names) => Some(format!("no answer from {}", names.join(", "))),
+        (more, names) => Some(format!("no answer from {} and {more} more", names.join(", "))),
+    }
 }
 
 /// The owners of a file with their positions, contents apart.
@@ -268,9 +270,7 @@ pub fn offers(findings: &Findings) -> Vec<String> {
     if findings.found.len() > 1 {
         lines.push("these contents differ: choose by position, or with --id".to_owned());
     }
-    if !findings.silent.is_empty() {
-        lines.push(silent(&findings.silent));
-    }
+    lines.extend(silent(findings));
     lines
 }
 

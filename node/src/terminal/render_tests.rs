@@ -35,6 +35,7 @@ fn owners_have_positions_and_contents_are_apart() {
     let findings = Findings {
         found: vec![found("a", 0xaa, 1500, &["node1", "n2"]), found("a", 0xbb, 12, &["node3"])],
         silent: vec!["node9".parse().unwrap()],
+        missing: 1,
         more: false,
     };
     assert_eq!(
@@ -49,6 +50,20 @@ fn owners_have_positions_and_contents_are_apart() {
             "no answer from node9",
         ]
     );
+}
+
+#[test]
+fn all_who_did_not_answer_are_counted_and_some_are_named() {
+    let line = |named: usize, missing| {
+        let silent = (0..named).map(|k| format!("n{k}").parse().unwrap()).collect();
+        super::silent(&Findings { silent, missing, ..Findings::default() })
+    };
+    assert_eq!(line(0, 0), None);
+    assert_eq!(line(2, 2).unwrap(), "no answer from n0, n1");
+    let names = "n0, n1, n2, n3, n4, n5, n6, n7";
+    assert_eq!(line(64, 625).unwrap(), format!("no answer from {names} and 617 more"));
+    assert_eq!(line(0, 1).unwrap(), "no answer from 1 node");
+    assert_eq!(line(0, 9).unwrap(), "no answer from 9 nodes");
 }
 
 #[test]
@@ -76,6 +91,7 @@ fn everything_fits_into_80_columns() {
     let findings = Findings {
         found: vec![found("a rather long name, as they come.tar.gz", 1, 1 << 40, &owners)],
         silent: vec![],
+        missing: 20_000,
         more: true,
     };
     for answer in [

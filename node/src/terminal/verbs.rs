@@ -1,6 +1,5 @@
 //! What a command does: requests to the node.
 
-use shoal_common::ident::NodeName;
 use shoal_common::process::Exit;
 
 use crate::catalog::found::{FileInfo, Findings};
@@ -144,7 +143,7 @@ pub async fn wish(door: &Door, args: &DownloadArgs) -> Result<Wish, Trouble> {
     // A download waits for what is not here yet; a typing error would for ever.
     let findings = door.search(&choose::below(&args.name)).await?;
     if findings.found.is_empty() {
-        return Err(nobody(door, &args.name, &findings.silent).await);
+        return Err(nobody(door, &args.name, &findings).await);
     }
     Ok(Wish::Tree(Wanted { order: args.order, ..wanted }))
 }
@@ -170,7 +169,7 @@ impl Offered {
             return Err(refusal(name, &ChoiceError::Here));
         }
         if findings.found.is_empty() {
-            return Err(nobody(door, name, &findings.silent).await);
+            return Err(nobody(door, name, &findings).await);
         }
         Ok(Self { name: name.to_owned(), findings, own })
     }
@@ -205,11 +204,9 @@ fn refusal(name: &str, error: &ChoiceError) -> Trouble {
 }
 
 /// Nobody has this name: who did not answer, and what is called similarly.
-async fn nobody(door: &Door, name: &str, silent: &[NodeName]) -> Trouble {
+async fn nobody(door: &Door, name: &str, findings: &Findings) -> Trouble {
     let mut trouble = refusal(name, &ChoiceError::Nobody);
-    if !silent.is_empty() {
-        trouble.help.push(render::silent(silent));
-    }
+    trouble.help.extend(render::silent(findings));
     let folder = format!("{name}/");
     let (names, similar) = similar(door, name).await;
     if names.iter().any(|other| other.starts_with(&folder)) {

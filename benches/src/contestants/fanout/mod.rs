@@ -104,22 +104,29 @@ impl FanOut {
                     let start = &start;
                     scope.spawn(move || {
                         start.wait();
-                        sender.send(messages)
+                        let began = Instant::now();
+                        sender.send(messages).map(|()| began)
                     })
                 })
                 .collect();
             start.wait();
-            let began = Instant::now();
-            let panicked = || Failure::new("a thread panicked");
+            // Each looks at the clock itself: this thread may get its turn long after
+            // the first has sent and the last has received, and some senders wait for
+            // more than that.
+            let mut times = Vec::new();
             for one in received.into_iter().chain(sent) {
-                one.join().map_err(|_| panicked())??;
+                times.push(one.join().map_err(|_| Failure::new("a thread panicked"))??);
             }
-            Ok(began.elapsed().as_secs_f64())
+            match (times.iter().min(), times.iter().max()) {
+                (Some(first), Some(last)) => Ok((*last - *first).as_secs_f64()),
+                _ => Err(Failure::new("nobody is there")),
+            }
         })
     }
 }
 
-fn receive(mut member: TcpStream, mut counter: Counter, expected: usize) -> Outcome<()> {
+/// When the last of so many messages was there.
+fn receive(mut member: TcpStream, mut counter: Counter, expected: usize) -> Outcome<Instant> {
     member.set_read_timeout(Some(PATIENCE))?;
     let mut buffer = vec![0; READ];
     let mut count = 0;
@@ -131,7 +138,7 @@ fn receive(mut member: TcpStream, mut counter: Counter, expected: usize) -> Outc
         count += counter(buffer.get(..read).unwrap_or_default())?;
     }
     if count == expected {
-        Ok(())
+        Ok(Instant::now())
     } else {
         Err(Failure::new(format!("{count} messages came, {expected} were sent")))
     }
@@ -168,4 +175,52 @@ fn connect(address: std::net::SocketAddr, hello: &[u8], until: &[u8]) -> Outcome
         }
     }
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Hands on what is sent at once, and lets the sender wait.
+    #[derive(Clone, Default)]
+    struct Slow(Arc<Mutex<Vec<TcpStream>>>);
+
+    const WAIT: Duration = Duration::from_secs(2);
+
+    impl Speech for Slow {
+        fn member(&self) -> Outcome<TcpStream> {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            let member = TcpStream::connect(listener.local_addr()?)?;
+            self.0.lock().unwrap().push(listener.accept()?.0);
+            Ok(member)
+        }
+
+        fn counter(&self) -> Counter {
+            Box::new(|bytes| Ok(bytes.len()))
+        }
+
+        fn sender(&self) -> Outcome<Box<dyn Sender>> {
+            Ok(Box::new(self.clone()))
+        }
+    }
+
+    impl Sender for Slow {
+        fn send(&mut self, messages: usize) -> Outcome<()> {
+            for member in self.0.lock().unwrap().iter_mut() {
+                member.write_all(&vec![0; messages])?;
+            }
+            thread::sleep(WAIT);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn time_ends_with_the_last_message_not_with_the_senders() {
+        let crowd = Crowd { senders: 2, messages: 3, members: 4 };
+        let seconds = FanOut::new(Slow::default(), crowd).once().unwrap();
+        assert!(seconds < WAIT.as_secs_f64(), "{seconds}");
+    }
 }

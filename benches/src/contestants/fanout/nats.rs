@@ -21,10 +21,12 @@ impl Nats {
     /// It is not installed, or does not come up.
     pub fn start(place: &Place) -> Outcome<Self> {
         let address = free_address(IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        let folder = place.folder("nats")?;
         let mut command = program(installed("nats-server")?);
         command.args(["--addr", &address.ip().to_string()]);
         command.args(["--port", &address.port().to_string()]);
-        let mut server = Server::start(&mut command, &place.folder("nats")?.join("out"))?;
+        command.current_dir(&folder);
+        let mut server = Server::start(&mut command, &folder.join("out"))?;
         server.listening(address)?;
         Ok(Self { address, _server: server })
     }

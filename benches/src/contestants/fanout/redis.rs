@@ -28,7 +28,7 @@ impl Redis {
         let mut command = program(installed("redis-server")?);
         command.args(["--bind", &address.ip().to_string()]);
         command.args(["--port", &address.port().to_string(), "--save", ""]);
-        command.arg("--dir").arg(&folder);
+        command.arg("--dir").arg(&folder).current_dir(&folder);
         let mut server = Server::start(&mut command, &folder.join("out"))?;
         server.listening(address)?;
         Ok(Self { address, _server: server })

@@ -5,18 +5,17 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime};
 
-use shoal_common::chat::entry::{Act, Ballot, Event, ReplicaId};
+use shoal_common::chat::entry::{Act, Event};
 use shoal_common::chat::words::{RoomName, Text};
 use shoal_common::clock::Clock;
 use shoal_common::connection::frame_of;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{CHAT_WINDOW, MAX_CHAT_FRAME};
-use shoal_common::protocol::chat::{
-    Answer, Attachment, FromChat, Posted, Question, Standing, Summary, ToChat,
-};
+use shoal_common::protocol::chat::{Answer, FromChat, Posted, Question, Standing, ToChat};
 use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Greeting, Hello, Talk};
 
 use super::{MESSAGE, Sender, Speech};
+use crate::crowd::words;
 use crate::failure::{Attempt, Outcome};
 use crate::network::{Network, Node};
 use crate::place::Place;
@@ -46,13 +45,18 @@ impl Shoal {
         let node = |k| network.node(k, &place.folder(format!("chat{k}"))?, &[]);
         let nodes: Vec<_> = (0..nodes).map(node).collect::<Outcome<_>>()?;
         let address = network.tracker();
-        until("the nodes hold the log", PATIENCE, || {
-            let mut caller = Caller::connect(address)?;
-            let standing = caller.standing()?;
-            Ok(standing.writes && standing.council == nodes.len() as u64)
-        })?;
+        until("the nodes hold the log", PATIENCE, || Ok(holders(address)? == nodes.len() as u64))?;
         Ok(Self { address, _network: network, _nodes: nodes })
     }
+}
+
+/// How many nodes hold the log at this tracker; none while it is not written.
+///
+/// # Errors
+/// The tracker does not say so.
+pub fn holders(address: SocketAddr) -> Outcome<u64> {
+    let standing = Caller::connect(address)?.standing()?;
+    Ok(if standing.writes { standing.council } else { 0 })
 }
 
 impl Speech for Shoal {
@@ -150,16 +154,7 @@ impl Caller {
 
     /// Comes in, and holds no piece of the log.
     fn attach(&mut self) -> Outcome<()> {
-        let replica = ReplicaId { node: self.node, incarnation: 0 };
-        let summary = Summary {
-            replica,
-            log: None,
-            last: Ballot::NONE,
-            end: 0,
-            committed: 0,
-            council: Vec::new(),
-        };
-        self.say(&ToChat::Attach(Attachment { summary, knows: None, after: 0 }))?;
+        self.say(&words::attachment(self.node))?;
         loop {
             if let FromChat::Attached(_) = self.hear()? {
                 return Ok(());

@@ -2,126 +2,184 @@
 //! for itself, and asks on in the same way what lies behind it.
 //!
 //! So nobody calls more than [`FAN`] others for one search, however large the
-//! network is; each node is asked once; and who is asked may know some whom the
-//! asker does not. A node always knows those who follow it
-//! ([`SAMPLE`](shoal_common::limits::SAMPLE)), so nobody between two who are asked
-//! is left out. A search for [`MAX_HOPS`] times passed on ends: each stretch is a
-//! part of the one before, without the node that passes it on.
+//! network is, but for those that replace who fails; each node is asked once, with
+//! the same exception; and who is asked may know some whom the asker does not. A
+//! node always knows those who follow it ([`SAMPLE`](shoal_common::limits::SAMPLE)),
+//! so nobody between two who are asked is left out. A search for [`MAX_HOPS`] times
+//! passed on ends: each stretch is a part of the one before, without the node that
+//! passes it on.
 
 use std::cmp;
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_common::call::call_with;
 use shoal_common::connection::Connection;
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{
-    MAX_GATHER_FRAME, MAX_HOPS, MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SILENT, REPLY_DEADLINE,
+    MAX_GATHER_FRAME, MAX_HOPS, MAX_MATCHES, MAX_NODES, MAX_REQUEST_FRAME, MAX_SILENT,
+    REPLY_DEADLINE,
 };
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::search::{
     Answer, Gather, Gathered, Match, Pattern, SearchReply, SearchRequest,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::super::pattern::Matcher;
 use super::LATE;
 use super::ring::{Share, lies_between, shares};
+use super::together::Together;
 
 /// Most others that one node asks for one search. 20,000 are reached over three
 /// hops, and a node's part of it is a few connections.
 pub const FAN: usize = 32;
 
-/// How many are tried in turn for one stretch: who does not answer is replaced.
+/// How many are tried in turn for one stretch: who does not answer, or for few, is
+/// replaced.
 const TRIES: usize = 3;
+
+/// The part of what a node has itself; those of the others come behind it.
+pub const OWN: usize = 0;
 
 /// Below this it is not worth asking: a connection and an answer on one machine.
 const LEAST: Duration = Duration::from_millis(20);
+
+/// What came of a part of the ring.
+enum Part {
+    Of(usize, Gathered),
+    /// Somebody on it did not answer.
+    Silent(Peer),
+}
 
 /// A search that is passed on, as one node does it.
 #[derive(Debug, Clone)]
 pub struct Search {
     /// Who asks.
-    pub us: Party,
+    us: Party,
     /// What to look for.
-    pub pattern: Pattern,
+    pattern: Pattern,
     /// Until when there must be an answer.
-    pub deadline: Instant,
+    deadline: Instant,
     /// How often it may be passed on by those who are asked.
-    pub hops: u8,
+    hops: u8,
+    /// Room for long answers that are coming in.
+    room: Arc<Semaphore>,
 }
 
+/// An answer, and the room that it takes until it is merged with the others.
+type Received = (Gathered, Option<OwnedSemaphorePermit>);
+
 impl Search {
+    /// A search of this node's own: with `us` for what matches `pattern`, which must
+    /// be over at `deadline`.
+    pub fn new(us: Party, pattern: Pattern, deadline: Instant) -> Self {
+        // One for each who is asked.
+        Self { us, pattern, deadline, hops: MAX_HOPS, room: Arc::new(Semaphore::new(FAN)) }
+    }
+
+    /// Asks `peers`, those whom they know included, for everyone else: at most
+    /// [`MAX_MATCHES`] of each of [`FAN`] parts of the ring.
+    pub async fn gather(&self, peers: Vec<Peer>) -> Gathered {
+        let mut all = Together::new(FAN * MAX_MATCHES);
+        self.collect(peers, self.us.node, &mut all).await;
+        all.finish()
+    }
+
     /// Asks `peers`, those whom they know included, who lie behind this node and
     /// before `upto`; this node's own id for all.
-    pub async fn gather(&self, peers: Vec<Peer>, upto: NodeId) -> Gathered {
+    async fn collect(&self, peers: Vec<Peer>, upto: NodeId, all: &mut Together) {
+        let (parts, mut came) = mpsc::channel(1);
         // A set, not `Tasks`: when the caller is cancelled, so are the questions.
         let mut questions = JoinSet::new();
-        for share in shares(peers, self.us.node, upto, FAN) {
-            let search = self.clone();
-            questions.spawn(async move { search.ask(share).await });
+        for (share, part) in shares(peers, self.us.node, upto, FAN).into_iter().zip(OWN + 1..) {
+            let (search, parts) = (self.clone(), parts.clone());
+            questions.spawn(async move { search.ask(share, part, parts).await });
         }
-        let mut all = Gathered::default();
-        while let Some(answered) = questions.join_next().await {
-            if let Ok(gathered) = answered {
-                add(&mut all, gathered);
+        drop(parts);
+        while let Some(part) = came.recv().await {
+            match part {
+                Part::Of(part, gathered) => all.add(part, gathered),
+                Part::Silent(peer) => all.add_silent(peer),
             }
         }
-        all
     }
 
     /// Asks for a share; whoever fails is named as silent.
-    async fn ask(&self, mut share: Share) -> Gathered {
-        let mut all = Gathered::default();
-        for _ in 0..TRIES {
-            let Some((peer, upto)) = share.take() else { return all };
-            match self.ask_one(&peer, upto).await {
-                Ok(gathered) => {
-                    add(&mut all, gathered);
-                    return all;
+    async fn ask(&self, mut share: Share, part: usize, parts: mpsc::Sender<Part>) {
+        // The other end lives as long as this task.
+        for others in (0..TRIES).rev() {
+            let known = share.len();
+            let Some((peer, upto)) = share.take() else { return };
+            let is_last = others == 0 || share.len() == 0;
+            match self.ask_one(&peer, upto, is_last).await {
+                Ok((gathered, _room)) if speaks_for_few(&gathered, known) => {
+                    debug!("`{}` has asked few of {known}", peer.name);
+                    // The next one counts those behind it.
+                    let asked = cmp::min(gathered.asked, 1);
+                    let own =
+                        Gathered { asked, missing: 1 - asked, silent: Vec::new(), ..gathered };
+                    parts.send(Part::Of(part, own)).await.ok();
+                }
+                Ok((gathered, _room)) => {
+                    parts.send(Part::Of(part, gathered)).await.ok();
+                    return;
                 }
                 Err(reason) => {
                     debug!("no answer from `{}`: {reason}", peer.name);
-                    add_silent(&mut all, peer);
+                    parts.send(Part::Silent(peer)).await.ok();
                 }
             }
         }
         for peer in share.rest() {
-            add_silent(&mut all, peer);
+            parts.send(Part::Silent(peer)).await.ok();
         }
-        all
     }
 
-    async fn ask_one(&self, peer: &Peer, upto: NodeId) -> Result<Gathered, String> {
-        let left = self.left()?;
+    /// Asks one for all up to another. Who is dead, or greets and says no more, must
+    /// not take the time of who replaces it: only the last one may take all of it.
+    async fn ask_one(&self, peer: &Peer, upto: NodeId, is_last: bool) -> Result<Received, String> {
+        let start = Instant::now();
+        let left = self.deadline.saturating_duration_since(start);
+        let (part, call) = if is_last { (left, left) } else { (left / 2, left / 4) };
+        if part < LEAST {
+            return Err(LATE.to_owned());
+        }
         // It needs time to answer after those whom it asks have.
-        let patience_ms = u32::try_from((left * 4 / 5).as_millis()).unwrap_or(u32::MAX);
+        let patience_ms = u32::try_from((part * 4 / 5).as_millis()).unwrap_or(u32::MAX);
         let gather = Gather { pattern: self.pattern.clone(), upto, patience_ms, hops: self.hops };
         let request = SearchRequest::Gather(gather);
         let ahead = |connection: &mut Connection<_>| connection.queue(&request, MAX_REQUEST_FRAME);
-        // Who is dead must not take the time of who replaces it.
-        let called = timeout(left / 4, call_with(peer.search, &self.us, Talk::Search, ahead)).await;
-        let (mut connection, _) =
-            called.map_err(|_| LATE.to_owned())?.map_err(|error| error.to_string())?;
-        let left = self.left()?;
-        let answer = timeout(left, connection.receive(MAX_GATHER_FRAME, REPLY_DEADLINE)).await;
-        match answer.map_err(|_| LATE.to_owned())? {
-            Ok(SearchReply::Gathered(gathered)) => self.held(gathered, peer.id, upto),
+        let called = call_with(peer.search, &self.us, Talk::Search, ahead);
+        let called = in_time(start + call, called).await?;
+        let (mut connection, hello) = called.map_err(|error| error.to_string())?;
+        if hello.node != peer.id {
+            return Err("another node is at its address".to_owned());
+        }
+        let end = start + part;
+        let begun = poll_fn(|context| connection.poll_begun(context));
+        in_time(end, begun).await?.map_err(|error| error.to_string())?;
+        // Who sends many of the longest ones, slowly, fills no more than the room.
+        let room = match connection.has_message(MAX_GATHER_FRAME) {
+            true => None,
+            false => in_time(end, Arc::clone(&self.room).acquire_owned()).await?.ok(),
+        };
+        match in_time(end, connection.receive(MAX_GATHER_FRAME, REPLY_DEADLINE)).await? {
+            Ok(SearchReply::Gathered(gathered)) => Ok((self.held(gathered, peer.id, upto)?, room)),
             Ok(SearchReply::Refused { refusal }) => Err(format!("refused: {refusal}")),
             Ok(_) => Err("an unknown answer".to_owned()),
             Err(error) => Err(error.to_string()),
         }
     }
 
-    fn left(&self) -> Result<Duration, String> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left < LEAST { Err(LATE.to_owned()) } else { Ok(left) }
-    }
-
     /// An answer, held against what was asked.
-    fn held(&self, gathered: Gathered, from: NodeId, upto: NodeId) -> Result<Gathered, String> {
+    fn held(&self, mut gathered: Gathered, from: NodeId, upto: NodeId) -> Result<Gathered, String> {
         let matcher = Matcher::new(&self.pattern).map_err(|error| error.to_string())?;
         let lies_there = |id| id == from || lies_between(id, from, upto);
         let asked = |answer: &Answer| {
@@ -130,15 +188,31 @@ impl Search {
                 && answer.matches.iter().all(|found| is_asked(&matcher, found))
         };
         let matches: usize = gathered.answers.iter().map(|answer| answer.matches.len()).sum();
+        let nodes: HashSet<_> = gathered.answers.iter().map(|answer| answer.peer.id).collect();
         if matches > MAX_MATCHES
             || gathered.answers.len() > MAX_MATCHES
+            || gathered.answers.len() != nodes.len()
             || gathered.silent.len() > MAX_SILENT
             || !gathered.answers.iter().all(asked)
         {
             return Err("it answered what was not asked".to_owned());
         }
+        // Nobody knows more, and a sum of such stays a number.
+        for count in [&mut gathered.asked, &mut gathered.missing] {
+            *count = cmp::min(*count, MAX_NODES as u64);
+        }
         Ok(gathered)
     }
+}
+
+async fn in_time<T>(deadline: Instant, asked: impl Future<Output = T>) -> Result<T, String> {
+    timeout_at(deadline, asked).await.map_err(|_| LATE.to_owned())
+}
+
+/// Whether who answered for a part of the ring has asked, or missed, clearly fewer
+/// than those known there: it knows nobody yet, has no time for it, or lies.
+fn speaks_for_few(gathered: &Gathered, known: usize) -> bool {
+    gathered.asked.saturating_add(gathered.missing) < (known as u64).div_ceil(2)
 }
 
 /// Whether a peer may say so of its files.
@@ -147,63 +221,42 @@ pub(super) fn is_asked(matcher: &Matcher, found: &Match) -> bool {
     matcher.matches(&found.name, found.file) && (may_be_partial || found.chunks.is_none())
 }
 
-/// Adds what others gathered. No answer grows beyond its bounds; that something
-/// is left out is said.
-fn add(all: &mut Gathered, more: Gathered) {
-    let mut room =
-        MAX_MATCHES - all.answers.iter().map(|answer| answer.matches.len()).sum::<usize>();
-    all.more |= more.more;
-    for mut answer in more.answers {
-        all.more |= answer.matches.len() > room;
-        answer.matches.truncate(room);
-        room -= answer.matches.len();
-        if !answer.matches.is_empty() {
-            all.answers.push(answer);
-        }
-    }
-    all.asked = all.asked.saturating_add(more.asked);
-    all.missing = all.missing.saturating_add(more.missing);
-    let room = MAX_SILENT.saturating_sub(all.silent.len());
-    all.silent.extend(more.silent.into_iter().take(room));
+/// Until when a node must have all of its answer to what it was asked now. What is
+/// left is for the way back.
+pub fn answers_by(gather: &Gather) -> Instant {
+    let patience = Duration::from_millis(gather.patience_ms.into());
+    Instant::now() + cmp::min(patience, REPLY_DEADLINE) * 7 / 8
 }
 
-/// Notes that somebody did not answer.
-fn add_silent(all: &mut Gathered, peer: Peer) {
-    all.missing = all.missing.saturating_add(1);
-    if all.silent.len() < MAX_SILENT {
-        all.silent.push(peer.name);
-    }
-}
-
-/// What this node answers when it is asked to gather: `own` matches, and those of
-/// `peers` on the stretch and whom they know.
+/// Adds what those of `peers` on the stretch, and whom they know, answer until the
+/// deadline. Their long answers have this `room` while they come in.
 pub async fn pass_on(
     gather: Gather,
+    deadline: Instant,
     us: Party,
-    own: Option<Answer>,
-    more: bool,
     peers: Vec<Peer>,
-) -> Gathered {
-    let mut all = Gathered { asked: 1, more, ..Gathered::default() };
-    add(&mut all, Gathered { answers: own.into_iter().collect(), ..Gathered::default() });
+    room: Arc<Semaphore>,
+    all: &mut Together,
+) {
     let Some(hops) = cmp::min(gather.hops, MAX_HOPS).checked_sub(1) else {
         // Nobody has such a deep network, but who lies about it is left out.
-        peers
+        return peers
             .into_iter()
             .filter(|peer| lies_between(peer.id, us.node, gather.upto))
-            .for_each(|peer| add_silent(&mut all, peer));
-        return all;
+            .for_each(|peer| all.add_silent(peer));
     };
-    let patience = Duration::from_millis(gather.patience_ms.into());
-    let deadline = Instant::now() + cmp::min(patience, REPLY_DEADLINE);
-    let search = Search { us, pattern: gather.pattern, deadline, hops };
-    add(&mut all, search.gather(peers, gather.upto).await);
-    all
+    let search = Search { us, pattern: gather.pattern, deadline, hops, room };
+    search.collect(peers, gather.upto, all).await;
 }
 
 #[cfg(test)]
 mod tests {
     use shoal_common::content::FileId;
+    use shoal_common::serve::{Guest, serve};
+    use shoal_common::task::Tasks;
+    use tokio::net::TcpListener;
+    use tokio::runtime::Handle;
+    use tracing::Span;
 
     use super::*;
 
@@ -220,43 +273,59 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_keeps_its_bounds_and_says_what_is_left_out() {
-        let mut all = Gathered::default();
-        for number in 0..3 {
-            let answers = vec![answer(number, MAX_MATCHES / 2), answer(9, 0)];
-            let silent = vec!["x".parse().unwrap(); MAX_SILENT / 2];
-            let more = Gathered { answers, asked: 7, silent, missing: 100, more: false };
-            assert!(!all.more);
-            add(&mut all, more);
-        }
-        assert!(all.more);
-        assert_eq!(all.answers.len(), 2);
-        assert_eq!((all.asked, all.missing, all.silent.len()), (21, 300, MAX_SILENT));
-        add_silent(&mut all, peer(1));
-        assert_eq!((all.missing, all.silent.len()), (301, MAX_SILENT));
-    }
-
-    #[test]
     fn what_was_not_asked_is_not_believed() {
-        let search = |pattern| Search {
-            us: Party::new("x", NodeId::random()),
-            pattern,
-            deadline: Instant::now(),
-            hops: 1,
-        };
+        let us = Party::new("x", NodeId::random());
+        let search = |pattern| Search::new(us.clone(), pattern, Instant::now());
         let exact = search(Pattern::Exact("a".parse().unwrap()));
         let (from, upto) = (peer(3).id, peer(6).id);
         let held =
             |answers| exact.held(Gathered { answers, ..Gathered::default() }, from, upto).is_ok();
         assert!(held(vec![answer(3, 1), answer(5, 1)]));
+        assert!(!held(vec![answer(5, 1), answer(5, 1)]), "each node is there once");
         assert!(!held(vec![answer(6, 1)]), "that is somebody else's part");
         assert!(!held(vec![answer(2, 1)]));
         assert!(!held(vec![answer(4, MAX_MATCHES), answer(5, 1)]));
         let mut unreachable = answer(4, 1);
         unreachable.peer.search.set_port(0);
         assert!(!held(vec![unreachable]));
+        let counts = |asked| Gathered { asked, missing: 7, ..Gathered::default() };
+        let of_many = exact.held(counts(u64::MAX), from, upto).unwrap();
+        assert_eq!((of_many.asked, of_many.missing), (MAX_NODES as u64, 7));
         let other = search(Pattern::Exact("b".parse().unwrap()));
         let gathered = Gathered { answers: vec![answer(3, 1)], ..Gathered::default() };
         assert!(other.held(gathered, from, upto).is_err());
+    }
+
+    /// Answers once, with so many matches.
+    async fn with(matches: usize) -> (Peer, Tasks) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tasks = Tasks::new(Handle::current());
+        let mut answer = answer(7, matches);
+        answer.peer.search = listener.local_addr().unwrap();
+        let (peer, us) = (answer.peer.clone(), Party::new("x", answer.peer.id));
+        let gathered = Gathered { answers: vec![answer], asked: 1, ..Gathered::default() };
+        let handle = move |mut guest: Guest| {
+            let reply = SearchReply::Gathered(gathered.clone());
+            async move { guest.connection.send(&reply, MAX_GATHER_FRAME).await }
+        };
+        let door = serve(listener, us, &[Talk::Search], 9, tasks.clone(), handle);
+        tasks.spawn(Span::none(), door);
+        (peer, tasks)
+    }
+
+    #[tokio::test]
+    async fn long_answers_wait_for_room_and_short_ones_do_not() {
+        let us = Party::new("x", NodeId::random());
+        for (matches, room, comes) in [(1, 0, true), (1000, 0, false), (1000, 1, true)] {
+            let (peer, _tasks) = with(matches).await;
+            let patience = Duration::from_millis(if comes { 10_000 } else { 500 });
+            let pattern = Pattern::Exact("a".parse().unwrap());
+            let mut search = Search::new(us.clone(), pattern, Instant::now() + patience);
+            search.room = Arc::new(Semaphore::new(room));
+            let gathered = search.gather(vec![peer]).await;
+            let (asked, missing) = if comes { (1, 0) } else { (0, 1) };
+            assert_eq!((gathered.asked, gathered.missing), (asked, missing), "{matches}, {room}");
+            assert_eq!(search.room.available_permits(), room, "it is given back");
+        }
     }
 }

@@ -3,6 +3,7 @@
 pub mod gather;
 mod list;
 pub mod ring;
+pub mod together;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,8 +13,7 @@ use shoal_common::connection::Connection;
 use shoal_common::content::FileId;
 use shoal_common::ident::{NodeName, Peer};
 use shoal_common::limits::{
-    MAX_HOPS, MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, REPLY_DEADLINE, SAMPLE,
-    SEARCH_DEADLINE,
+    MAX_MATCHES, MAX_REQUEST_FRAME, MAX_SEARCH_FRAME, REPLY_DEADLINE, SAMPLE, SEARCH_DEADLINE,
 };
 use shoal_common::name::SharedName;
 use shoal_common::party::Party;
@@ -44,6 +44,8 @@ enum Heard {
     From(Peer, Vec<Match>),
     /// Somebody did not answer, or not sensibly.
     Silent(NodeName),
+    /// So many more did not, without being named.
+    Missing(u64),
     /// There is more than may be told.
     More,
 }
@@ -126,14 +128,14 @@ async fn ask_by_way_of_some(
     mut take: impl FnMut(Heard),
 ) {
     let known: HashMap<_, _> = peers.iter().map(|peer| (peer.id, peer.clone())).collect();
-    let (deadline, hops) = (Instant::now() + SEARCH_DEADLINE, MAX_HOPS);
-    let search = Search { us: us.clone(), pattern: pattern.clone(), deadline, hops };
-    let gathered = search.gather(peers, us.node).await;
+    let search = Search::new(us.clone(), pattern.clone(), Instant::now() + SEARCH_DEADLINE);
+    let gathered = search.gather(peers).await;
     debug!("{} have answered, {} have not", gathered.asked, gathered.missing);
     for Answer { peer, matches } in gathered.answers {
         // What this node knows itself counts more than what one says of another.
         take(Heard::From(known.get(&peer.id).cloned().unwrap_or(peer), matches));
     }
+    take(Heard::Missing(gathered.missing.saturating_sub(gathered.silent.len() as u64)));
     gathered.silent.into_iter().for_each(|name| take(Heard::Silent(name)));
     if gathered.more {
         take(Heard::More);
@@ -173,7 +175,15 @@ impl Grouping {
     fn add(&mut self, heard: Heard) {
         let (peer, matches) = match heard {
             Heard::From(peer, matches) => (peer, matches),
-            Heard::Silent(name) => return self.findings.silent.push(name),
+            Heard::Silent(name) => {
+                self.findings.silent.push(name);
+                self.findings.missing = self.findings.missing.saturating_add(1);
+                return;
+            }
+            Heard::Missing(count) => {
+                self.findings.missing = self.findings.missing.saturating_add(count);
+                return;
+            }
             Heard::More => {
                 self.findings.more = true;
                 return;
@@ -241,6 +251,7 @@ mod tests {
         grouping.add(Heard::More);
         grouping.add(Heard::From(a, vec![found("notes", b"new"), found("notes", b"new")]));
         grouping.add(Heard::Silent("dead".parse().unwrap()));
+        grouping.add(Heard::Missing(561));
         let findings = grouping.finish();
         let shape: Vec<_> = findings
             .found
@@ -260,6 +271,7 @@ mod tests {
         ];
         assert_eq!(shape, expected);
         assert_eq!(findings.silent, ["dead".parse().unwrap()]);
+        assert_eq!(findings.missing, 562);
         assert!(findings.more);
     }
 

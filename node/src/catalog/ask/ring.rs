@@ -44,6 +44,11 @@ impl Share {
         self.peers.pop_front().map(|peer| (peer, self.upto))
     }
 
+    /// How many of them were not asked yet.
+    pub(super) fn len(&self) -> usize {
+        self.peers.len()
+    }
+
     /// Who has not been asked.
     pub(super) fn rest(self) -> impl Iterator<Item = Peer> {
         self.peers.into_iter()
