@@ -120,8 +120,10 @@ impl Disk {
             }
             replica = Replica::new(node, rand::random(), Kept::default());
         }
-        self.dir.replace(BOOT, &boot)?;
+        // In this order: were it killed between the two, the next start would take
+        // what the machine may have forgotten for what was written during this run.
         self.rewrite(&replica)?;
+        self.dir.replace_on_disk(BOOT, &boot)?;
         Ok(replica)
     }
 
@@ -213,7 +215,9 @@ impl Disk {
         self.log.sync()?;
         self.outbox.sync()?;
         self.heard.sync_all()?;
-        self.dir.replace(BOOT, IN_ORDER)
+        // The files may have been replaced: under their names first.
+        self.dir.sync()?;
+        self.dir.replace_on_disk(BOOT, IN_ORDER)
     }
 }
 
@@ -259,7 +263,8 @@ mod tests {
         let ballot = Ballot { round: 7, ..Ballot::NONE };
         let base = Box::new(Base::found(log_id(), replica.id()));
         let mut records = Vec::new();
-        replica.hear(ToReplica::Install { ballot, base }, &mut records);
+        let entries = Vec::new();
+        replica.hear(ToReplica::Install { ballot, base, entries }, &mut records);
         disk.remember(&records, &replica).unwrap();
         (disk, replica.id())
     }
@@ -331,6 +336,23 @@ mod tests {
         let (_, found) = Disk::open(&volume, node()).unwrap();
         assert_ne!(found.replica.id(), id);
         assert!(found.replica.log().is_none());
+    }
+
+    #[test]
+    fn a_start_that_did_not_get_far_does_not_vouch_for_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
+        let (disk, id) = replica(&volume);
+        drop(disk);
+        let dir = volume.chat().unwrap();
+        dir.replace(BOOT, b"another run").unwrap();
+        // Where the log is to be written beside the old one nothing can be written.
+        let obstacle = Volume::state_path(folder.path()).join("chat/log.new");
+        std::fs::create_dir(&obstacle).unwrap();
+        assert!(Disk::open(&volume, node()).is_err());
+        std::fs::remove_dir(&obstacle).unwrap();
+        let (_, found) = Disk::open(&volume, node()).unwrap();
+        assert_ne!(found.replica.id(), id);
     }
 
     #[test]

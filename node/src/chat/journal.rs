@@ -15,6 +15,7 @@ use crate::volume::ChatDir;
 
 /// Bytes in front of a record: its length (`u32`, big endian) and the beginning
 /// of its hash.
+#[cfg(test)]
 const HEAD: usize = 4 + SUM;
 
 /// Bytes of the hash that are kept.
