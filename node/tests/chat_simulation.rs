@@ -15,6 +15,7 @@
     clippy::cast_possible_truncation
 )]
 
+mod chat_cases;
 #[allow(unreachable_pub, reason = "a module of this test alone")]
 mod chat_world;
 

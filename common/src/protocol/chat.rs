@@ -63,6 +63,9 @@ pub enum ToReplica {
         ballot: Ballot,
         /// Where it begins.
         base: Box<Base>,
+        /// The first entries behind that, held together with it or not at all.
+        #[serde(with = "shared", default)]
+        entries: Vec<Arc<Entry>>,
     },
 }
 

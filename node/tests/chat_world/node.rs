@@ -180,7 +180,9 @@ impl World {
                 match node.member.attached(attached) {
                     Continuity::Whole => {}
                     Continuity::Gap => node.missed.push((node.heard.position, attached.from)),
-                    Continuity::OtherLog => panic!("{} hears of another log", node.name()),
+                    Continuity::OtherLog | Continuity::Revived => {
+                        panic!("{} hears of another log", node.name())
+                    }
                 }
                 node.hears_upto(attached.from);
             }

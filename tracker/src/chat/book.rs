@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use shoal_common::chat::entry::{Act, Body, Entry, Event, Position, Reason};
+use shoal_common::chat::entry::{Act, Body, Entry, Event, LogId, Position, Reason};
 use shoal_common::chat::log::{Base, Kept, Log, State};
 use shoal_common::chat::rooms::{Members, Outcome};
 use shoal_common::chat::words::RoomName;
@@ -89,6 +89,14 @@ impl Book {
     /// Forgets what is not committed.
     pub fn forget_tail(&mut self) {
         self.log.truncate(self.committed);
+    }
+
+    /// All of it is committed, and goes on as another log, which keeps the last
+    /// entries up to so many bytes.
+    pub fn begin_anew(&mut self, log: LogId, bytes: usize) {
+        drop(self.commit(self.log.end()));
+        let dropped = self.log.begin_anew(log, bytes);
+        self.outcomes.drain(..dropped.min(self.outcomes.len()));
     }
 
     /// Up to where it is committed.

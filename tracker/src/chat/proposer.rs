@@ -15,11 +15,13 @@
 //! replica in common.
 //!
 //! It tolerates that messages are lost, doubled, late and out of order. How the
-//! three parts do their work is in [`elect`], [`replicate`] and [`council`].
+//! three parts do their work is in [`elect`], [`replicate`] and [`council`];
+//! [`revive`] is what people do when most of those that held the log are gone.
 
 mod council;
 mod elect;
 mod replicate;
+mod revive;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use std::time::Duration;
 use shoal_common::chat::entry::{Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
+use shoal_common::limits::MAX_POSITION;
 use shoal_common::protocol::chat::{FromReplica, Standing, Summary, ToReplica};
 
 use super::book::{Book, Posted};
@@ -86,6 +89,8 @@ struct Link {
     knows: Option<LogId>,
     /// Whether it has promised the present ballot.
     promised: bool,
+    /// When it was last asked for a promise.
+    asked: Option<Duration>,
     /// The next position to be sent to it.
     next: Position,
     /// Up to where it holds what the proposer has.
@@ -146,9 +151,12 @@ pub struct Proposer {
     away: BTreeMap<ReplicaId, Duration>,
     /// Nodes that are about to leave on purpose.
     leaving: BTreeSet<NodeId>,
-    /// The logs that were written to under the present ballot. A second time in
-    /// office takes another one: under one ballot there is one entry a position.
-    wrote: BTreeSet<LogId>,
+    /// Whether anything was written under the present ballot. A second time in office
+    /// takes another one: under one ballot there is one log, and one entry a
+    /// position, so an answer names what it is about.
+    wrote: bool,
+    /// When people want the log to go on without those that held it.
+    revival: Option<Duration>,
     out: Vec<(NodeId, ToReplica)>,
     posted: Vec<Posted>,
 }
@@ -169,7 +177,8 @@ impl Proposer {
             rival: None,
             away: BTreeMap::new(),
             leaving: BTreeSet::new(),
-            wrote: BTreeSet::new(),
+            wrote: false,
+            revival: None,
             out: Vec::new(),
             posted: Vec::new(),
         }
@@ -180,6 +189,7 @@ impl Proposer {
     /// A node comes with its replica, on a connection with this number. It
     /// `knows` of a log even if its replica has no piece of one.
     pub fn attach(&mut self, session: u64, summary: Summary, knows: Option<LogId>, stamp: Stamp) {
+        let summary = credible(summary);
         let node = summary.replica.node;
         self.first_seen.get_or_insert(stamp.now);
         let knows = knows.or(summary.log);
@@ -188,6 +198,7 @@ impl Proposer {
             summary,
             knows,
             promised: false,
+            asked: None,
             next: 0,
             held: 0,
             told: 0,
@@ -199,7 +210,7 @@ impl Proposer {
         self.leaving.remove(&node);
         match self.phase {
             Phase::Office { .. } if !self.is_of_elder(node) => self.begin_sending(node),
-            _ => self.prepare(node),
+            _ => self.prepare(node, stamp.now),
         }
     }
 
@@ -232,9 +243,7 @@ impl Proposer {
         }
         match answer {
             FromReplica::Refused { ballot, promised } => {
-                if ballot == self.ballot && promised > ballot {
-                    self.yield_to(promised, stamp.now);
-                }
+                self.refused(node, ballot, promised, stamp.now);
             }
             FromReplica::Promised { ballot, .. }
             | FromReplica::Piece { ballot, .. }
@@ -386,4 +395,10 @@ impl Proposer {
         let theirs = self.links.get(&node).and_then(|link| link.summary.log);
         theirs.is_some_and(|theirs| ours.is_none_or(|ours| theirs < ours))
     }
+}
+
+/// Without what no replica can hold.
+fn credible(summary: Summary) -> Summary {
+    let log = summary.log.filter(|_| summary.end.max(summary.committed) <= MAX_POSITION);
+    Summary { log, ..summary }
 }
