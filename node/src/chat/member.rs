@@ -32,8 +32,10 @@ pub enum Continuity {
     Whole,
     /// What was committed between is not kept any more.
     Gap,
-    /// It is another log than before.
+    /// It is another log than before, of a network that began apart.
     OtherLog,
+    /// It is the continuation of the log before, without most of those that held it.
+    Revived,
 }
 
 /// What a node says and has heard.
@@ -85,6 +87,7 @@ impl Member {
     /// A connection stands, and the tracker says this.
     pub fn attached(&mut self, attached: Attached) -> Continuity {
         let continuity = match self.heard.log {
+            Some(log) if log.generation < attached.log.generation => Continuity::Revived,
             Some(log) if log != attached.log => Continuity::OtherLog,
             Some(_) if attached.from > self.heard.position => Continuity::Gap,
             _ => Continuity::Whole,

@@ -230,6 +230,11 @@ impl<'a> Session<'a> {
                 "what was said between {} and {} is not kept any more",
                 before.position, attached.from
             )),
+            Continuity::Revived => Some(
+                "the chat goes on without most of those that held it: \
+                 what only they had is lost"
+                    .to_owned(),
+            ),
             Continuity::OtherLog => Some(
                 "the chat goes on in another log, of a network that began apart: \
                  what was said last in this one may not be in that"

@@ -289,7 +289,8 @@ impl Chat {
     }
 
     /// What a member is to be told that comes, if there is a log that is written:
-    /// one that `knows` of it goes on behind `after`, another begins now.
+    /// one that `knows` of it goes on behind `after`, one that knows the log of which it
+    /// is the continuation too, but no further than that went, another begins now.
     pub(super) fn welcome(
         &self,
         node: NodeId,
@@ -299,7 +300,13 @@ impl Chat {
         let hall = self.hall();
         let book = hall.proposer.book().filter(|_| hall.proposer.is_in_office())?;
         let (log, committed) = (book.log().id(), book.committed());
-        let after = if knows == Some(log) { after } else { committed };
+        let after = match knows {
+            Some(known) if known == log => after,
+            Some(known) if known.generation < log.generation => {
+                after.min(book.log().base().founded)
+            }
+            _ => committed,
+        };
         if after > committed {
             // It has heard more than is known here: others have gone on, and
             // what came of its events is to be learned first.

@@ -230,7 +230,7 @@ impl Session<'_> {
             self.leaving = false;
             self.connection.queue(&FromChat::Released, MAX_CHAT_FRAME)?;
         }
-        if Instant::now() >= self.beat_due || self.told > self.said + SILENT {
+        if Instant::now() >= self.beat_due || self.told > self.said.saturating_add(SILENT) {
             self.say_how_far()?;
         }
         Ok(None)
