@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use shoal_common::chat::entry::{Event, LogId, Position};
 use shoal_common::clock::Clock;
-use shoal_common::connection::{ConnectionError, frame_of};
+use shoal_common::connection::{ConnectionError, encode};
 use shoal_common::ident::{NodeId, NodeName};
-use shoal_common::limits::MAX_CHAT_FRAME;
+use shoal_common::limits::{MAX_CHAT_FRAME, PIECE_BYTES};
 use shoal_common::party::Party;
 use shoal_common::protocol::chat::{
     Answer, Attached, Attachment, FromChat, FromReplica, Question, Standing, ToReplica,
@@ -32,6 +32,10 @@ const TICK: Duration = Duration::from_millis(50);
 /// Most bytes that are submitted and wait to be written, of all nodes together.
 /// Beyond it whoever submits more is hung up, and comes again.
 const MAX_SUBMITTED: usize = 64 * 1024 * 1024;
+
+/// Most bytes that wait for the session of a replica, but for a single message: some
+/// pieces of the log. It takes them when it has sent those before.
+const MAX_UNSENT: usize = 4 * PIECE_BYTES;
 
 /// Most nodes of which it is remembered why they were hung up.
 const MAX_REASONS: usize = 1024;
@@ -69,12 +73,21 @@ struct Hall {
     feed: Feed,
     /// Of which log the feed is.
     log: Option<LogId>,
-    /// What is to be said to replicas, in frames, by the number of the session.
-    to_replicas: BTreeMap<u64, Vec<Arc<[u8]>>>,
+    /// What is to be said to replicas, by the number of the session.
+    to_replicas: BTreeMap<u64, Unsent>,
     /// The session of each node, and what wakes it alone.
     sessions: BTreeMap<NodeId, (u64, Arc<Notify>)>,
     /// Why nodes were hung up.
     reasons: BTreeMap<NodeId, &'static str>,
+}
+
+/// What is to be said to a replica and was not taken by its session: encoded
+/// messages.
+#[derive(Debug)]
+struct Unsent {
+    node: NodeId,
+    messages: Vec<Arc<[u8]>>,
+    bytes: usize,
 }
 
 /// What there is to say to a member.
@@ -135,7 +148,12 @@ impl Chat {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.tell(|hall, stamp| hall.proposer.tick(stamp));
+            self.tell(|hall, stamp| {
+                for unsent in hall.to_replicas.values() {
+                    hall.proposer.still_sending(unsent.node, stamp.now);
+                }
+                hall.proposer.tick(stamp);
+            });
         }
     }
 
@@ -154,7 +172,7 @@ impl Chat {
             at: self.shared.clock.now(),
         };
         let outcome = event(&mut hall, stamp);
-        if hall.settle(&self.shared.clock) {
+        if hall.settle() {
             self.shared.bell.send_replace(());
         }
         outcome
@@ -225,8 +243,12 @@ impl Chat {
         let clock = &self.shared.clock;
         self.tell(|hall, stamp| {
             while let Some((previous, event)) = events.pop_front() {
-                // A node is called what it is registered as.
-                let name = names(event.author).unwrap_or_else(|| event.name.clone());
+                // A node is called what it is registered as, and nobody speaks under a
+                // name that is not theirs.
+                let Some(name) = names(event.author) else {
+                    events.push_front((previous, event));
+                    break;
+                };
                 let named = Event { name, ..event };
                 let stamp = Stamp { at: clock.tick(), ..stamp };
                 match hall.proposer.submit(&named, previous, stamp) {
@@ -244,7 +266,12 @@ impl Chat {
 
     /// Makes room for so many bytes that were submitted; whether there is any.
     pub(super) fn reserve(&self, bytes: usize) -> bool {
-        self.shared.submitted.fetch_add(bytes, Ordering::Relaxed) + bytes <= MAX_SUBMITTED
+        let is_room =
+            self.shared.submitted.fetch_add(bytes, Ordering::Relaxed) + bytes <= MAX_SUBMITTED;
+        if !is_room {
+            self.release(bytes);
+        }
+        is_room
     }
 
     pub(super) fn release(&self, bytes: usize) {
@@ -260,10 +287,14 @@ impl Chat {
         self.hall().proposer.is_released(node)
     }
 
-    pub(super) fn revive(&self, node: NodeId) {
-        if self.tell(|hall, stamp| hall.proposer.revive(stamp)) {
+    /// A person wants the log to go on without those that held it; whether that is
+    /// heeded.
+    pub(super) fn revive(&self, node: NodeId) -> bool {
+        let is_heeded = self.tell(|hall, stamp| hall.proposer.revive(stamp));
+        if is_heeded {
             info!("node {} has the chat go on without those that held it", node.short());
         }
+        is_heeded
     }
 
     pub(super) fn answer(&self, node: NodeId, question: &Question) -> Answer {
@@ -273,14 +304,14 @@ impl Chat {
             Question::Rooms | Question::Who { .. } => {
                 hall.sessions.keys().filter_map(|id| Some((*id, names(*id)?))).collect()
             }
-            Question::History { .. } | Question::Standing => Here::new(),
+            _ => Here::new(),
         };
         answer(question, node, &hall.proposer, &here)
     }
 
     /// What is to be said to the replica of a session.
     pub(super) fn to_replica(&self, session: u64) -> Vec<Arc<[u8]>> {
-        self.hall().to_replicas.get_mut(&session).map(std::mem::take).unwrap_or_default()
+        self.hall().to_replicas.remove(&session).map_or_else(Vec::new, |unsent| unsent.messages)
     }
 
     /// Whether a node is asked for a piece of the log, which may be long.
@@ -348,7 +379,7 @@ impl Chat {
 
 impl Hall {
     /// Makes ready what the proposer says; whether everyone is to look.
-    fn settle(&mut self, clock: &Clock) -> bool {
+    fn settle(&mut self) -> bool {
         let posted = self.proposer.take_posted();
         let log = self.proposer.book().map(|book| book.log().id());
         let has_news = self.log != log || !posted.is_empty();
@@ -356,17 +387,17 @@ impl Hall {
             self.feed.clear();
             self.log = log;
         }
-        self.feed.push(posted, clock);
+        self.feed.push(posted);
         // Replicas are mostly sent the same.
         let mut last: Option<(ToReplica, Arc<[u8]>)> = None;
         for (node, message) in self.proposer.take_messages() {
             let Some((session, waker)) = self.sessions.get(&node) else { continue };
-            let frame = match last.take() {
-                Some((before, frame)) if before == message => frame,
+            let encoded = match last.take() {
+                Some((before, encoded)) if before == message => encoded,
                 _ => {
                     let said = FromChat::Replica { message: message.clone() };
-                    match frame_of(&said, MAX_CHAT_FRAME, clock) {
-                        Ok(frame) => Arc::from(frame),
+                    match encode(&said, MAX_CHAT_FRAME) {
+                        Ok(encoded) => Arc::from(encoded),
                         Err(error) => {
                             info!("a message to a replica can't be sent: {error}");
                             continue;
@@ -374,10 +405,26 @@ impl Hall {
                     }
                 }
             };
-            last = Some((message, Arc::clone(&frame)));
-            self.to_replicas.entry(*session).or_default().push(frame);
+            last = Some((message, Arc::clone(&encoded)));
+            let none = || Unsent { node, messages: Vec::new(), bytes: 0 };
+            self.to_replicas.entry(*session).or_insert_with(none).push(encoded);
             waker.notify_one();
         }
         has_news
     }
 }
+
+impl Unsent {
+    /// Adds a message, or drops it where too much waits: it is said again, as one that
+    /// was lost.
+    fn push(&mut self, message: Arc<[u8]>) {
+        if self.bytes == 0 || self.bytes + message.len() <= MAX_UNSENT {
+            self.bytes += message.len();
+            self.messages.push(message);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "hall_tests.rs"]
+mod tests;

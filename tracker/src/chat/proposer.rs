@@ -236,6 +236,13 @@ impl Proposer {
         }
     }
 
+    /// What was said to a node is still being sent: no answer is overdue.
+    pub fn still_sending(&mut self, node: NodeId, now: Duration) {
+        if let Some(link) = self.links.get_mut(&node) {
+            link.moved = now;
+        }
+    }
+
     /// A replica answers on a connection.
     pub fn hear(&mut self, node: NodeId, session: u64, answer: FromReplica, stamp: Stamp) {
         if self.links.get(&node).is_none_or(|link| link.session != session) {
