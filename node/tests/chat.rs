@@ -12,19 +12,26 @@ mod network;
 use std::path::Path;
 use std::time::Duration;
 
-use network::{Network, PATIENCE, TestNode, eventually};
+use network::{HEARTBEAT, Network, PATIENCE, TestNode, eventually};
 use shoal_common::call::call;
 use shoal_common::chat::entry::{Act, Ballot, Event, ReplicaId};
 use shoal_common::chat::words::{RoomName, Text};
-use shoal_common::connection::ConnectionError;
+use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{HELLO_DEADLINE, MAX_CHAT_FRAME};
+use shoal_common::limits::{CHAT_WINDOW, HELLO_DEADLINE, MAX_CHAT_FRAME, MAX_TRACKER_FRAME};
 use shoal_common::party::Party;
-use shoal_common::protocol::chat::{Attached, Attachment, FromChat, Posted, Summary, ToChat};
+use shoal_common::protocol::chat::{
+    Attached, Attachment, FromChat, Posted, Question, Summary, ToChat,
+};
 use shoal_common::protocol::greeting::Talk;
+use shoal_common::protocol::tracking::{FromTracker, ToTracker};
+use shoal_common::task::Tasks;
 use shoal_node::app::node::{Node, Sharing};
 use shoal_node::chat::verbs::{Ask, Told};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tracing::Span;
 
 /// A node with transcripts, beside its files.
 async fn node(network: &Network, name: &str) -> TestNode {
@@ -299,9 +306,24 @@ async fn strangers_do_no_harm() {
     says(&nodes[0], "still here").await;
 }
 
+/// Registers what is no node, until the tasks are cancelled.
+async fn register(network: &Network, id: NodeId, name: &str) -> Tasks {
+    let nowhere = network.tracker();
+    let mut connection = network.register_as(id, name, nowhere, nowhere).await;
+    let tasks = Tasks::new(Handle::current());
+    tasks.spawn(Span::none(), async move {
+        while connection.send(&ToTracker::Heartbeat, MAX_TRACKER_FRAME).await.is_ok()
+            && connection.receive::<FromTracker>(MAX_TRACKER_FRAME, PATIENCE).await.is_ok()
+        {
+            tokio::time::sleep(HEARTBEAT / 2).await;
+        }
+    });
+    tasks
+}
+
 /// A member of which there is nothing but its connection.
 struct Bare {
-    connection: shoal_common::connection::Connection<tokio::net::TcpStream>,
+    connection: Connection<TcpStream>,
     id: NodeId,
     attached: Attached,
     /// Why it was hung up the last time.
@@ -309,7 +331,12 @@ struct Bare {
 }
 
 impl Bare {
-    async fn attach(network: &Network, id: NodeId, knows: Option<Attached>) -> Self {
+    /// Comes in, and does not wait until it is taken in.
+    async fn knock(
+        network: &Network,
+        id: NodeId,
+        knows: Option<Attached>,
+    ) -> Connection<TcpStream> {
         let us = Party::new("shoal", id);
         let (mut connection, _) = call(network.tracker(), &us, Talk::Chat).await.unwrap();
         let summary = Summary {
@@ -324,6 +351,11 @@ impl Bare {
         let knows = knows.map(|known| known.log);
         let attach = ToChat::Attach(Attachment { summary, knows, after });
         connection.send(&attach, MAX_CHAT_FRAME).await.unwrap();
+        connection
+    }
+
+    async fn attach(network: &Network, id: NodeId, knows: Option<Attached>) -> Self {
+        let mut connection = Self::knock(network, id, knows).await;
         let mut reason = None;
         loop {
             match connection.receive(MAX_CHAT_FRAME, PATIENCE).await.unwrap() {
@@ -374,6 +406,7 @@ async fn who_does_not_read_is_hung_up_with_a_reason_and_catches_up() {
     let network = Network::start().await;
     let _nodes = in_lobby(&network, 2).await;
     let author = NodeId::random();
+    let _registered = register(&network, author, "speaker").await;
     let mut speaker = Bare::attach(&network, author, None).await;
     let id = NodeId::random();
     let mut slow = Bare::attach(&network, id, None).await;
@@ -393,4 +426,71 @@ async fn who_does_not_read_is_hung_up_with_a_reason_and_catches_up() {
     }
     assert_eq!(heard.len() as u64, COUNT);
     assert!(heard.windows(2).all(|pair| pair[0] < pair[1]), "each once, in order");
+}
+
+/// While nothing can be accepted, a node sends all that waits again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_again_what_waits_is_not_hung_up() {
+    let network = Network::start().await;
+    let id = NodeId::random();
+    let _registered = register(&network, id, "patient").await;
+    let mut connection = Bare::knock(&network, id, None).await;
+    let act = Act::Join { room: RoomName::lobby() };
+    for _ in 0..4 {
+        for number in 1..=CHAT_WINDOW as u64 {
+            let (name, act) = ("patient".parse().unwrap(), act.clone());
+            let event = Event { author: id, number, name, act };
+            let submit = ToChat::Submit { previous: number - 1, event };
+            connection.queue(&submit, MAX_CHAT_FRAME).unwrap();
+        }
+    }
+    let ask = ToChat::Ask { number: 1, question: Question::Standing };
+    connection.queue(&ask, MAX_CHAT_FRAME).unwrap();
+    connection.flush().await.unwrap();
+    loop {
+        match connection.receive(MAX_CHAT_FRAME, PATIENCE).await.unwrap() {
+            FromChat::Answer { number: 1, .. } => break,
+            FromChat::Closing { reason } => panic!("{reason}"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_away_is_found_by_name() {
+    let network = Network::start().await;
+    let mut nodes = in_lobby(&network, 3).await;
+    let join = || Ask::Join { room: "pets".to_owned() };
+    ask(&nodes[0], join()).await.unwrap();
+    ask(&nodes[2], join()).await.unwrap();
+    let name = || "node3".to_owned();
+    ask(&nodes[0], Ask::Ban { name: name(), on: true }).await.unwrap();
+    let away = nodes.pop().unwrap().stop().await;
+    let gone = || nodes[0].app().peers().iter().all(|peer| peer.name.as_str() != "node3");
+    eventually("it is gone", gone).await;
+    let ban_off = Ask::Ban { name: name(), on: false };
+    assert!(matches!(ask(&nodes[0], ban_off).await.unwrap(), Told::Line(_)));
+    let msg = Ask::Msg { name: name(), text: "you may come back".to_owned() };
+    assert!(matches!(ask(&nodes[0], msg).await.unwrap(), Told::Line(_)));
+    let back = node_on(&network, "node3", away).await;
+    eventually("it hears that", || {
+        lines(&back).iter().any(|line| line.ends_with("you may come back"))
+    })
+    .await;
+    assert!(matches!(ask(&back, join()).await.unwrap(), Told::Line(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revival_is_answered() {
+    let network = Network::start().await;
+    let nodes = in_lobby(&network, 2).await;
+    says(&nodes[0], "all are here").await;
+    let refused = ask(&nodes[0], Ask::Revive).await.unwrap_err();
+    assert!(refused.contains("nobody to go on without"), "{refused}");
+    let alone = Network::without_tracker().await;
+    let dir = tempfile::tempdir().unwrap();
+    let config = alone.config("alone", dir.path());
+    let alone = TestNode::new(Node::start(&config, Sharing::Folder).unwrap(), dir);
+    let refused = ask(&alone, Ask::Revive).await.unwrap_err();
+    assert!(refused.contains("not reached"), "{refused}");
 }

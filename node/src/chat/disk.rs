@@ -59,6 +59,15 @@ enum Outgoing {
     Settled(u64),
 }
 
+impl Outgoing {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Waits(event) => event.number,
+            Self::Settled(number) => *number,
+        }
+    }
+}
+
 /// The memory of a node's chat.
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -66,6 +75,8 @@ pub(super) struct Disk {
     log: Journal<Record>,
     outbox: Journal<Outgoing>,
     heard: File,
+    /// The highest number of an event that ever waited.
+    last: u64,
     /// Size of the log's file when it was last written anew, in bytes.
     shortest: u64,
 }
@@ -74,6 +85,8 @@ pub(super) struct Disk {
 pub(super) struct Remembered {
     pub(super) replica: Replica,
     pub(super) waiting: Vec<Event>,
+    /// The highest number of an event that ever waited; 0 if none is known.
+    pub(super) last: u64,
     pub(super) heard: Heard,
 }
 
@@ -90,10 +103,11 @@ impl Disk {
             outbox.replace(&dir, &outgoing)?;
         }
         let heard = dir.in_place(HEARD)?;
-        let mut disk = Self { dir, log, outbox, heard, shortest: 0 };
+        let last = outgoing.iter().map(Outgoing::number).max().unwrap_or(0);
+        let mut disk = Self { dir, log, outbox, heard, last, shortest: 0 };
         let replica = disk.replica(node, records, end)?;
         let (waiting, heard) = (waiting(outgoing), disk.read_heard());
-        Ok((disk, Remembered { replica, waiting, heard }))
+        Ok((disk, Remembered { replica, waiting, last, heard }))
     }
 
     fn replica(&mut self, node: NodeId, records: Vec<Record>, end: End) -> io::Result<Replica> {
@@ -154,6 +168,7 @@ impl Disk {
     /// # Errors
     /// It can't be written.
     pub(super) fn waits(&mut self, event: &Event) -> io::Result<()> {
+        self.last = self.last.max(event.number);
         self.outbox.add([&Outgoing::Waits(event.clone())])
     }
 
@@ -170,7 +185,10 @@ impl Disk {
             return Ok(());
         }
         if self.outbox.size() > MAX_OUTBOX {
-            let left: Vec<_> = left.map(|event| Outgoing::Waits(event.clone())).collect();
+            // The last number is remembered longer than what it was of. In front, because
+            // that may still wait.
+            let left = left.map(|event| Outgoing::Waits(event.clone()));
+            let left: Vec<_> = [Outgoing::Settled(self.last)].into_iter().chain(left).collect();
             return self.outbox.replace(&self.dir, &left);
         }
         let settled: Vec<_> = numbers.iter().map(|number| Outgoing::Settled(*number)).collect();
@@ -376,6 +394,15 @@ mod tests {
         drop(disk);
         let (_, found) = Disk::open(&volume, node()).unwrap();
         assert_eq!(found.waiting, [event(1999)]);
-        assert_eq!(found.heard, heard);
+        assert_eq!((found.heard, found.last), (heard, 1999));
+        // A number that was had once is not had again, though nothing waits.
+        let (mut disk, _) = Disk::open(&volume, node()).unwrap();
+        disk.settled(&[1999], [].iter()).unwrap();
+        drop(disk);
+        let (_, found) = Disk::open(&volume, node()).unwrap();
+        assert_eq!(found.waiting, []);
+        let mut member = super::super::member::Member::new(node(), heard, Vec::new(), found.last);
+        let number = member.write("a".parse().unwrap(), act, 1000).unwrap().number;
+        assert_eq!(number, 2000, "the clock was set back");
     }
 }

@@ -55,9 +55,9 @@ pub struct Member {
 }
 
 impl Member {
-    /// A node that has heard so much and still waits for these.
-    pub fn new(node: NodeId, heard: Heard, waiting: Vec<Event>) -> Self {
-        let last = waiting.last().map_or(0, |event| event.number);
+    /// A node that has heard so much, still waits for these, and had no event with a
+    /// higher number than `last`.
+    pub fn new(node: NodeId, heard: Heard, waiting: Vec<Event>, last: u64) -> Self {
         let waiting = waiting.into();
         Self { node, heard, waiting, sent: 0, last, catching_up: None }
     }
@@ -73,7 +73,8 @@ impl Member {
     }
 
     /// Something is done, at this time in microseconds since 1970. Times serve as
-    /// numbers, so that a node that has lost its disk begins above those it had.
+    /// numbers, so that a node that has lost its disk begins above those it had; one
+    /// whose clock was set back counts on from its last number.
     /// `None`: too much is waiting.
     pub fn write(&mut self, name: NodeName, act: Act, now_us: u64) -> Option<&Event> {
         if self.waiting.len() >= MAX_WAITING {

@@ -154,7 +154,8 @@ impl Replica {
                 self.install(ballot, *base, entries, records)
             }
             ToReplica::Append { ballot, log, previous, previous_ballot, entries, committed } => {
-                if previous > MAX_POSITION || self.log.as_ref().is_none_or(|held| held.id() != log) {
+                if previous > MAX_POSITION || self.log.as_ref().is_none_or(|held| held.id() != log)
+                {
                     return FromReplica::Behind { ballot, from: None };
                 }
                 let end = previous + entries.len() as Position;
@@ -241,7 +242,7 @@ impl Replica {
             return FromReplica::Behind { ballot, from: None };
         }
         let end = begin + entries.len() as Position;
-                match &self.log {
+        match &self.log {
             // Logs of networks that began apart: the smaller one goes on. As a
             // replica never returns to a greater one, none counts on what it had.
             Some(held) if held.id() < base.log => {

@@ -94,5 +94,8 @@ fn a_revival_that_is_interrupted_costs_nothing() {
     next.proposer.revive(lab.stamp());
     lab.pass(&mut next, &[1, 2], 12);
     assert!(next.proposer.is_in_office());
-    assert_eq!((next.history(), next.rooms()), (vec!["one".into(), "two".into(), "three".into()], vec!["pets".to_owned()]));
+    assert_eq!(
+        (next.history(), next.rooms()),
+        (vec!["one".into(), "two".into(), "three".into()], vec!["pets".to_owned()])
+    );
 }

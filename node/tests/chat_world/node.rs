@@ -29,6 +29,8 @@ pub(super) struct SimNode {
     /// Own messages that were acknowledged.
     pub(super) acknowledged: Vec<u64>,
     pub(super) written: usize,
+    /// The highest number of an event.
+    numbers: u64,
     incarnations: u64,
     kept: Kept,
     /// Where it was away for so long that nothing is kept: after the first
@@ -45,7 +47,7 @@ impl SimNode {
             is_up: true,
             follows: 0,
             wire: None,
-            member: Member::new(id, heard, Vec::new()),
+            member: Member::new(id, heard, Vec::new(), 0),
             replica: Replica::new(id, 1, kept),
             kept,
             missed: Vec::new(),
@@ -57,6 +59,7 @@ impl SimNode {
             heard,
             acknowledged: Vec::new(),
             written: 0,
+            numbers: 0,
             incarnations: 1,
         }
     }
@@ -94,7 +97,8 @@ impl SimNode {
         assert_eq!(summary.end, self.replica.summary().end, "the disk has all");
         assert_eq!(summary.last, self.replica.summary().last);
         self.replica = replica;
-        self.member = Member::new(self.id, self.heard, self.outbox.clone());
+        let last = self.numbers;
+        self.member = Member::new(self.id, self.heard, self.outbox.clone(), last);
     }
 
     /// It starts again after a power failure: what was written last is gone, and
@@ -146,6 +150,7 @@ impl World {
             let name = node.name();
             let event = node.member.write(name, act, now_us).cloned().unwrap();
             node.written += 1;
+            node.numbers = event.number;
             node.outbox.push(event);
         }
         let node = &mut self.nodes[at];

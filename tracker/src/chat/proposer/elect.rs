@@ -55,9 +55,8 @@ impl Proposer {
             return;
         }
         let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
-        let is_member = council.iter().any(|member| {
-            member.node == node && self.link_of(member).is_some()
-        });
+        let is_member =
+            council.iter().any(|member| member.node == node && self.link_of(member).is_some());
         match self.phase {
             Phase::Recovering { source, .. } if source != node => {}
             Phase::Office { .. } if !is_member => {
@@ -91,9 +90,8 @@ impl Proposer {
     /// Asks again those that have not answered; founds a log where nobody knows
     /// one.
     pub(super) fn seek_on(&mut self, stamp: Stamp) {
-        let is_silent = |link: &Link| {
-            !link.promised && link.asked.is_none_or(|at| stamp.now >= at + RESEND)
-        };
+        let is_silent =
+            |link: &Link| !link.promised && link.asked.is_none_or(|at| stamp.now >= at + RESEND);
         let silent = self.links.iter().filter(|(_, link)| is_silent(link));
         let silent: Vec<_> = silent.map(|(node, _)| *node).collect();
         for node in silent {

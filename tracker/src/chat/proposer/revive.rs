@@ -82,17 +82,15 @@ impl Proposer {
     fn is_majority_of_log_here(&self) -> bool {
         let best = furthest(self.links.values().map(|link| &link.summary));
         let ours = self.book.as_ref().map(Book::log);
-        let ours = ours.filter(|log| {
-            best.is_none_or(|best| (best.last, best.end) <= (log.last(), log.end()))
-        });
+        let ours = ours
+            .filter(|log| best.is_none_or(|best| (best.last, best.end) <= (log.last(), log.end())));
         let (log, council) = match (ours, best) {
             (Some(ours), _) => (Some(ours.id()), ours.council().1),
             (None, Some(best)) => (best.log, best.council.as_slice()),
             (None, None) => return false,
         };
-        let holds = |member: &&ReplicaId| {
-            self.link_of(member).is_some_and(|link| link.summary.log == log)
-        };
+        let holds =
+            |member: &&ReplicaId| self.link_of(member).is_some_and(|link| link.summary.log == log);
         council.iter().filter(holds).count() > council.len() / 2
     }
 }
