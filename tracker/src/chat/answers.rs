@@ -19,22 +19,18 @@ pub(super) type Here = BTreeMap<NodeId, NodeName>;
 /// The answer to a question of `by`.
 pub(super) fn answer(question: &Question, by: NodeId, proposer: &Proposer, here: &Here) -> Answer {
     let standing = proposer.standing();
-    if *question == Question::Standing {
-        return Answer::Standing(standing);
-    }
-    let Some(book) = proposer.book().filter(|_| proposer.is_in_office()) else {
-        return Answer::Waits(standing);
-    };
-    let rooms = &book.state().rooms;
-    match question {
-        Question::Rooms => Answer::Rooms(all(rooms, by, here)),
-        Question::Who { room } => who(rooms, room, by, here),
-        Question::History { room, lines } => history(book, room, by, *lines),
-        Question::Person { room, name } => {
+    let book = proposer.book().filter(|_| proposer.is_in_office());
+    match (question, book) {
+        (Question::Standing, _) => Answer::Standing(standing),
+        (_, None) => Answer::Waits(standing),
+        (Question::Rooms, Some(book)) => Answer::Rooms(all(&book.state().rooms, by, here)),
+        (Question::Who { room }, Some(book)) => who(&book.state().rooms, room, by, here),
+        (Question::History { room, lines }, Some(book)) => history(book, room, by, *lines),
+        (Question::Person { room, name }, Some(book)) => {
+            let rooms = &book.state().rooms;
             let banned = room.as_ref().and_then(|room| banned(rooms, room, name, by));
             Answer::Person(banned.or_else(|| book.called(name, by)))
         }
-        Question::Standing => Answer::Standing(standing),
     }
 }
 

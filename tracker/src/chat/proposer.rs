@@ -220,6 +220,11 @@ impl Proposer {
             return;
         }
         self.links.remove(&node);
+        // A member of the council that left before it was released is to be done without
+        // all the same, and that can be seen to in office alone.
+        if !matches!(self.phase, Phase::Office { .. }) {
+            self.leaving.remove(&node);
+        }
         if self.links.is_empty() {
             self.first_seen = None;
         }

@@ -37,6 +37,10 @@ impl Proposer {
         let absent = council.iter().filter(|member| self.link_of(member).is_none());
         let since = |member| self.away.get(member).copied().unwrap_or(stamp.now);
         self.away = absent.map(|member| (*member, since(member))).collect::<BTreeMap<_, _>>();
+        // Whoever has left and is not needed any more is forgotten.
+        let is_member = |node| council.iter().any(|member| member.node == node);
+        let links = &self.links;
+        self.leaving.retain(|node| links.contains_key(node) || is_member(*node));
     }
 
     /// Without one that is gone: its node has another replica now, or it has
