@@ -131,3 +131,29 @@ async fn nobody_speaks_under_a_name_that_is_not_registered() {
     let [(_, _, said)] = &said[..] else { panic!("{said:?}") };
     assert_eq!((said.author, &said.name), (registered, &name));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_after_a_revival_hears_what_was_said_since() {
+    let (chat, _tasks) = start(Arc::new(|_| "a".parse().ok()));
+    let fakes = [1, 2, 3].map(|number| Fake::attach(&chat, number));
+    founded(&chat, &fakes).await;
+    let committed = || chat.hall().proposer.book().map(|book| book.committed()).unwrap();
+    let log = || chat.hall().log;
+    let (before, heard) = (log(), committed());
+    for gone in &fakes[1..] {
+        chat.detach(gone.node, gone.session, None);
+    }
+    assert!(chat.revive(fakes[0].node));
+    for _ in 0..300 {
+        sleep(TICK).await;
+        fakes[0].answer(&chat);
+        let mut events = VecDeque::from([(0, event(1, 1))]);
+        chat.submit(&mut events);
+    }
+    assert!(log() < before && committed() > heard, "{:?}", chat.standing());
+    let attached = chat.welcome(fakes[2].node, before, heard).unwrap();
+    assert_eq!((Some(attached.log), attached.from), (log(), heard));
+    // Whose log went further than what was taken over goes on where it was founded.
+    let attached = chat.welcome(fakes[2].node, before, heard + 100).unwrap();
+    assert!(attached.from >= heard && attached.from < committed());
+}

@@ -22,6 +22,9 @@ impl Proposer {
     /// here. Whether it was heeded: not while a majority is here, and not where
     /// nobody has heard of a log.
     pub fn revive(&mut self, stamp: Stamp) -> bool {
+        if self.is_just_revived(stamp) {
+            return true;
+        }
         if self.is_majority_of_log_here() || self.known().is_none() {
             return false;
         }
@@ -31,6 +34,15 @@ impl Proposer {
             self.exceed(self.ballot, stamp.now);
         }
         true
+    }
+
+    /// Whether a new log was begun a moment ago that its founder does not hold yet. Its
+    /// node comes again first, as everyone does where another log begins.
+    fn is_just_revived(&self, stamp: Stamp) -> bool {
+        let (Phase::Office { .. }, Some(book)) = (self.phase, &self.book) else { return false };
+        let is_new =
+            book.log().id().generation > 0 && book.committed() == book.log().base().founded;
+        is_new && stamp.now < self.since + AWAY
     }
 
     /// Founds the new log once it is time, on the furthest piece of those that have
@@ -89,8 +101,11 @@ impl Proposer {
             (None, Some(best)) => (best.log, best.council.as_slice()),
             (None, None) => return false,
         };
-        let holds =
-            |member: &&ReplicaId| self.link_of(member).is_some_and(|link| link.summary.log == log);
+        // In office they are given it.
+        let is_office = matches!(self.phase, Phase::Office { .. });
+        let holds = |member: &&ReplicaId| {
+            self.link_of(member).is_some_and(|link| is_office || link.summary.log == log)
+        };
         council.iter().filter(holds).count() > council.len() / 2
     }
 }
