@@ -210,7 +210,7 @@ impl Proposer {
         self.leaving.remove(&node);
         match self.phase {
             Phase::Office { .. } if !self.is_of_elder(node) => self.begin_sending(node),
-            _ => self.prepare(node, stamp.now),
+            _ => self.prepare(node, self.revival.is_some(), stamp.now),
         }
     }
 

@@ -20,9 +20,8 @@ const YIELD: Duration = Duration::from_millis(100);
 
 impl Proposer {
     /// Asks for a promise, if the replica has a piece of a log, or one that has none
-    /// is to begin one: else another has no vote.
-    pub(super) fn prepare(&mut self, node: NodeId, now: Duration) {
-        let is_founding = self.revival.is_some() || self.may_found(now);
+    /// may begin one: else it has no vote.
+    pub(super) fn prepare(&mut self, node: NodeId, is_founding: bool, now: Duration) {
         let Some(link) = self.links.get_mut(&node) else { return };
         if link.summary.log.is_some() || is_founding {
             link.asked = Some(now);
@@ -35,8 +34,9 @@ impl Proposer {
         (self.phase, self.since) = (Phase::Seeking, now);
         self.rival = None;
         let nodes: Vec<_> = self.links.keys().copied().collect();
+        let is_founding = self.is_founding(now);
         for node in nodes {
-            self.prepare(node, now);
+            self.prepare(node, is_founding, now);
         }
     }
 
@@ -94,12 +94,17 @@ impl Proposer {
             |link: &Link| !link.promised && link.asked.is_none_or(|at| stamp.now >= at + RESEND);
         let silent = self.links.iter().filter(|(_, link)| is_silent(link));
         let silent: Vec<_> = silent.map(|(node, _)| *node).collect();
+        let is_founding = self.is_founding(stamp.now);
         for node in silent {
-            self.prepare(node, stamp.now);
+            self.prepare(node, is_founding, stamp.now);
         }
         self.elect(stamp);
         self.revive_on(stamp);
         self.found(stamp);
+    }
+
+    fn is_founding(&self, now: Duration) -> bool {
+        self.revival.is_some() || self.may_found(now)
     }
 
     /// Whether it is time to found a log: nobody has heard of any for long enough.
