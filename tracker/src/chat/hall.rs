@@ -9,7 +9,7 @@ use shoal_common::chat::entry::{Event, LogId, Position};
 use shoal_common::clock::Clock;
 use shoal_common::connection::{ConnectionError, encode};
 use shoal_common::ident::{NodeId, NodeName};
-use shoal_common::limits::{MAX_CHAT_FRAME, PIECE_BYTES};
+use shoal_common::limits::MAX_CHAT_FRAME;
 use shoal_common::party::Party;
 use shoal_common::protocol::chat::{
     Answer, Attached, Attachment, FromChat, FromReplica, Question, Standing, ToReplica,
@@ -25,6 +25,7 @@ use super::answers::{Here, answer};
 use super::feed::{Batch, Feed, post};
 use super::proposer::{NotNow, Proposer, Settings, Stamp};
 use super::session::session;
+use super::unsent::Unsent;
 
 /// How often time passes for the proposer.
 const TICK: Duration = Duration::from_millis(50);
@@ -32,10 +33,6 @@ const TICK: Duration = Duration::from_millis(50);
 /// Most bytes that are submitted and wait to be written, of all nodes together.
 /// Beyond it whoever submits more is hung up, and comes again.
 const MAX_SUBMITTED: usize = 64 * 1024 * 1024;
-
-/// Most bytes that wait for the session of a replica, but for a single message: some
-/// pieces of the log. It takes them when it has sent those before.
-const MAX_UNSENT: usize = 4 * PIECE_BYTES;
 
 /// Most nodes of which it is remembered why they were hung up.
 const MAX_REASONS: usize = 1024;
@@ -79,15 +76,6 @@ struct Hall {
     sessions: BTreeMap<NodeId, (u64, Arc<Notify>)>,
     /// Why nodes were hung up.
     reasons: BTreeMap<NodeId, &'static str>,
-}
-
-/// What is to be said to a replica and was not taken by its session: encoded
-/// messages.
-#[derive(Debug)]
-struct Unsent {
-    node: NodeId,
-    messages: Vec<Arc<[u8]>>,
-    bytes: usize,
 }
 
 /// What there is to say to a member.
@@ -150,7 +138,7 @@ impl Chat {
             ticks.tick().await;
             self.tell(|hall, stamp| {
                 for unsent in hall.to_replicas.values() {
-                    hall.proposer.still_sending(unsent.node, stamp.now);
+                    hall.proposer.still_sending(unsent.node(), stamp.now);
                 }
                 hall.proposer.tick(stamp);
             });
@@ -311,7 +299,7 @@ impl Chat {
 
     /// What is to be said to the replica of a session.
     pub(super) fn to_replica(&self, session: u64) -> Vec<Arc<[u8]>> {
-        self.hall().to_replicas.remove(&session).map_or_else(Vec::new, |unsent| unsent.messages)
+        self.hall().to_replicas.remove(&session).map_or_else(Vec::new, Unsent::into_messages)
     }
 
     /// Whether a node is asked for a piece of the log, which may be long.
@@ -406,22 +394,10 @@ impl Hall {
                 }
             };
             last = Some((message, Arc::clone(&encoded)));
-            let none = || Unsent { node, messages: Vec::new(), bytes: 0 };
-            self.to_replicas.entry(*session).or_insert_with(none).push(encoded);
+            self.to_replicas.entry(*session).or_insert_with(|| Unsent::to(node)).push(encoded);
             waker.notify_one();
         }
         has_news
-    }
-}
-
-impl Unsent {
-    /// Adds a message, or drops it where too much waits: it is said again, as one that
-    /// was lost.
-    fn push(&mut self, message: Arc<[u8]>) {
-        if self.bytes == 0 || self.bytes + message.len() <= MAX_UNSENT {
-            self.bytes += message.len();
-            self.messages.push(message);
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use super::*;
+use crate::chat::unsent::MAX_UNSENT;
 
 fn node(number: u8) -> NodeId {
     NodeId::from_bytes([number; 32])

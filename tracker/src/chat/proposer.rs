@@ -347,22 +347,9 @@ impl Proposer {
         matches!(self.phase, Phase::Office { started } if committed >= started)
     }
 
-    /// Whether the log is held by this tracker's own node alone: nothing is
-    /// accepted then.
-    pub fn holds_alone(&self) -> bool {
-        let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
-        matches!(council, [member] if member.node == self.ballot.proposer)
-    }
-
     /// Whether a node is asked for its piece of the log.
     pub fn fetches_from(&self, node: NodeId) -> bool {
         matches!(self.phase, Phase::Recovering { source, .. } if source == node)
-    }
-
-    /// How many members of the council are connected, and how many there are.
-    pub fn quorum(&self) -> (usize, usize) {
-        let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
-        (council.iter().filter(|member| self.link_of(member).is_some()).count(), council.len())
     }
 
     /// Whether something is in the way of being accepted.
@@ -372,16 +359,6 @@ impl Proposer {
             writes: self.is_in_office() && !self.holds_alone(),
             here: here as u64,
             council: council as u64,
-        }
-    }
-
-    /// Whether the log is held without a node, or can't be.
-    pub fn is_released(&self, node: NodeId) -> bool {
-        let Some(book) = &self.book else { return true };
-        let (changed, council) = book.log().council();
-        match council {
-            [member] => member.node != node || self.links.len() <= 1,
-            _ => book.committed() >= changed && council.iter().all(|member| member.node != node),
         }
     }
 
