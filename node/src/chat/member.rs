@@ -16,6 +16,10 @@ use shoal_common::protocol::chat::Attached;
 /// Most events that wait to be accepted; more are refused at the prompt.
 pub const MAX_WAITING: usize = 10_000;
 
+/// Highest number of an own event that a tracker is believed: numbers are
+/// microseconds since 1970, and behind a higher one there would soon be none left.
+const MAX_NUMBER: u64 = 1 << 62;
+
 /// How far a node has heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Heard {
@@ -96,7 +100,9 @@ impl Member {
         if self.heard.log != Some(attached.log) {
             self.heard = Heard { log: Some(attached.log), position: attached.from };
         }
-        self.last = self.last.max(attached.last);
+        if attached.last <= MAX_NUMBER {
+            self.last = self.last.max(attached.last);
+        }
         self.catching_up = Some((attached.committed, attached.last));
         self.sent = 0;
         continuity
@@ -162,5 +168,28 @@ impl Member {
             self.sent -= 1;
         }
         self.waiting.remove(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_common::chat::words::RoomName;
+
+    use super::*;
+
+    #[test]
+    fn numbers_go_on_from_what_the_log_has_but_not_from_the_end_of_all() {
+        let node = NodeId::from_bytes([1; 32]);
+        let mut member = Member::new(node, Heard::default(), Vec::new(), 5);
+        let log = LogId { generation: 0, founded_ms: 1, nonce: 1 };
+        let attached = |last| Attached { log, from: 0, committed: 0, last };
+        let mut write = |last| {
+            member.attached(attached(last));
+            let act = Act::Join { room: RoomName::lobby() };
+            member.write("a".parse().unwrap(), act, 1).unwrap().number
+        };
+        assert_eq!(write(0), 6, "the clock was set back");
+        assert_eq!(write(1000), 1001, "the disk was lost");
+        assert_eq!(write(u64::MAX), 1002);
     }
 }
