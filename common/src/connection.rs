@@ -78,27 +78,13 @@ impl ConnectionError {
     }
 }
 
-/// A message as it goes onto a connection that keeps time, to be
-/// [queued](Connection::queue_raw) on many.
-///
-/// # Errors
-/// It is longer than `bound`.
-pub fn frame_of<M: Serialize>(
-    message: &M,
-    bound: usize,
-    clock: &Clock,
-) -> Result<Vec<u8>, ConnectionError> {
-    let mut frame = Vec::new();
-    frame::encode(message, bound, Some(clock.tick()), &mut frame)?;
-    Ok(frame)
-}
-
 /// Most bytes of an encoded message that is rather copied behind its prefix than
 /// sent from where it is: a call with two parts costs more than with one.
 const SHORT: usize = 256;
 
 /// A message of at most `bound` bytes as it travels, without what is in front of
-/// it: for [`Connection::send_encoded`], where many are sent the same.
+/// it: for [`Connection::send_encoded`] and [`Connection::queue_encoded`], where
+/// many are sent the same.
 ///
 /// # Errors
 /// It is longer than `bound`.
@@ -228,9 +214,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(filled)
     }
 
-    /// Queues raw bytes.
-    pub fn queue_raw(&mut self, bytes: &[u8]) {
-        self.outgoing.tail().extend_from_slice(bytes);
+    /// Queues a message that was [encoded](encode) before. It carries the time of
+    /// now, as every other.
+    ///
+    /// # Errors
+    /// No frame is so long.
+    pub fn queue_encoded(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+        let time = self.tells.as_ref().map(Clock::tick);
+        let prefix = frame::announce(message.len(), time)?;
+        let tail = self.outgoing.tail();
+        tail.extend_from_slice(prefix.get(..frame::prefix(time.is_some())).unwrap_or_default());
+        tail.extend_from_slice(message);
+        Ok(())
     }
 
     /// Sends a message that was [encoded](encode) before, behind what is queued.

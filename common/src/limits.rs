@@ -411,6 +411,15 @@ pub const PIECE_BYTES: usize = 256 * 1024;
 /// [`MAX_AUTHORS`] are 4 MB.
 pub const MAX_CHAT_FRAME: usize = 16 * 1024 * 1024;
 
+/// Last position in the chat's log that is believed. No network gets so far, and
+/// what is counted from there does not overflow.
+pub const MAX_POSITION: u64 = 1 << 62;
+
+/// Most rounds by which a ballot of the chat may exceed what a proposer has, or a
+/// replica has promised, to be heeded. Rounds grow one by one, some a second at
+/// most, so no network gets so far; and a liar needs decades to use them up.
+pub const MAX_BALLOT_LEAP: u64 = 1 << 32;
+
 /// Most lines of the past in an answer; they fit well into a frame.
 pub const MAX_HISTORY: u64 = 1000;
 

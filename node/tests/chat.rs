@@ -7,21 +7,13 @@
     clippy::panic
 )]
 
+mod chat_strangers;
 mod network;
 
 use std::path::Path;
 use std::time::Duration;
 
 use network::{Network, PATIENCE, TestNode, eventually};
-use shoal_common::call::call;
-use shoal_common::chat::entry::{Act, Ballot, Event, ReplicaId};
-use shoal_common::chat::words::{RoomName, Text};
-use shoal_common::connection::ConnectionError;
-use shoal_common::ident::NodeId;
-use shoal_common::limits::{HELLO_DEADLINE, MAX_CHAT_FRAME};
-use shoal_common::party::Party;
-use shoal_common::protocol::chat::{Attached, Attachment, FromChat, Posted, Summary, ToChat};
-use shoal_common::protocol::greeting::Talk;
 use shoal_node::app::node::{Node, Sharing};
 use shoal_node::chat::verbs::{Ask, Told};
 use tempfile::TempDir;
@@ -262,135 +254,41 @@ async fn it_goes_on_with_a_successor_and_with_the_home_tracker_again() {
     assert!(lines(&nodes[2]).is_empty(), "of a room that it is not in");
 }
 
-/// Strangers that speak nonsense are hung up, and the others talk on.
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_do_no_harm() {
+async fn who_is_away_is_found_by_name() {
+    let network = Network::start().await;
+    let mut nodes = in_lobby(&network, 3).await;
+    let join = || Ask::Join { room: "pets".to_owned() };
+    ask(&nodes[0], join()).await.unwrap();
+    ask(&nodes[2], join()).await.unwrap();
+    let name = || "node3".to_owned();
+    ask(&nodes[0], Ask::Ban { name: name(), on: true }).await.unwrap();
+    let away = nodes.pop().unwrap().stop().await;
+    let gone = || nodes[0].app().peers().iter().all(|peer| peer.name.as_str() != "node3");
+    eventually("it is gone", gone).await;
+    let ban_off = Ask::Ban { name: name(), on: false };
+    assert!(matches!(ask(&nodes[0], ban_off).await.unwrap(), Told::Line(_)));
+    let msg = Ask::Msg { name: name(), text: "you may come back".to_owned() };
+    assert!(matches!(ask(&nodes[0], msg).await.unwrap(), Told::Line(_)));
+    let back = node_on(&network, "node3", away).await;
+    eventually("it hears that", || {
+        lines(&back).iter().any(|line| line.ends_with("you may come back"))
+    })
+    .await;
+    assert!(matches!(ask(&back, join()).await.unwrap(), Told::Line(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revival_is_answered() {
     let network = Network::start().await;
     let nodes = in_lobby(&network, 2).await;
-    let id = NodeId::random();
-    let us = Party::new("shoal", id);
-    let summary = |node| Summary {
-        replica: ReplicaId { node, incarnation: 1 },
-        log: None,
-        last: Ballot::NONE,
-        end: 0,
-        committed: 0,
-        council: Vec::new(),
-    };
-    let attach =
-        |node| ToChat::Attach(Attachment { summary: summary(node), knows: None, after: 0 });
-    let act = Act::Join { room: RoomName::lobby() };
-    let forged =
-        Event { author: nodes[0].app().identity().id, number: 1, name: "x".parse().unwrap(), act };
-    let forged = ToChat::Submit { previous: 0, event: forged };
-    for messages in [vec![ToChat::Beat], vec![attach(NodeId::random())], vec![attach(id), forged]] {
-        let (mut stranger, _) = call(network.tracker(), &us, Talk::Chat).await.unwrap();
-        for message in &messages {
-            stranger.send(message, MAX_CHAT_FRAME).await.unwrap();
-        }
-        let end = loop {
-            match stranger.receive::<FromChat>(MAX_CHAT_FRAME, HELLO_DEADLINE).await {
-                Ok(_) => {}
-                Err(error) => break error,
-            }
-        };
-        assert!(matches!(end, ConnectionError::Closed | ConnectionError::Broken(_)), "{end}");
-    }
-    says(&nodes[0], "still here").await;
-}
-
-/// A member of which there is nothing but its connection.
-struct Bare {
-    connection: shoal_common::connection::Connection<tokio::net::TcpStream>,
-    id: NodeId,
-    attached: Attached,
-    /// Why it was hung up the last time.
-    reason: Option<String>,
-}
-
-impl Bare {
-    async fn attach(network: &Network, id: NodeId, knows: Option<Attached>) -> Self {
-        let us = Party::new("shoal", id);
-        let (mut connection, _) = call(network.tracker(), &us, Talk::Chat).await.unwrap();
-        let summary = Summary {
-            replica: ReplicaId { node: id, incarnation: 1 },
-            log: None,
-            last: Ballot::NONE,
-            end: 0,
-            committed: 0,
-            council: Vec::new(),
-        };
-        let after = knows.map_or(0, |known| known.from);
-        let knows = knows.map(|known| known.log);
-        let attach = ToChat::Attach(Attachment { summary, knows, after });
-        connection.send(&attach, MAX_CHAT_FRAME).await.unwrap();
-        let mut reason = None;
-        loop {
-            match connection.receive(MAX_CHAT_FRAME, PATIENCE).await.unwrap() {
-                FromChat::Attached(attached) => return Self { connection, id, attached, reason },
-                FromChat::Closing { reason: said } => reason = Some(said),
-                _ => {}
-            }
-        }
-    }
-
-    /// The positions of the next entries of somebody.
-    async fn hears(&mut self, author: NodeId) -> Vec<u64> {
-        loop {
-            let heard = self.connection.receive(MAX_CHAT_FRAME, PATIENCE).await.unwrap();
-            if let FromChat::Posts { posts } = heard {
-                let of_author = posts.iter().filter(|post| {
-                    matches!(&post.what, Posted::Event { event, .. } if event.author == author)
-                });
-                return of_author.map(|post| post.position).collect();
-            }
-        }
-    }
-
-    /// Says so many long messages, and waits until all are accepted.
-    async fn says(&mut self, count: u64) {
-        let text = Text::try_from("x".repeat(2000)).unwrap();
-        let act = Act::Say { room: RoomName::lobby(), text };
-        let (mut said, mut accepted) = (0, 0);
-        while accepted < count {
-            while said < count && said - accepted < 200 {
-                said += 1;
-                let previous = if said == accepted + 1 { 0 } else { said - 1 };
-                let (name, act) = ("bare".parse().unwrap(), act.clone());
-                let event = Event { author: self.id, number: said, name, act };
-                let submit = ToChat::Submit { previous, event };
-                self.connection.queue(&submit, MAX_CHAT_FRAME).unwrap();
-            }
-            self.connection.flush().await.unwrap();
-            accepted += self.hears(self.id).await.len() as u64;
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_read_is_hung_up_with_a_reason_and_catches_up() {
-    /// More than the buffers of the system hold, less than the log keeps.
-    const COUNT: u64 = 6000;
-    let network = Network::start().await;
-    let _nodes = in_lobby(&network, 2).await;
-    let author = NodeId::random();
-    let mut speaker = Bare::attach(&network, author, None).await;
-    let id = NodeId::random();
-    let mut slow = Bare::attach(&network, id, None).await;
-    speaker.says(COUNT).await;
-    // It goes on to speak, and reads nothing.
-    let start = std::time::Instant::now();
-    while slow.connection.send(&ToChat::Beat, MAX_CHAT_FRAME).await.is_ok() {
-        assert!(start.elapsed() < PATIENCE, "it is not hung up");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    let mut back = Bare::attach(&network, id, Some(slow.attached)).await;
-    let reason = back.reason.clone().unwrap_or_default();
-    assert!(reason.contains("not read"), "{reason}");
-    let mut heard = Vec::new();
-    while (heard.len() as u64) < COUNT {
-        heard.extend(back.hears(author).await);
-    }
-    assert_eq!(heard.len() as u64, COUNT);
-    assert!(heard.windows(2).all(|pair| pair[0] < pair[1]), "each once, in order");
+    says(&nodes[0], "all are here").await;
+    let refused = ask(&nodes[0], Ask::Revive).await.unwrap_err();
+    assert!(refused.contains("nobody to go on without"), "{refused}");
+    let alone = Network::without_tracker().await;
+    let dir = tempfile::tempdir().unwrap();
+    let config = alone.config("alone", dir.path());
+    let alone = TestNode::new(Node::start(&config, Sharing::Folder).unwrap(), dir);
+    let refused = ask(&alone, Ask::Revive).await.unwrap_err();
+    assert!(refused.contains("not reached"), "{refused}");
 }

@@ -331,6 +331,44 @@ fn check(talkers: &[Talker]) {
     assert!(heard.len() > (4 * RATE * SECONDS) as usize, "only {} lines", heard.len());
 }
 
+/// A node that reaches nobody, on a disk that is soon full.
+#[test]
+fn a_disk_that_is_full_before_there_is_a_tracker_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let errors = folder.path().join("errors");
+    // The signal that would tell of the bound is ignored: `write` fails then.
+    let mut program = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh"])
+        .args([env!("CARGO_BIN_EXE_shoal-node"), "--tracker", "127.0.0.1:1"])
+        .args(["--listen", "127.0.0.1", "--files", "files"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&errors).unwrap())
+        .spawn()
+        .unwrap();
+    let mut input = program.stdin.take().unwrap();
+    for _ in 0..8 {
+        writeln!(input, "say {}", "x".repeat(2000)).unwrap();
+    }
+    let output = BufReader::new(program.stdout.take().unwrap());
+    let told = Arc::new(Mutex::new(String::new()));
+    let hearing = Arc::clone(&told);
+    let listener = std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            hearing.lock().unwrap().push_str(&line);
+        }
+    });
+    let trouble = "the chat can't be written to the disk";
+    until("it tells of the disk", PATIENCE, || {
+        let errors = std::fs::read_to_string(&errors).unwrap_or_default();
+        told.lock().unwrap().contains(trouble) || errors.contains(trouble)
+    });
+    program.kill().unwrap();
+    program.wait().unwrap();
+    listener.join().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_nothing_is_accepted_until_it_is_back() {
     let tracker = Tracker::start();

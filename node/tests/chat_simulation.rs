@@ -1,6 +1,7 @@
 //! The chat's machines among themselves, with everything that can go wrong:
-//! nodes and trackers are killed and started again, disks are lost, networks cut,
-//! messages lost, doubled and late, several trackers write at once.
+//! nodes and trackers are killed and started again, also while they write, disks are
+//! lost, clocks set back, networks cut, messages lost, doubled and late, several
+//! trackers write at once, and people want to go on without those that are away.
 //!
 //! A run follows from its seed: `CHAT_SEED=123 cargo test --test chat_simulation`
 //! runs that one and says what happens.
@@ -15,6 +16,7 @@
     clippy::cast_possible_truncation
 )]
 
+mod chat_cases;
 #[allow(unreachable_pub, reason = "a module of this test alone")]
 mod chat_world;
 
@@ -65,5 +67,8 @@ fn nothing_acknowledged_is_lost_doubled_or_out_of_order() {
     // A simulator in which little happens proves little.
     assert!(counted.accepted > 10 * runs, "few messages: {counted}");
     assert!(counted.reigns > 2 * runs, "few reigns: {counted}");
+    assert!(counted.tears > runs / 10, "few kills in mid-write: {counted}");
+    assert!(counted.wishes > runs / 10, "few wishes to revive: {counted}");
+    assert!(counted.revivals > runs / 40, "few revivals: {counted}");
     assert!(counted.councils > 3 * runs, "few changes of the council: {counted}");
 }

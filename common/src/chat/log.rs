@@ -38,6 +38,10 @@ pub struct Base {
     pub position: Position,
     /// The ballot of the entry there.
     pub ballot: Ballot,
+    /// The position after which this log is another one than the log before, of which
+    /// it is the continuation; 0 if there was none.
+    #[serde(default)]
+    pub founded: Position,
     /// What all entries up to there say.
     pub state: State,
 }
@@ -46,7 +50,7 @@ impl Base {
     /// The beginning of a log that is held by one replica.
     pub fn found(log: LogId, founder: ReplicaId) -> Self {
         let state = State { rooms: Rooms::default(), council: vec![founder] };
-        Self { log, position: 0, ballot: Ballot::NONE, state }
+        Self { log, position: 0, ballot: Ballot::NONE, founded: 0, state }
     }
 }
 
@@ -204,6 +208,17 @@ impl Log {
         let base = self.base.position;
         self.councils.retain(|at| *at > base);
         before - self.entries.len()
+    }
+
+    /// Goes on as another log. All entries are committed; the last ones are kept, up to
+    /// so many bytes of them. Returns how many became part of the base.
+    pub fn begin_anew(&mut self, log: LogId, bytes: usize) -> usize {
+        let kept = self.kept;
+        self.kept.bytes = kept.bytes.min(bytes);
+        let dropped = self.compact(self.end());
+        self.kept = kept;
+        (self.base.log, self.base.founded) = (log, self.end());
+        dropped
     }
 
     fn index(&self, position: Position) -> Option<usize> {

@@ -67,6 +67,11 @@ impl Room {
         self.invited.contains(&id)
     }
 
+    /// Who is banned, by the names that they had then.
+    pub fn banned(&self) -> &BTreeMap<NodeId, NodeName> {
+        &self.banned
+    }
+
     fn remove(&mut self, id: NodeId) {
         self.members.remove(&id);
         self.shared = None;

@@ -39,8 +39,7 @@ async fn frames_follow_each_other_and_raw_bytes_follow_frames() {
     let (mut far, mut near) = (Connection::new(far), Connection::new(near));
     far.send(&"one", 100).await.unwrap();
     far.send(&"two", 100).await.unwrap();
-    far.queue_raw(b"raw");
-    far.flush().await.unwrap();
+    far.stream().write_all(b"raw").await.unwrap();
     far.send(&"three", 100).await.unwrap();
     assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "one");
     assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "two");
@@ -425,12 +424,30 @@ async fn a_message_that_is_expected_is_known_without_reading() {
     assert_eq!(near.heard(), 8);
     assert!(!near.receive_if(&beat));
     assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "bear");
-    far.queue_raw(&[0, 0, 0, 5, 0]);
-    far.flush().await.unwrap();
+    far.stream().write_all(&[0, 0, 0, 5, 0]).await.unwrap();
     poll_fn(|context| near.poll_begun(context)).await.unwrap();
     assert!(!near.receive_if(&beat), "only its beginning is here");
     drop(far);
     assert!(matches!(near.receive::<String>(100, SECOND).await, Err(ConnectionError::Broken(_))));
     let ended = poll_fn(|context| near.poll_begun(context)).await;
     assert!(ended.is_ok(), "what is here was not taken: {ended:?}");
+}
+
+#[tokio::test]
+async fn what_was_encoded_before_carries_the_time_at_which_it_is_queued() {
+    let (far, near) = duplex(1 << 10);
+    let (mut far, mut near) = (Connection::new(far), Connection::new(near));
+    let message = super::encode(&"again", 100).unwrap();
+    far.queue_encoded(&message).unwrap();
+    far.keep_time(Clock::at(7));
+    far.flush().await.unwrap();
+    assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "again");
+    near.keep_time(Clock::default());
+    far.send(&"before", 100).await.unwrap();
+    far.queue_encoded(&message).unwrap();
+    far.flush().await.unwrap();
+    for (text, time) in [("before", 8), ("again", 9)] {
+        assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), text);
+        assert_eq!(near.heard(), time);
+    }
 }

@@ -18,7 +18,7 @@ use crate::chat::entry::{
 };
 use crate::chat::log::Base;
 use crate::chat::words::{RoomName, Topic};
-use crate::ident::NodeId;
+use crate::ident::{NodeId, NodeName};
 
 /// What the proposer says to a replica.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,9 @@ pub enum ToReplica {
         ballot: Ballot,
         /// Where it begins.
         base: Box<Base>,
+        /// The first entries behind that, held together with it or not at all.
+        #[serde(with = "shared", default)]
+        entries: Vec<Arc<Entry>>,
     },
 }
 
@@ -173,7 +176,7 @@ pub enum ToChat {
     /// log is held without it.
     Leaving,
     /// A person decides to go on without those that held the log. What only they
-    /// had is lost.
+    /// had is lost. Answered with [`FromChat::Revival`].
     Revive,
     /// Still here.
     Beat,
@@ -222,6 +225,12 @@ pub enum FromChat {
         number: u64,
         /// What.
         answer: Answer,
+    },
+    /// The answer to [`ToChat::Revive`].
+    Revival {
+        /// Whether the log goes on without the others unless they come soon; not while
+        /// a majority of those that hold it is connected, or where none is known.
+        is_heeded: bool,
     },
     /// The log is held without the node, or nobody else could hold it.
     Released,
@@ -311,6 +320,14 @@ pub enum Question {
     },
     /// Is anything in the way of what is said?
     Standing,
+    /// Who was called so, though they may be away? Of those that are banned from a
+    /// room that one is in, and those that spoke where one heard it.
+    Person {
+        /// Which room, if it is about one.
+        room: Option<RoomName>,
+        /// The name.
+        name: NodeName,
+    },
 }
 
 /// The answer to a question.
@@ -325,6 +342,8 @@ pub enum Answer {
     History(Vec<Post>),
     /// How it stands.
     Standing(Standing),
+    /// The one that had the name last, if anyone is known.
+    Person(Option<Person>),
     /// There is none.
     Refused(Reason),
     /// The log is not written at the moment.

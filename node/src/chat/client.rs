@@ -12,15 +12,14 @@ use shoal_common::chat::words::RoomName;
 use shoal_common::connection::ConnectionError;
 use shoal_common::limits::RECONNECT_PAUSE;
 use shoal_common::party::Party;
-use shoal_common::protocol::chat::{Answer, Standing};
+use shoal_common::protocol::chat::Standing;
 use shoal_common::protocol::greeting::Talk;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::disk::{Disk, Remembered};
-use super::handle::Command;
-use super::line::Line;
+use super::handle::{Came, Command};
 use super::member::{Heard, Member};
 use super::replica::Replica;
 use super::session::{End, Session};
@@ -55,8 +54,10 @@ pub(super) struct Client {
     pub(super) replica: Replica,
     pub(super) member: Member,
     pub(super) transcript: Transcript,
+    /// Whether the person was told that the transcript can't be written.
+    transcript_fails: bool,
     /// Who waits for what comes of their events, by number.
-    pub(super) acts: BTreeMap<u64, oneshot::Sender<Line>>,
+    pub(super) acts: BTreeMap<u64, oneshot::Sender<Came>>,
     /// What the tracker said last of the log, while it is connected.
     pub(super) standing: Option<Standing>,
     pub(super) commands: mpsc::Receiver<Command>,
@@ -74,7 +75,8 @@ impl Client {
         commands: mpsc::Receiver<Command>,
     ) -> io::Result<(Self, RoomName)> {
         let Setting { us, volume, logs, membership, notices } = setting;
-        let (disk, Remembered { replica, waiting, mut heard }) = Disk::open(&volume, us.node)?;
+        let (disk, remembered) = Disk::open(&volume, us.node)?;
+        let Remembered { replica, waiting, last, mut heard } = remembered;
         let present = disk.present();
         let past = logs.as_deref().map(|logs| recover(logs, us.node)).unwrap_or_default();
         for Written { log, position } in past {
@@ -92,13 +94,14 @@ impl Client {
             log: log_of(heard),
         };
         let client = Self {
-            member: Member::new(us.node, heard, waiting),
+            member: Member::new(us.node, heard, waiting, last),
             us,
             membership,
             notices,
             disk,
             replica,
             transcript: Transcript::new(logs, head),
+            transcript_fails: false,
             acts: BTreeMap::new(),
             standing: None,
             commands,
@@ -107,25 +110,33 @@ impl Client {
         Ok((client, present))
     }
 
-    /// Follows the tracker until the handle is gone or the node leaves.
+    /// Follows the tracker until the handle is gone, the node leaves or the disk fails.
     pub(super) async fn run(mut self) {
+        match self.follow().await {
+            Err(End::Disk(error)) => {
+                let trouble = format!("the chat can't be written to the disk: {error}");
+                self.notices.say(format!("{trouble}; it ends at this node"));
+            }
+            _ => self.close(),
+        }
+    }
+
+    async fn follow(&mut self) -> Result<(), End> {
         let mut tracker = self.membership.tracker_at();
         let mut pauses = pauses();
         loop {
             let at = tracker.borrow_and_update().clone();
             let Some(at) = at else {
-                if self.serve_until(tracker.changed()).await.is_none_or(|told| told.is_err()) {
-                    return self.close();
+                if self.serve_until(tracker.changed()).await?.is_err() {
+                    return Ok(());
                 }
                 continue;
             };
             let us = self.us.clone();
-            let called = self.serve_until(call(at.address, &us, Talk::Chat)).await;
-            let Some(called) = called else { return self.close() };
-            let end = match called {
+            let end = match self.serve_until(call(at.address, &us, Talk::Chat)).await? {
                 Ok((connection, _)) => {
                     self.update_head(&at);
-                    let mut session = Session::new(&mut self, connection);
+                    let mut session = Session::new(self, connection);
                     let end = session.run(&mut tracker).await;
                     if session.was_attached() {
                         pauses = self::pauses();
@@ -139,13 +150,8 @@ impl Client {
                 }
             };
             match end {
-                End::Left => return self.close(),
+                End::Left | End::Disk(_) => return Err(end),
                 End::Moved => continue,
-                End::Disk(error) => {
-                    let trouble = format!("the chat can't be written to the disk: {error}");
-                    self.notices.say(format!("{trouble}; it ends at this node"));
-                    return;
-                }
                 End::Connection(error) => debug!("the chat's connection ends: {error}"),
             }
             let pause = pauses.next().unwrap_or(RECONNECT_PAUSE.1);
@@ -155,45 +161,49 @@ impl Client {
                     _ = tracker.changed() => {}
                 }
             };
-            if self.serve_until(wait).await.is_none() {
-                return self.close();
+            self.serve_until(wait).await?;
+        }
+    }
+
+    /// Waits for something, and serves the handle meanwhile.
+    ///
+    /// # Errors
+    /// The handle is gone, the node leaves, or the disk fails.
+    async fn serve_until<T>(&mut self, something: impl Future<Output = T>) -> Result<T, End> {
+        let mut something = std::pin::pin!(something);
+        loop {
+            tokio::select! {
+                result = &mut something => return Ok(result),
+                command = self.commands.recv() => self.serve(command.ok_or(End::Left)?)?,
             }
         }
     }
 
-    /// Waits for something, and serves the handle meanwhile. `None`: the handle is
-    /// gone or the node leaves.
-    async fn serve_until<T>(&mut self, something: impl Future<Output = T>) -> Option<T> {
-        let mut something = std::pin::pin!(something);
-        loop {
-            tokio::select! {
-                result = &mut something => return Some(result),
-                command = self.commands.recv() => match command? {
-                    Command::Act(act, done) => {
-                        self.write(act, done).ok()?;
-                    }
-                    Command::Ask(_, done) => drop::<oneshot::Sender<Answer>>(done),
-                    Command::Present(room) => self.set_present(&room),
-                    Command::Waiting(done) => self.tell_waiting(done),
-                    Command::Revive => {}
-                    Command::Leave(done) => {
-                        self.goodbyes.push(done);
-                        return None;
-                    }
-                    Command::Close => return None,
-                },
+    /// A command while no tracker is connected: who asks for one hears that by the
+    /// sender being dropped.
+    fn serve(&mut self, command: Command) -> Result<(), End> {
+        match command {
+            Command::Act(act, done) => self.write(act, done)?,
+            Command::Present(room) => self.set_present(&room),
+            Command::Waiting(done) => self.tell_waiting(done),
+            Command::Ask(..) | Command::Revive(_) => {}
+            Command::Leave(done) => {
+                self.goodbyes.push(done);
+                return Err(End::Left);
             }
+            Command::Close => return Err(End::Left),
         }
+        Ok(())
     }
 
     /// Writes down what the person does; it is sent from there.
     ///
     /// # Errors
     /// It can't be written.
-    pub(super) fn write(&mut self, act: Act, done: oneshot::Sender<Line>) -> io::Result<()> {
+    pub(super) fn write(&mut self, act: Act, done: oneshot::Sender<Came>) -> io::Result<()> {
         let now_us = when::now_ms().saturating_mul(1000);
         let Some(event) = self.member.write(self.membership.name(), act, now_us) else {
-            // Without the sender the one who waits is told at once.
+            done.send(Came::TooMany).ok();
             return Ok(());
         };
         let number = event.number;
@@ -228,9 +238,20 @@ impl Client {
             tracker: format!("{} (epoch {})", at.address, at.epoch),
             log: log_of(self.member.heard()),
         };
-        if let Err(error) = self.transcript.set_head(head, when::now_ms()) {
-            warn!("a transcript can't be completed: {error}");
+        let written = self.transcript.set_head(head, when::now_ms());
+        self.transcript_written(written);
+    }
+
+    /// Transcripts are for people: where one can't be written, they are told, and it is
+    /// tried again with the next line. The chat goes on.
+    pub(super) fn transcript_written(&mut self, written: io::Result<()>) {
+        let fails = written.is_err();
+        if let Err(error) = written
+            && !self.transcript_fails
+        {
+            self.notices.say(format!("chat: the transcript can't be written: {error}"));
         }
+        self.transcript_fails = fails;
     }
 
     fn close(mut self) {

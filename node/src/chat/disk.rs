@@ -9,10 +9,12 @@
 //! .shoal/chat/boot     during which run of the machine the log was written
 //! ```
 //!
-//! A killed process loses nothing of it. After a loss of power the end of the
-//! log may be missing, and a replica that does not know what it promised must not
-//! vote: when the machine was started anew since, and the node was not stopped in
-//! order, the log is begun as another replica, which catches up from the others.
+//! A killed process loses nothing of it that it answered: half a record at the end,
+//! which a kill or a full disk may leave, was never answered and is cut off. After
+//! a loss of power more of the end of the log may be missing, and a replica that
+//! does not know what it promised must not vote: when the machine was started anew
+//! since, and the node was not stopped in order, or the log is damaged, it is begun
+//! as another replica, which catches up from the others.
 
 use std::fs::File;
 use std::io;
@@ -26,7 +28,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::{KEPT_BYTES, KIB};
 use tracing::warn;
 
-use super::journal::Journal;
+use super::journal::{End, Journal};
 use super::member::Heard;
 use super::replica::{Record, Replica};
 use crate::volume::{ChatDir, Volume};
@@ -57,6 +59,15 @@ enum Outgoing {
     Settled(u64),
 }
 
+impl Outgoing {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Waits(event) => event.number,
+            Self::Settled(number) => *number,
+        }
+    }
+}
+
 /// The memory of a node's chat.
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -64,6 +75,8 @@ pub(super) struct Disk {
     log: Journal<Record>,
     outbox: Journal<Outgoing>,
     heard: File,
+    /// The highest number of an event that ever waited.
+    last: u64,
     /// Size of the log's file when it was last written anew, in bytes.
     shortest: u64,
 }
@@ -72,6 +85,8 @@ pub(super) struct Disk {
 pub(super) struct Remembered {
     pub(super) replica: Replica,
     pub(super) waiting: Vec<Event>,
+    /// The highest number of an event that ever waited; 0 if none is known.
+    pub(super) last: u64,
     pub(super) heard: Heard,
 }
 
@@ -82,27 +97,33 @@ impl Disk {
     /// It can't be read or written.
     pub(super) fn open(volume: &Volume, node: NodeId) -> io::Result<(Self, Remembered)> {
         let dir = volume.chat()?;
-        let (log, records, is_torn) = Journal::open(&dir, LOG)?;
-        let (outbox, outgoing, _) = Journal::open(&dir, OUTBOX)?;
+        let (log, records, end) = Journal::open(&dir, LOG)?;
+        let (mut outbox, outgoing, outbox_end) = Journal::open(&dir, OUTBOX)?;
+        if outbox_end != End::Whole {
+            outbox.replace(&dir, &outgoing)?;
+        }
         let heard = dir.in_place(HEARD)?;
-        let mut disk = Self { dir, log, outbox, heard, shortest: 0 };
-        let replica = disk.replica(node, records, is_torn)?;
+        let last = outgoing.iter().map(Outgoing::number).max().unwrap_or(0);
+        let mut disk = Self { dir, log, outbox, heard, last, shortest: 0 };
+        let replica = disk.replica(node, records, end)?;
         let (waiting, heard) = (waiting(outgoing), disk.read_heard());
-        Ok((disk, Remembered { replica, waiting, heard }))
+        Ok((disk, Remembered { replica, waiting, last, heard }))
     }
 
-    fn replica(
-        &mut self,
-        node: NodeId,
-        records: Vec<Record>,
-        is_torn: bool,
-    ) -> io::Result<Replica> {
+    fn replica(&mut self, node: NodeId, records: Vec<Record>, end: End) -> io::Result<Replica> {
         let boot = boot_id();
         let written = self.dir.read(BOOT)?;
-        let is_same = written == boot || written == IN_ORDER;
+        let is_same_run = written == boot;
+        let mut trouble = match end {
+            _ if !is_same_run && written != IN_ORDER => {
+                Some("the machine has stopped since it was written")
+            }
+            End::Damaged => Some("it is damaged"),
+            // Only where no power was lost is it sure that nothing else is missing.
+            End::Cut if !is_same_run || boot.is_empty() => Some("its end is missing"),
+            End::Cut | End::Whole => None,
+        };
         let mut replica = Replica::new(node, 0, Kept::default());
-        let mut trouble = (!is_same).then_some("the machine has stopped since it was written");
-        trouble = trouble.or(is_torn.then_some("its end is damaged"));
         let is_empty = records.is_empty();
         for record in records {
             trouble = trouble.or(replica.remember(record).err());
@@ -113,8 +134,10 @@ impl Disk {
             }
             replica = Replica::new(node, rand::random(), Kept::default());
         }
-        self.dir.replace(BOOT, &boot)?;
+        // In this order: were it killed between the two, the next start would take
+        // what the machine may have forgotten for what was written during this run.
         self.rewrite(&replica)?;
+        self.dir.replace_on_disk(BOOT, &boot)?;
         Ok(replica)
     }
 
@@ -145,6 +168,7 @@ impl Disk {
     /// # Errors
     /// It can't be written.
     pub(super) fn waits(&mut self, event: &Event) -> io::Result<()> {
+        self.last = self.last.max(event.number);
         self.outbox.add([&Outgoing::Waits(event.clone())])
     }
 
@@ -161,7 +185,10 @@ impl Disk {
             return Ok(());
         }
         if self.outbox.size() > MAX_OUTBOX {
-            let left: Vec<_> = left.map(|event| Outgoing::Waits(event.clone())).collect();
+            // The last number is remembered longer than what it was of. In front, because
+            // that may still wait.
+            let left = left.map(|event| Outgoing::Waits(event.clone()));
+            let left: Vec<_> = [Outgoing::Settled(self.last)].into_iter().chain(left).collect();
             return self.outbox.replace(&self.dir, &left);
         }
         let settled: Vec<_> = numbers.iter().map(|number| Outgoing::Settled(*number)).collect();
@@ -206,7 +233,9 @@ impl Disk {
         self.log.sync()?;
         self.outbox.sync()?;
         self.heard.sync_all()?;
-        self.dir.replace(BOOT, IN_ORDER)
+        // The files may have been replaced: under their names first.
+        self.dir.sync()?;
+        self.dir.replace_on_disk(BOOT, IN_ORDER)
     }
 }
 
@@ -230,7 +259,9 @@ fn boot_id() -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use shoal_common::chat::entry::{Ballot, LogId, ReplicaId};
+    use std::sync::Arc;
+
+    use shoal_common::chat::entry::{Ballot, Body, Entry, LogId, Position, ReplicaId};
     use shoal_common::chat::log::Base;
     use shoal_common::protocol::chat::ToReplica;
 
@@ -240,14 +271,18 @@ mod tests {
         NodeId::from_bytes([3; 32])
     }
 
+    fn log_id() -> LogId {
+        LogId { generation: 0, founded_ms: 1, nonce: 2 }
+    }
+
     /// A replica of this volume that holds something and has promised.
     fn replica(volume: &Volume) -> (Disk, ReplicaId) {
         let (mut disk, Remembered { mut replica, .. }) = Disk::open(volume, node()).unwrap();
         let ballot = Ballot { round: 7, ..Ballot::NONE };
-        let log = LogId { generation: 0, founded_ms: 1, nonce: 2 };
-        let base = Box::new(Base::found(log, replica.id()));
+        let base = Box::new(Base::found(log_id(), replica.id()));
         let mut records = Vec::new();
-        replica.hear(ToReplica::Install { ballot, base }, &mut records);
+        let entries = Vec::new();
+        replica.hear(ToReplica::Install { ballot, base, entries }, &mut records);
         disk.remember(&records, &replica).unwrap();
         (disk, replica.id())
     }
@@ -264,6 +299,45 @@ mod tests {
         let low = ToReplica::Prepare { ballot: Ballot { round: 6, ..Ballot::NONE } };
         let answer = replica.hear(low, &mut Vec::new());
         assert!(matches!(answer, shoal_common::protocol::chat::FromReplica::Refused { .. }));
+    }
+
+    /// One entry behind this position.
+    fn append(previous: Position) -> ToReplica {
+        let ballot = Ballot { round: 7, ..Ballot::NONE };
+        let previous_ballot = if previous == 0 { Ballot::NONE } else { ballot };
+        let entry = Entry { ballot, at: 1, time_ms: 1, body: Body::Reign { tracker: node() } };
+        let (log, entries) = (log_id(), vec![Arc::new(entry)]);
+        ToReplica::Append { ballot, log, previous, previous_ballot, entries, committed: 0 }
+    }
+
+    #[test]
+    fn half_a_record_at_the_end_costs_that_record_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
+        drop(replica(&volume));
+        let (mut disk, Remembered { mut replica, .. }) = Disk::open(&volume, node()).unwrap();
+        // How many entries are held at which size of the file.
+        let mut sizes = vec![(disk.log.size(), 0)];
+        for previous in 0..4 {
+            let mut records = Vec::new();
+            replica.hear(append(previous), &mut records);
+            disk.remember(&records, &replica).unwrap();
+            sizes.push((disk.log.size(), previous + 1));
+        }
+        let path = Volume::state_path(folder.path()).join("chat/log");
+        let whole = std::fs::read(&path).unwrap();
+        for size in sizes[0].0..=whole.len() as u64 {
+            std::fs::write(&path, &whole[..usize::try_from(size).unwrap()]).unwrap();
+            let (_, found) = Disk::open(&volume, node()).unwrap();
+            let (_, held) = sizes.iter().rev().find(|(whole, _)| *whole <= size).unwrap();
+            assert_eq!(found.replica.id(), replica.id(), "{size}");
+            assert_eq!(found.replica.summary().end, *held, "{size}");
+        }
+        let mut wrong = whole;
+        *wrong.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, &wrong).unwrap();
+        let (_, found) = Disk::open(&volume, node()).unwrap();
+        assert_ne!(found.replica.id(), replica.id(), "damaged");
     }
 
     #[test]
@@ -283,6 +357,23 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_did_not_get_far_does_not_vouch_for_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
+        let (disk, id) = replica(&volume);
+        drop(disk);
+        let dir = volume.chat().unwrap();
+        dir.replace(BOOT, b"another run").unwrap();
+        // Where the log is to be written beside the old one nothing can be written.
+        let obstacle = Volume::state_path(folder.path()).join("chat/log.new");
+        std::fs::create_dir(&obstacle).unwrap();
+        assert!(Disk::open(&volume, node()).is_err());
+        std::fs::remove_dir(&obstacle).unwrap();
+        let (_, found) = Disk::open(&volume, node()).unwrap();
+        assert_ne!(found.replica.id(), id);
+    }
+
+    #[test]
     fn what_waits_and_what_was_heard_is_remembered() {
         let folder = tempfile::tempdir().unwrap();
         let volume = Volume::open(folder.path()).unwrap();
@@ -298,12 +389,20 @@ mod tests {
             disk.settled(&[number - 1], left.iter()).unwrap();
         }
         assert!(disk.outbox.size() < 2 * MAX_OUTBOX, "{}", disk.outbox.size());
-        let log = LogId { generation: 0, founded_ms: 1, nonce: 2 };
-        let heard = Heard { log: Some(log), position: 70_000 };
+        let heard = Heard { log: Some(log_id()), position: 70_000 };
         disk.heard(heard).unwrap();
         drop(disk);
         let (_, found) = Disk::open(&volume, node()).unwrap();
         assert_eq!(found.waiting, [event(1999)]);
-        assert_eq!(found.heard, heard);
+        assert_eq!((found.heard, found.last), (heard, 1999));
+        // A number that was had once is not had again, though nothing waits.
+        let (mut disk, _) = Disk::open(&volume, node()).unwrap();
+        disk.settled(&[1999], [].iter()).unwrap();
+        drop(disk);
+        let (_, found) = Disk::open(&volume, node()).unwrap();
+        assert_eq!(found.waiting, []);
+        let mut member = super::super::member::Member::new(node(), heard, Vec::new(), found.last);
+        let number = member.write("a".parse().unwrap(), act, 1000).unwrap().number;
+        assert_eq!(number, 2000, "the clock was set back");
     }
 }

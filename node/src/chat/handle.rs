@@ -31,20 +31,31 @@ const LINES: u64 = 20;
 #[derive(Debug)]
 pub(super) enum Command {
     /// Write this, and tell what came of it.
-    Act(Act, oneshot::Sender<Line>),
+    Act(Act, oneshot::Sender<Came>),
     /// Ask the tracker.
     Ask(Question, oneshot::Sender<Answer>),
     /// Where `say` goes from now on.
     Present(RoomName),
     /// How many messages wait, and what is known of the tracker.
     Waiting(oneshot::Sender<(usize, Option<Standing>)>),
-    /// Go on without those that are gone.
-    Revive,
+    /// Go on without those that are gone; whether the tracker heeds that.
+    Revive(oneshot::Sender<bool>),
     /// The node leaves as soon as the log is held without it. The sender is
     /// dropped when all is written down.
     Leave(oneshot::Sender<()>),
     /// The node leaves at once.
     Close,
+}
+
+/// What came of an act.
+#[derive(Debug)]
+pub(super) enum Came {
+    /// It has an entry in the log.
+    Entry(Line),
+    /// It is not written down: as many wait as may.
+    TooMany,
+    /// Something with its number was taken, at a time of which nothing is kept.
+    Unknown,
 }
 
 /// A node's chat. Clones are the same chat.
@@ -147,10 +158,7 @@ impl Chat {
                 let who = self.person(&name, Some(&room)).await?;
                 self.act(Act::Ban { room, who, on }).await
             }
-            Ask::Revive => {
-                self.send(Command::Revive).await?;
-                Ok(Told::Asked)
-            }
+            Ask::Revive => self.revive().await,
         }
     }
 
@@ -198,10 +206,12 @@ impl Chat {
         let (done, settled) = oneshot::channel();
         self.send(Command::Act(act, done)).await?;
         match timeout(SAY_PATIENCE, settled).await {
-            Ok(Ok(line)) => Ok(Told::Line(line)),
-            Ok(Err(_)) => {
-                Err("too many messages wait to be accepted, or the disk fails".to_owned())
-            }
+            Ok(Ok(Came::Entry(line))) => Ok(Told::Line(line)),
+            Ok(Ok(Came::TooMany)) => Err("too many messages wait to be accepted".to_owned()),
+            Ok(Ok(Came::Unknown)) => Err("it is not known what came of it: it was taken, but \
+                 nothing is kept of that time"
+                .to_owned()),
+            Ok(Err(_)) => Err(GONE.to_owned()),
             Err(_) => {
                 let (done, answer) = oneshot::channel();
                 self.send(Command::Waiting(done)).await?;
@@ -213,6 +223,19 @@ impl Chat {
                 }
                 Ok(Told::NotYet { waiting: waiting as u64, reason: why_not(standing) })
             }
+        }
+    }
+
+    async fn revive(&self) -> Result<Told, Trouble> {
+        let (done, heeded) = oneshot::channel();
+        self.send(Command::Revive(done)).await?;
+        match timeout(REPLY_DEADLINE, heeded).await {
+            Ok(Ok(true)) => Ok(Told::Asked),
+            Ok(Ok(false)) => Err("most of those that hold the chat's log are here, or nobody \
+                 has heard of one: there is nobody to go on without"
+                .to_owned()),
+            Ok(Err(_)) => Err(why_not(None)),
+            Err(_) => Err("the tracker did not answer in time".to_owned()),
         }
     }
 
@@ -242,7 +265,8 @@ impl Chat {
         self.to_task.send(command).await.map_err(|_| GONE.to_owned())
     }
 
-    /// Who is called so: of those in the room, then of those in the network.
+    /// Who is called so: of those in the room, then of those in the network, then of
+    /// those that the chat's log knows, who may be away.
     async fn person(&self, name: &str, room: Option<&RoomName>) -> Result<Person, Trouble> {
         let name: NodeName = name.parse().map_err(|error| format!("{error}"))?;
         if let Some(room) = room
@@ -253,8 +277,17 @@ impl Chat {
         }
         let us = self.membership.us();
         let found = self.membership.peers().into_iter().chain(us).find(|peer| peer.name == name);
-        let found = found.map(|peer| Person { id: peer.id, name: peer.name });
-        found.ok_or_else(|| format!("there is no node `{name}` in the network; `peers` lists them"))
+        if let Some(peer) = found {
+            return Ok(Person { id: peer.id, name: peer.name });
+        }
+        let question = Question::Person { room: room.cloned(), name: name.clone() };
+        if let Ok(Answer::Person(Some(person))) = self.question(question).await {
+            return Ok(person);
+        }
+        Err(format!(
+            "there is no node `{name}` in the network, nor in what is kept of the chat; `peers` \
+             lists those that are here"
+        ))
     }
 }
 

@@ -15,10 +15,23 @@ use crate::volume::ChatDir;
 
 /// Bytes in front of a record: its length (`u32`, big endian) and the beginning
 /// of its hash.
+#[cfg(test)]
 const HEAD: usize = 4 + SUM;
 
 /// Bytes of the hash that are kept.
 const SUM: usize = 8;
+
+/// How a file of records ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// With a whole record.
+    Whole,
+    /// Within a record: the process ended, or the disk was full, while it was
+    /// being written. `write` had not returned, so nobody counts on it.
+    Cut,
+    /// With what never was a record.
+    Damaged,
+}
 
 /// A file of records of one kind.
 #[derive(Debug)]
@@ -31,32 +44,33 @@ pub(super) struct Journal<R> {
 }
 
 impl<R: Serialize + DeserializeOwned> Journal<R> {
-    /// Opens a journal and reads it. What was being written when the process
-    /// ended is cut off; whether anything was.
+    /// Opens a journal and reads what is whole at its front. Where it does not end
+    /// with a whole record, it is to be [replaced](Self::replace) before anything is
+    /// added; until then the file is as it was found.
     ///
     /// # Errors
-    /// It can't be read, or written.
-    pub(super) fn open(dir: &ChatDir, name: &'static str) -> io::Result<(Self, Vec<R>, bool)> {
+    /// It can't be read, or opened for writing.
+    pub(super) fn open(dir: &ChatDir, name: &'static str) -> io::Result<(Self, Vec<R>, End)> {
         let bytes = dir.read(name)?;
-        let (records, whole) = decode(&bytes);
-        let is_torn = whole < bytes.len();
-        if is_torn {
-            dir.replace(name, bytes.get(..whole).unwrap_or_default())?;
-        }
+        let (records, whole, end) = decode(&bytes);
         let file = dir.append(name)?;
-        Ok((Self { name, file, size: whole as u64, kind: PhantomData }, records, is_torn))
+        Ok((Self { name, file, size: whole as u64, kind: PhantomData }, records, end))
     }
 
     /// Adds records.
     ///
     /// # Errors
-    /// They can't be written; the journal is of no use then.
+    /// They can't be written. What was written of them is taken back; where that
+    /// fails, too, the journal ends within a record.
     pub(super) fn add<'a>(&mut self, records: impl IntoIterator<Item = &'a R>) -> io::Result<()>
     where
         R: 'a,
     {
         let bytes = encode(records)?;
-        self.file.write_all(&bytes)?;
+        if let Err(error) = self.file.write_all(&bytes) {
+            self.file.set_len(self.size).ok();
+            return Err(error);
+        }
         self.size += bytes.len() as u64;
         Ok(())
     }
@@ -113,58 +127,106 @@ fn encode<'a, R: Serialize + 'a>(records: impl IntoIterator<Item = &'a R>) -> io
     Ok(bytes)
 }
 
-/// The records at the front that are whole, and how many bytes those take.
-fn decode<R: DeserializeOwned>(bytes: &[u8]) -> (Vec<R>, usize) {
+/// The records at the front that are whole, how many bytes those take, and what
+/// comes behind them.
+fn decode<R: DeserializeOwned>(bytes: &[u8]) -> (Vec<R>, usize, End) {
     let mut records = Vec::new();
-    let mut at = 0;
-    loop {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let Some((length, rest)) = rest.split_first_chunk::<4>() else { break };
-        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        let Some((expected, rest)) = rest.split_first_chunk::<SUM>() else { break };
-        let Some(body) = rest.get(..length) else { break };
-        if sum(body) != *expected {
-            break;
+    let mut rest = bytes;
+    let end = loop {
+        if rest.is_empty() {
+            break End::Whole;
         }
-        let Ok(record) = rmp_serde::from_slice(body) else { break };
+        let Some((sum_of_it, body, after)) = split(rest) else { break End::Cut };
+        if sum(body) != *sum_of_it {
+            break End::Damaged;
+        }
+        let Ok(record) = rmp_serde::from_slice(body) else { break End::Damaged };
         records.push(record);
-        at += HEAD + length;
-    }
-    (records, at)
+        rest = after;
+    };
+    (records, bytes.len() - rest.len(), end)
+}
+
+/// The first record's sum and body, and what follows it; `None` if there is not all
+/// of it.
+fn split(bytes: &[u8]) -> Option<(&[u8; SUM], &[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (sum, rest) = rest.split_first_chunk::<SUM>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let (body, after) = rest.split_at_checked(length)?;
+    Some((sum, body, after))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::process::Command;
 
     use super::*;
     use crate::volume::Volume;
 
     #[test]
-    fn what_was_written_is_there_and_half_a_record_is_not() {
+    fn what_was_written_is_there_and_half_a_record_is_told_from_damage() {
         let folder = tempfile::tempdir().unwrap();
         let volume = Volume::open(folder.path()).unwrap();
         let dir = volume.chat().unwrap();
-        let (mut journal, records, is_torn) = Journal::<u64>::open(&dir, "test").unwrap();
-        assert_eq!((records, is_torn), (vec![], false));
+        let (mut journal, records, end) = Journal::<u64>::open(&dir, "test").unwrap();
+        assert_eq!((records, end), (vec![], End::Whole));
         journal.add(&[1, 2]).unwrap();
         journal.add(&[3]).unwrap();
         let path = Volume::state_path(folder.path()).join("chat/test");
         let whole = fs::read(&path).unwrap();
-        for end in 0..=whole.len() {
-            fs::write(&path, &whole[..end]).unwrap();
-            let (mut journal, records, is_torn) = Journal::<u64>::open(&dir, "test").unwrap();
+        for length in 0..=whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let (mut journal, records, end) = Journal::<u64>::open(&dir, "test").unwrap();
             assert!(records.len() <= 3 && records.iter().zip(1..).all(|(a, b)| *a == b));
-            assert_eq!(is_torn, end % (HEAD + 1) != 0, "{end}");
+            let expected = if length % (HEAD + 1) == 0 { End::Whole } else { End::Cut };
+            assert_eq!(end, expected, "{length}");
+            assert_eq!(fs::read(&path).unwrap().len(), length, "reading changes nothing");
+            journal.replace(&dir, &records).unwrap();
             journal.add(&[9]).unwrap();
-            let (_, again, is_torn) = Journal::<u64>::open(&dir, "test").unwrap();
-            assert_eq!((again.last(), is_torn), (Some(&9), false));
+            let (_, again, end) = Journal::<u64>::open(&dir, "test").unwrap();
+            assert_eq!((again.last(), end), (Some(&9), End::Whole));
             assert_eq!(again.len(), records.len() + 1);
         }
         let mut wrong = whole;
         wrong[HEAD + 1 + 5] ^= 1;
         fs::write(&path, &wrong).unwrap();
-        let (_, records, is_torn) = Journal::<u64>::open(&dir, "test").unwrap();
-        assert_eq!((records, is_torn), (vec![1], true));
+        let (_, records, end) = Journal::<u64>::open(&dir, "test").unwrap();
+        assert_eq!((records, end), (vec![1], End::Damaged));
+    }
+
+    /// Where [`a_process_that_may_write_little`] writes.
+    const FOLDER_VARIABLE: &str = "SHOAL_JOURNAL_FOLDER";
+
+    /// Not a test when it is run with the others: the next one starts it with a bound
+    /// on the size of its files, which acts as a full disk does.
+    #[test]
+    fn a_process_that_may_write_little() {
+        let Some(folder) = std::env::var_os(FOLDER_VARIABLE) else { return };
+        let volume = Volume::open(folder.as_ref()).unwrap();
+        let dir = volume.chat().unwrap();
+        let (mut journal, ..) = Journal::<String>::open(&dir, "test").unwrap();
+        let record = "x".repeat(3000);
+        let written = (0..100).take_while(|_| journal.add([&record]).is_ok()).count();
+        assert!((1..100).contains(&written), "{written}");
+        let (_, records, end) = Journal::<String>::open(&dir, "test").unwrap();
+        assert_eq!((records, end), (vec![record; written], End::Whole));
+    }
+
+    #[test]
+    fn a_full_disk_leaves_no_half_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = std::env::current_exe().unwrap();
+        let test = "chat::journal::tests::a_process_that_may_write_little";
+        // The signal that would tell of the bound is ignored: `write` fails then.
+        let status = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" --exact \"$1\""])
+            .args([program.as_os_str(), test.as_ref()])
+            .env(FOLDER_VARIABLE, folder.path())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&status.stdout);
+        assert!(status.status.success() && told.contains("1 passed"), "{told}");
     }
 }

@@ -16,6 +16,10 @@ use shoal_common::protocol::chat::Attached;
 /// Most events that wait to be accepted; more are refused at the prompt.
 pub const MAX_WAITING: usize = 10_000;
 
+/// Highest number of an own event that a tracker is believed: numbers are
+/// microseconds since 1970, and behind a higher one there would soon be none left.
+const MAX_NUMBER: u64 = 1 << 62;
+
 /// How far a node has heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Heard {
@@ -32,8 +36,10 @@ pub enum Continuity {
     Whole,
     /// What was committed between is not kept any more.
     Gap,
-    /// It is another log than before.
+    /// It is another log than before, of a network that began apart.
     OtherLog,
+    /// It is the continuation of the log before, without most of those that held it.
+    Revived,
 }
 
 /// What a node says and has heard.
@@ -53,9 +59,9 @@ pub struct Member {
 }
 
 impl Member {
-    /// A node that has heard so much and still waits for these.
-    pub fn new(node: NodeId, heard: Heard, waiting: Vec<Event>) -> Self {
-        let last = waiting.last().map_or(0, |event| event.number);
+    /// A node that has heard so much, still waits for these, and had no event with a
+    /// higher number than `last`.
+    pub fn new(node: NodeId, heard: Heard, waiting: Vec<Event>, last: u64) -> Self {
         let waiting = waiting.into();
         Self { node, heard, waiting, sent: 0, last, catching_up: None }
     }
@@ -71,7 +77,8 @@ impl Member {
     }
 
     /// Something is done, at this time in microseconds since 1970. Times serve as
-    /// numbers, so that a node that has lost its disk begins above those it had.
+    /// numbers, so that a node that has lost its disk begins above those it had; one
+    /// whose clock was set back counts on from its last number.
     /// `None`: too much is waiting.
     pub fn write(&mut self, name: NodeName, act: Act, now_us: u64) -> Option<&Event> {
         if self.waiting.len() >= MAX_WAITING {
@@ -85,6 +92,7 @@ impl Member {
     /// A connection stands, and the tracker says this.
     pub fn attached(&mut self, attached: Attached) -> Continuity {
         let continuity = match self.heard.log {
+            Some(log) if log.generation < attached.log.generation => Continuity::Revived,
             Some(log) if log != attached.log => Continuity::OtherLog,
             Some(_) if attached.from > self.heard.position => Continuity::Gap,
             _ => Continuity::Whole,
@@ -92,7 +100,9 @@ impl Member {
         if self.heard.log != Some(attached.log) {
             self.heard = Heard { log: Some(attached.log), position: attached.from };
         }
-        self.last = self.last.max(attached.last);
+        if attached.last <= MAX_NUMBER {
+            self.last = self.last.max(attached.last);
+        }
         self.catching_up = Some((attached.committed, attached.last));
         self.sent = 0;
         continuity
@@ -158,5 +168,28 @@ impl Member {
             self.sent -= 1;
         }
         self.waiting.remove(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_common::chat::words::RoomName;
+
+    use super::*;
+
+    #[test]
+    fn numbers_go_on_from_what_the_log_has_but_not_from_the_end_of_all() {
+        let node = NodeId::from_bytes([1; 32]);
+        let mut member = Member::new(node, Heard::default(), Vec::new(), 5);
+        let log = LogId { generation: 0, founded_ms: 1, nonce: 1 };
+        let attached = |last| Attached { log, from: 0, committed: 0, last };
+        let mut write = |last| {
+            member.attached(attached(last));
+            let act = Act::Join { room: RoomName::lobby() };
+            member.write("a".parse().unwrap(), act, 1).unwrap().number
+        };
+        assert_eq!(write(0), 6, "the clock was set back");
+        assert_eq!(write(1000), 1001, "the disk was lost");
+        assert_eq!(write(u64::MAX), 1002);
     }
 }

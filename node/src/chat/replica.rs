@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use shoal_common::chat::entry::{Ballot, Entry, Position, ReplicaId, shared};
 use shoal_common::chat::log::{Base, Kept, Log};
 use shoal_common::ident::NodeId;
-use shoal_common::limits::PIECE_BYTES;
+use shoal_common::limits::{MAX_BALLOT_LEAP, MAX_POSITION, PIECE_BYTES};
 use shoal_common::protocol::chat::{FromReplica, Summary, ToReplica};
 
 /// What a replica must remember.
@@ -29,6 +29,15 @@ pub enum Record {
     Promise(Ballot),
     /// It holds this, and nothing after it.
     Base(Box<Base>),
+    /// It holds this and these entries, and nothing after them. One record, so that
+    /// it never has the one without the others.
+    Installed {
+        /// Where its piece begins.
+        base: Box<Base>,
+        /// What follows.
+        #[serde(with = "shared")]
+        entries: Vec<Arc<Entry>>,
+    },
     /// The entries after this position are other ones, which follow.
     Cut(Position),
     /// The next entries.
@@ -88,10 +97,8 @@ impl Replica {
                 *self = Self::new(self.id.node, incarnation, self.kept);
             }
             Record::Promise(ballot) => self.promised = self.promised.max(ballot),
-            Record::Base(base) => {
-                self.committed = base.position;
-                self.log = Some(Log::new(*base, self.kept));
-            }
+            Record::Base(base) => self.begin_at(*base, Vec::new()),
+            Record::Installed { base, entries } => self.begin_at(*base, entries),
             Record::Cut(position) => {
                 let log = self.log.as_mut().ok_or("entries are cut from no log")?;
                 log.truncate(position);
@@ -103,6 +110,12 @@ impl Replica {
             Record::Committed(position) => self.committed = self.committed.max(position),
         }
         Ok(())
+    }
+
+    fn begin_at(&mut self, base: Base, entries: Vec<Arc<Entry>>) {
+        self.committed = base.position;
+        let log = self.log.insert(Log::new(base, self.kept));
+        entries.into_iter().for_each(|entry| log.push(entry));
     }
 
     /// All that it must remember, shortest.
@@ -124,7 +137,8 @@ impl Replica {
     /// `records`, and must be on disk before the answer leaves.
     pub fn hear(&mut self, message: ToReplica, records: &mut Vec<Record>) -> FromReplica {
         let ballot = message.ballot();
-        if ballot < self.promised {
+        let leap = ballot.round.saturating_sub(self.promised.round);
+        if ballot < self.promised || leap > MAX_BALLOT_LEAP {
             return FromReplica::Refused { ballot, promised: self.promised };
         }
         if ballot > self.promised {
@@ -136,9 +150,12 @@ impl Replica {
                 FromReplica::Promised { ballot, summary: self.summary() }
             }
             ToReplica::Fetch { ballot, after } => self.piece(ballot, after),
-            ToReplica::Install { ballot, base } => self.install(ballot, *base, records),
+            ToReplica::Install { ballot, base, entries } => {
+                self.install(ballot, *base, entries, records)
+            }
             ToReplica::Append { ballot, log, previous, previous_ballot, entries, committed } => {
-                if self.log.as_ref().is_none_or(|held| held.id() != log) {
+                if previous > MAX_POSITION || self.log.as_ref().is_none_or(|held| held.id() != log)
+                {
                     return FromReplica::Behind { ballot, from: None };
                 }
                 let end = previous + entries.len() as Position;
@@ -213,25 +230,39 @@ impl Replica {
         }
     }
 
-    fn install(&mut self, ballot: Ballot, base: Base, records: &mut Vec<Record>) -> FromReplica {
-        let end = base.position;
+    fn install(
+        &mut self,
+        ballot: Ballot,
+        base: Base,
+        entries: Vec<Arc<Entry>>,
+        records: &mut Vec<Record>,
+    ) -> FromReplica {
+        let begin = base.position;
+        if begin > MAX_POSITION {
+            return FromReplica::Behind { ballot, from: None };
+        }
+        let end = begin + entries.len() as Position;
         match &self.log {
             // Logs of networks that began apart: the smaller one goes on. As a
             // replica never returns to a greater one, none counts on what it had.
             Some(held) if held.id() < base.log => {
                 return FromReplica::Behind { ballot, from: None };
             }
-            Some(held) if held.id() != base.log => self.committed = 0,
-            Some(held) if end <= self.committed || held.ballot_at(end) == Some(base.ballot) => {
-                self.commit(end, records);
-                return FromReplica::Holds { ballot, end };
+            Some(held) if held.id() != base.log => {}
+            Some(held) if begin <= self.committed || held.ballot_at(begin) == Some(base.ballot) => {
+                self.commit(begin, records);
+                return if self.append(begin, base.ballot, entries, records) {
+                    FromReplica::Holds { ballot, end }
+                } else {
+                    FromReplica::Behind { ballot, from: Some(self.committed) }
+                };
             }
             // What it holds there and after is not committed: the base is.
             _ => {}
         }
-        records.push(Record::Base(Box::new(base.clone())));
-        self.log = Some(Log::new(base, self.kept));
-        self.committed = end;
+        let (base, kept) = (Box::new(base), entries.clone());
+        records.push(Record::Installed { base: base.clone(), entries });
+        self.begin_at(*base, kept);
         FromReplica::Holds { ballot, end }
     }
 }

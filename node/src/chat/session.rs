@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use super::client::{Client, log_of};
-use super::handle::Command;
+use super::handle::{Came, Command};
 use super::line::{Line, author_of};
 use super::member::Continuity;
 use super::when;
@@ -63,6 +63,8 @@ pub(super) struct Session<'a> {
     /// What the tracker was when it took this node in.
     attached: Option<Attached>,
     questions: BTreeMap<u64, oneshot::Sender<Answer>>,
+    /// Who waits for the answer to a wish to go on without others.
+    revivals: Vec<oneshot::Sender<bool>>,
     asked: u64,
     /// What was said while the node was away, and how much it was.
     missed: (VecDeque<Line>, usize),
@@ -78,6 +80,7 @@ impl<'a> Session<'a> {
             connection,
             attached: None,
             questions: BTreeMap::new(),
+            revivals: Vec::new(),
             asked: 0,
             missed: (VecDeque::new(), 0),
             beat_due: now + CHAT_BEAT,
@@ -153,7 +156,10 @@ impl<'a> Session<'a> {
             Command::Ask(question, done) => self.ask(question, done)?,
             Command::Present(room) => self.client.set_present(&room),
             Command::Waiting(done) => self.client.tell_waiting(done),
-            Command::Revive => self.say(&ToChat::Revive)?,
+            Command::Revive(done) => {
+                self.revivals.push(done);
+                self.say(&ToChat::Revive)?;
+            }
             Command::Leave(done) => {
                 self.client.goodbyes.push(done);
                 self.say(&ToChat::Leaving)?;
@@ -202,6 +208,12 @@ impl<'a> Session<'a> {
                 }
                 Ok(())
             }
+            FromChat::Revival { is_heeded } => {
+                for done in self.revivals.drain(..) {
+                    done.send(is_heeded).ok();
+                }
+                Ok(())
+            }
             FromChat::Released if !self.client.goodbyes.is_empty() => Err(End::Left),
             FromChat::Closing { reason } => {
                 info!("the tracker of the chat says: {}", reason.escape_debug());
@@ -230,6 +242,11 @@ impl<'a> Session<'a> {
                 "what was said between {} and {} is not kept any more",
                 before.position, attached.from
             )),
+            Continuity::Revived => Some(
+                "the chat goes on without most of those that held it: \
+                 what only they had is lost"
+                    .to_owned(),
+            ),
             Continuity::OtherLog => Some(
                 "the chat goes on in another log, of a network that began apart: \
                  what was said last in this one may not be in that"
@@ -237,16 +254,17 @@ impl<'a> Session<'a> {
             ),
         };
         if let Some(remark) = remark {
-            self.client.transcript.remark(&remark, when::now_ms())?;
+            let written = self.client.transcript.remark(&remark, when::now_ms());
+            self.client.transcript_written(written);
             self.client.notices.say(format!("chat: {remark}"));
         }
-        self.client.set_log()?;
+        self.client.set_log();
         self.heard_upto(attached.from)
     }
 
     /// Entries come: first into the transcript, then that is noted, then they are
     /// shown and acknowledged. So a kill between costs nothing and doubles
-    /// nothing.
+    /// nothing, unless the transcript can't be written.
     fn post(&mut self, posts: Vec<Post>) -> Result<(), End> {
         if posts.is_empty() {
             return Ok(());
@@ -262,7 +280,8 @@ impl<'a> Session<'a> {
         }
         // What has no effect is for its author alone.
         let kept = lines.iter().map(|(line, _)| line).filter(|line| line.refused.is_none());
-        self.client.transcript.add(kept)?;
+        let written = self.client.transcript.add(kept);
+        self.client.transcript_written(written);
         self.client.disk.heard(self.client.member.heard())?;
         self.client.settled(&settled)?;
         if !settled.is_empty() {
@@ -277,9 +296,9 @@ impl<'a> Session<'a> {
 
     fn show(&mut self, line: Line, own: Option<u64>) {
         let waits = own.and_then(|number| self.client.acts.remove(&number));
-        let Some(line) = waits.map_or(Some(line.clone()), |waits| waits.send(line).err()) else {
+        if waits.is_some_and(|waits| waits.send(Came::Entry(line.clone())).is_ok()) {
             return;
-        };
+        }
         if let (Some(_), Some(reason)) = (own, line.refused) {
             self.client.notices.show(format!("chat: `{}` had no effect: {reason}", line.said()));
         } else if self.attached.is_some_and(|attached| line.position <= attached.committed) {
@@ -317,10 +336,18 @@ impl<'a> Session<'a> {
         let unknown: Vec<Event> = self.client.member.heard_upto(position);
         self.client.disk.heard(self.client.member.heard())?;
         self.client.settled(&unknown)?;
+        // They are in the log, and were written down before a kill, or are not kept any
+        // more; or their numbers were had before.
+        let mut untold = 0;
         for event in unknown {
-            // It is in the log, and was written down before a kill, or is not kept
-            // any more.
-            self.client.acts.remove(&event.number);
+            let waits = self.client.acts.remove(&event.number);
+            untold += usize::from(waits.is_none_or(|waits| waits.send(Came::Unknown).is_err()));
+        }
+        if untold > 0 {
+            self.client.notices.say(format!(
+                "chat: messages from before were taken ({untold}); whether they had an effect is \
+                 not kept any more, if the transcript does not have them"
+            ));
         }
         self.show_missed();
         Ok(())
@@ -328,8 +355,9 @@ impl<'a> Session<'a> {
 }
 
 impl Client {
-    fn set_log(&mut self) -> io::Result<()> {
+    fn set_log(&mut self) {
         let log = log_of(self.member.heard());
-        self.transcript.set_log(log, when::now_ms())
+        let written = self.transcript.set_log(log, when::now_ms());
+        self.transcript_written(written);
     }
 }

@@ -21,6 +21,10 @@ use super::when;
 /// Size at which the next file is begun, in bytes.
 const MAX_SIZE: u64 = 64 * MIB;
 
+/// Most bytes of lines that wait until the transcript can be written; what comes
+/// beyond them is not in it.
+const MAX_UNWRITTEN: usize = 1024 * 1024;
+
 /// Stands in the header and the name for an end that has not come.
 const NOW: &str = "now";
 
@@ -60,6 +64,8 @@ pub(super) struct Transcript {
     folder: Option<PathBuf>,
     head: Head,
     open: Option<Open>,
+    /// Lines that could not be written yet.
+    unwritten: String,
 }
 
 /// How far transcripts of earlier lives go.
@@ -73,7 +79,7 @@ pub(super) struct Written {
 impl Transcript {
     /// None is written before the first line.
     pub(super) fn new(folder: Option<PathBuf>, head: Head) -> Self {
-        Self { folder, head, open: None }
+        Self { folder, head, open: None, unwritten: String::new() }
     }
 
     /// What it says at the head. A change begins another file.
@@ -82,8 +88,15 @@ impl Transcript {
     /// The present one can't be completed.
     pub(super) fn set_head(&mut self, head: Head, now_ms: u64) -> io::Result<()> {
         let is_other = (&head.name, &head.log) != (&self.head.name, &self.head.log);
+        if !is_other {
+            self.head = head;
+            return Ok(());
+        }
+        let written = self.close(now_ms);
+        // Their places would be taken for places of the other log.
+        self.unwritten.clear();
         self.head = head;
-        if is_other { self.close(now_ms) } else { Ok(()) }
+        written
     }
 
     /// The places are of this log from now on.
@@ -97,7 +110,7 @@ impl Transcript {
     /// Adds lines.
     ///
     /// # Errors
-    /// They can't be written.
+    /// They can't be written; it is tried again with the next ones.
     pub(super) fn add<'a>(&mut self, lines: impl Iterator<Item = &'a Line>) -> io::Result<()> {
         let lines: Vec<String> = lines.map(written).collect();
         self.write(&lines.concat())
@@ -106,24 +119,36 @@ impl Transcript {
     /// Adds a line that is about this node alone.
     ///
     /// # Errors
-    /// It can't be written.
+    /// As for [`add`](Self::add).
     pub(super) fn remark(&mut self, remark: &str, now_ms: u64) -> io::Result<()> {
         self.write(&format!("{} - SYSTEM * {remark}\n", when::moment(now_ms)))
     }
 
     fn write(&mut self, text: &str) -> io::Result<()> {
-        let Some(folder) = self.folder.clone().filter(|_| !text.is_empty()) else {
+        if self.folder.is_some() && self.unwritten.len() + text.len() <= MAX_UNWRITTEN {
+            self.unwritten.push_str(text);
+        }
+        self.write_out()
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        let Some(folder) = self.folder.clone().filter(|_| !self.unwritten.is_empty()) else {
             return Ok(());
         };
         if self.open.as_ref().is_some_and(|open| open.size > MAX_SIZE) {
-            self.close(when::now_ms())?;
+            self.complete(when::now_ms())?;
         }
         if self.open.is_none() {
             self.open = Some(begin(&folder, &self.head, when::now_ms())?);
         }
         if let Some(open) = &mut self.open {
-            open.file.write_all(text.as_bytes())?;
-            open.size += text.len() as u64;
+            if let Err(error) = open.file.write_all(self.unwritten.as_bytes()) {
+                // Half a line would be doubled by the next attempt.
+                open.file.set_len(open.size).ok();
+                return Err(error);
+            }
+            open.size += self.unwritten.len() as u64;
+            self.unwritten.clear();
         }
         Ok(())
     }
@@ -133,6 +158,11 @@ impl Transcript {
     /// # Errors
     /// It can't be written or renamed.
     pub(super) fn close(&mut self, now_ms: u64) -> io::Result<()> {
+        let written = self.write_out();
+        self.complete(now_ms).and(written)
+    }
+
+    fn complete(&mut self, now_ms: u64) -> io::Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
         complete(&open.path, open.to_at, &open.stem, now_ms)
     }
@@ -163,7 +193,11 @@ fn begin(folder: &Path, head: &Head, now_ms: u64) -> io::Result<Open> {
             }
             file => {
                 let mut file = file?;
-                file.write_all(text.as_bytes())?;
+                if let Err(error) = file.write_all(text.as_bytes()) {
+                    // Else each attempt on a full disk would leave a file.
+                    fs::remove_file(&path).ok();
+                    return Err(error);
+                }
                 return Ok(Open { file, path, stem, size: text.len() as u64, to_at });
             }
         }
@@ -324,5 +358,24 @@ mod tests {
         assert!(!name.contains("now") && !text.contains("now"), "{name}: {text}");
         assert!(text.ends_with("# you\n"), "{text}");
         assert_eq!(recover(folder.path(), NodeId::from_bytes([7; 32])), []);
+    }
+
+    #[test]
+    fn what_can_not_be_written_is_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().join("logs");
+        // Where the folder should be, something else is.
+        fs::write(&logs, "").unwrap();
+        let mut transcript = Transcript::new(Some(logs.clone()), head());
+        assert!(transcript.remark("first", 0).is_err());
+        fs::remove_file(&logs).unwrap();
+        transcript.remark("second", 0).unwrap();
+        transcript.close(0).unwrap();
+        let files: Vec<_> = fs::read_dir(&logs).unwrap().collect();
+        let [file] = &files[..] else { panic!("{files:?}") };
+        let text = fs::read_to_string(file.as_ref().unwrap().path()).unwrap();
+        let lines: Vec<_> = text.lines().filter(|line| line.contains("SYSTEM")).collect();
+        let [first, second] = lines[..] else { panic!("{text}") };
+        assert!(first.ends_with("first") && second.ends_with("second"), "{text}");
     }
 }

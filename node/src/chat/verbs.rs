@@ -72,7 +72,8 @@ pub enum Ask {
         /// Whether it holds from now on.
         on: bool,
     },
-    /// Go on without those that held the log and are gone.
+    /// Go on without those that held the log and are gone. Answered with
+    /// [`Told::Asked`].
     Revive,
 }
 
@@ -115,6 +116,6 @@ pub enum Told {
         /// Which.
         room: RoomName,
     },
-    /// It was asked for.
+    /// It will be so, unless those that are away come soon.
     Asked,
 }

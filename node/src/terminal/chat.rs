@@ -58,7 +58,11 @@ pub(super) fn lines(told: &Told, look: Look) -> Vec<String> {
         }
         Told::History { lines, .. } => lines.iter().map(|line| escape(&line.shown())).collect(),
         Told::Present { room } => vec![format!("`say` goes to `{room}` now")],
-        Told::Asked => vec!["the tracker is asked; try `say` again in a moment".to_owned()],
+        Told::Asked => vec![
+            "those that are away are waited for once more, for ten seconds; then the chat goes \
+             on without them"
+                .to_owned(),
+        ],
     }
 }
 

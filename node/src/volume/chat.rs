@@ -5,7 +5,7 @@ use std::io;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
-use super::{Volume, make_private_dir, read, write_soon};
+use super::{Volume, make_private_dir, read, write_soon, write_whole};
 
 const CHAT: &str = "chat";
 
@@ -44,6 +44,24 @@ impl ChatDir {
     /// It can't be written; what was there before stays.
     pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         write_soon(&self.dir, name, content)
+    }
+
+    /// Replaces a file, whole, and waits until the disk has it under its name.
+    ///
+    /// # Errors
+    /// It can't be written; what was there before may be there still.
+    pub fn replace_on_disk(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        write_whole(&self.dir, name, content)?;
+        self.sync()
+    }
+
+    /// Waits until the disk has the names of all files.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        // A handle of its own: this one may be of a kind that can't be synced.
+        self.dir.open(".")?.into_std().sync_all()
     }
 
     /// A file to be added to; made if it is not there.

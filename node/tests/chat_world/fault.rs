@@ -10,7 +10,7 @@ impl World {
         if !self.rng.random_bool(0.15) {
             return;
         }
-        match self.rng.random_range(0..14) {
+        match self.rng.random_range(0..18) {
             0..3 => self.kill_node(),
             3..6 => self.start_node(),
             6 => self.kill_tracker(),
@@ -19,7 +19,10 @@ impl World {
             10 => self.split(),
             11 => self.unite(),
             12 => self.break_wire(),
-            _ => self.deafen(),
+            13 => self.deafen(),
+            14..16 => self.tear(),
+            16 => self.set_clock_back(),
+            _ => self.ask_to_revive(),
         }
     }
 
@@ -38,6 +41,7 @@ impl World {
                 self.nodes[node].start();
             }
             self.nodes[node].follows = ruler;
+            self.nodes[node].tears = None;
         }
         self.cut_off(|wire| wire.tracker != ruler || wire.is_cut);
         self.say(|| format!("all is well; tracker {ruler} rules"));
@@ -135,6 +139,62 @@ impl World {
         } else {
             self.cut_off(|wire| wire.is_cut);
         }
+    }
+
+    /// A node will be killed while it writes.
+    fn tear(&mut self) {
+        let at = self.any_node();
+        self.nodes[at].tears = Some(self.rng.random_range(0..4));
+    }
+
+    /// A node's clock is wrong from now on.
+    fn set_clock_back(&mut self) {
+        let at = self.any_node();
+        self.nodes[at].clock_back_ms = self.rng.random_range(0..60_000);
+    }
+
+    /// Somebody wants to go on without the others, who are not gone for good.
+    fn ask_to_revive(&mut self) {
+        let at = self.rng.random_range(0..self.trackers.len());
+        let is_heeded = self.trackers[at].is_up && self.revive(at);
+        self.figures.wishes += u64::from(is_heeded);
+        self.say(|| format!("tracker {at} is asked to revive; heeded: {is_heeded}"));
+    }
+
+    /// Most of those that hold the log lose their disks, and people decide to go on
+    /// without them. What all held is held by those that are left: nothing is lost.
+    pub(super) fn lose_most_and_go_on(&mut self) {
+        let ruler = self.nodes[0].follows;
+        // All hold what all have heard.
+        self.pass(2_000);
+        let council = self.trackers[ruler].council();
+        if council.len() < 3 {
+            return;
+        }
+        for id in &council[..council.len() / 2 + 1] {
+            let at = self.nodes.iter().position(|node| node.id == *id).unwrap();
+            self.cut_off(|wire| wire.node == at);
+            self.nodes[at].start_without_disk();
+        }
+        if self.rng.random_bool(0.5) {
+            self.cut_off(|wire| wire.tracker == ruler);
+            let epoch = self.rng.random_range(1..4);
+            self.trackers[ruler].start(epoch);
+        }
+        self.say(|| {
+            format!("most of the council have lost their disks; {ruler} is asked to revive")
+        });
+        let end = self.now_ms + 30_000;
+        while self.now_ms < end && !self.trackers[ruler].is_revived() {
+            self.pass(500);
+            self.revive(ruler);
+        }
+        assert!(self.trackers[ruler].is_revived(), "nothing is revived");
+        self.figures.revivals += 1;
+        for at in 0..self.nodes.len() {
+            self.write(at);
+        }
+        self.pass_until_quiet(25_000);
     }
 
     fn break_wire(&mut self) {

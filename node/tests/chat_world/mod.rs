@@ -61,6 +61,9 @@ pub struct Figures {
     pub kills: u64,
     pub disks: u64,
     pub cuts: u64,
+    pub tears: u64,
+    pub wishes: u64,
+    pub revivals: u64,
 }
 
 impl Figures {
@@ -71,6 +74,9 @@ impl Figures {
         self.kills += other.kills;
         self.disks += other.disks;
         self.cuts += other.cuts;
+        self.tears += other.tears;
+        self.wishes += other.wishes;
+        self.revivals += other.revivals;
     }
 }
 
@@ -78,9 +84,17 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} messages accepted, {} reigns, {} changes of the council, {} kills, {} disks lost, \
-             {} cuts",
-            self.accepted, self.reigns, self.councils, self.kills, self.disks, self.cuts
+            "{} messages accepted, {} reigns, {} changes of the council, {} kills, {} in mid-write, \
+             {} disks lost, {} cuts, {} wishes to revive, {} revivals",
+            self.accepted,
+            self.reigns,
+            self.councils,
+            self.kills,
+            self.tears,
+            self.disks,
+            self.cuts,
+            self.wishes,
+            self.revivals
         )
     }
 }
@@ -113,6 +127,9 @@ impl World {
         world.is_rough = false;
         world.heal();
         world.pass_until_quiet(25_000);
+        if seed.is_multiple_of(8) {
+            world.lose_most_and_go_on();
+        }
         world.check_end(seed);
         world
     }

@@ -29,6 +29,12 @@ pub(super) struct SimNode {
     /// Own messages that were acknowledged.
     pub(super) acknowledged: Vec<u64>,
     pub(super) written: usize,
+    /// The highest number of an event.
+    numbers: u64,
+    /// By how much its clock is wrong.
+    pub(super) clock_back_ms: u64,
+    /// It will be killed while it writes, after so many records.
+    pub(super) tears: Option<usize>,
     incarnations: u64,
     kept: Kept,
     /// Where it was away for so long that nothing is kept: after the first
@@ -45,7 +51,7 @@ impl SimNode {
             is_up: true,
             follows: 0,
             wire: None,
-            member: Member::new(id, heard, Vec::new()),
+            member: Member::new(id, heard, Vec::new(), 0),
             replica: Replica::new(id, 1, kept),
             kept,
             missed: Vec::new(),
@@ -57,6 +63,9 @@ impl SimNode {
             heard,
             acknowledged: Vec::new(),
             written: 0,
+            numbers: 0,
+            clock_back_ms: 0,
+            tears: None,
             incarnations: 1,
         }
     }
@@ -86,15 +95,12 @@ impl SimNode {
         self.is_up = true;
         self.attached = false;
         self.wire = None;
-        let mut replica = Replica::new(self.id, 0, self.kept);
-        for record in self.records.clone() {
-            replica.remember(record).unwrap();
-        }
-        let summary = replica.summary();
-        assert_eq!(summary.end, self.replica.summary().end, "the disk has all");
-        assert_eq!(summary.last, self.replica.summary().last);
-        self.replica = replica;
-        self.member = Member::new(self.id, self.heard, self.outbox.clone());
+        let before = self.replica.summary();
+        self.remember();
+        let summary = self.replica.summary();
+        assert_eq!((summary.end, summary.last), (before.end, before.last), "the disk has all");
+        let last = self.numbers;
+        self.member = Member::new(self.id, self.heard, self.outbox.clone(), last);
     }
 
     /// It starts again after a power failure: what was written last is gone, and
@@ -106,14 +112,28 @@ impl SimNode {
         self.start();
     }
 
-    fn hears(&mut self, message: &shoal_common::protocol::chat::ToReplica) -> Up {
+    /// `None`: it was killed before it had written all of what it must.
+    fn hears(&mut self, message: &shoal_common::protocol::chat::ToReplica) -> Option<Up> {
         let mut records = Vec::new();
         let answer = self.replica.hear(message.clone(), &mut records);
+        if let Some(written) = self.tears.take_if(|written| *written < records.len()) {
+            self.records.extend(records.into_iter().take(written));
+            self.remember();
+            return None;
+        }
         self.records.append(&mut records);
         if self.records.len() > 300 {
             self.records = self.replica.records();
         }
-        Up::Answer(answer)
+        Some(Up::Answer(answer))
+    }
+
+    /// The replica is what its disk says.
+    fn remember(&mut self) {
+        self.replica = Replica::new(self.id, 0, self.kept);
+        for record in self.records.clone() {
+            self.replica.remember(record).unwrap();
+        }
     }
 
     fn hears_upto(&mut self, position: Position) {
@@ -131,6 +151,19 @@ impl SimNode {
 }
 
 impl World {
+    /// The person at a node says something.
+    pub(super) fn write(&mut self, at: usize) {
+        let text: Text = "hello".to_owned().try_into().unwrap();
+        let act = Act::Say { room: RoomName::lobby(), text };
+        let node = &mut self.nodes[at];
+        let now_us = self.now_ms.saturating_sub(node.clock_back_ms) * 1000;
+        let name = node.name();
+        let event = node.member.write(name, act, now_us).cloned().unwrap();
+        node.written += 1;
+        node.numbers = event.number;
+        node.outbox.push(event);
+    }
+
     /// A node has its turn.
     pub(super) fn live(&mut self, at: usize) {
         if !self.nodes[at].is_up {
@@ -139,14 +172,7 @@ impl World {
         // Who has only just begun hears first what the others have said.
         let chatty = self.nodes[at].heard.log.is_some() && self.now_ms < 40_000;
         if chatty && self.is_rough && self.rng.random_bool(0.1) {
-            let text: Text = "hello".to_owned().try_into().unwrap();
-            let act = Act::Say { room: RoomName::lobby(), text };
-            let now_us = self.now_ms * 1000;
-            let node = &mut self.nodes[at];
-            let name = node.name();
-            let event = node.member.write(name, act, now_us).cloned().unwrap();
-            node.written += 1;
-            node.outbox.push(event);
+            self.write(at);
         }
         let node = &mut self.nodes[at];
         let Some(wire) = node.wire else { return };
@@ -180,6 +206,10 @@ impl World {
                 match node.member.attached(attached) {
                     Continuity::Whole => {}
                     Continuity::Gap => node.missed.push((node.heard.position, attached.from)),
+                    Continuity::Revived => {
+                        assert!(attached.log.generation == 1 && !self.is_rough, "it is wiped");
+                        assert_eq!(attached.from, node.heard.position, "all is taken over");
+                    }
                     Continuity::OtherLog => panic!("{} hears of another log", node.name()),
                 }
                 node.hears_upto(attached.from);
@@ -191,7 +221,12 @@ impl World {
                 node.hears_upto(position);
             }
             Down::Ask(message) => {
-                let answer = node.hears(&message);
+                let Some(answer) = node.hears(&message) else {
+                    node.is_up = false;
+                    self.figures.tears += 1;
+                    self.say(|| format!("node {at} is killed while it writes"));
+                    return self.cut_off(|wire| wire.node == at);
+                };
                 self.send_up(number, answer);
             }
         }

@@ -16,6 +16,7 @@ use super::{Down, Up, World};
 /// A node that is connected.
 struct Session {
     number: u64,
+    knows: Option<LogId>,
     after: Option<Position>,
     /// Of which log, and up to where it has been told, once it is attached.
     told: Option<(LogId, Position)>,
@@ -47,6 +48,18 @@ impl SimTracker {
         self.sessions.clear();
     }
 
+    /// The nodes of the council, as it knows them.
+    pub(super) fn council(&self) -> Vec<NodeId> {
+        let council = self.proposer.book().map_or(&[][..], |book| book.log().council().1);
+        council.iter().map(|member| member.node).collect()
+    }
+
+    /// Whether it writes a log that was begun without most of those that held it.
+    pub(super) fn is_revived(&self) -> bool {
+        let log = self.proposer.book().map(|book| book.log().id());
+        self.proposer.is_in_office() && log.is_some_and(|log| log.generation > 0)
+    }
+
     pub(super) fn hung_up(&mut self, node: NodeId, number: u64, now: Duration) {
         self.proposer.detach(node, number, now);
         if self.sessions.get(&node).is_some_and(|session| session.number == number) {
@@ -64,7 +77,10 @@ impl SimTracker {
                 None if self.proposer.is_in_office()
                     && session.after.is_none_or(|after| after <= book.committed()) =>
                 {
-                    let from = session.after.unwrap_or(0).max(book.log().base().position);
+                    let is_new = session.knows.is_some_and(|known| known != log);
+                    let most = if is_new { book.log().base().founded } else { Position::MAX };
+                    let from = session.after.unwrap_or(0).min(most);
+                    let from = from.max(book.log().base().position);
                     let committed = book.committed();
                     let last = book.state().rooms.last_of(*node);
                     news.push((
@@ -109,6 +125,12 @@ pub(super) fn author_of(entry: &Entry) -> Option<(NodeId, u64)> {
 impl World {
     fn stamp(&self) -> Stamp {
         Stamp { now: self.now(), time_ms: self.now_ms, at: self.now_ms }
+    }
+
+    /// Somebody asks a tracker to go on without those that are away.
+    pub(super) fn revive(&mut self, at: usize) -> bool {
+        let stamp = self.stamp();
+        self.trackers[at].proposer.revive(stamp)
     }
 
     /// A tracker has its turn.
@@ -165,7 +187,7 @@ impl World {
         }
         match message {
             Up::Attach { summary, knows, after } => {
-                tracker.sessions.insert(node, Session { number, after, told: None });
+                tracker.sessions.insert(node, Session { number, knows, after, told: None });
                 tracker.proposer.attach(number, summary, knows, stamp);
             }
             Up::Submit { previous, event } => {

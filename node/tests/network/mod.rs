@@ -123,7 +123,18 @@ impl Network {
         search: SocketAddr,
         download: SocketAddr,
     ) -> Connection<TcpStream> {
-        let us = Party::new("shoal", NodeId::random());
+        self.register_as(NodeId::random(), name, search, download).await
+    }
+
+    /// The same with this id.
+    pub async fn register_as(
+        &self,
+        id: NodeId,
+        name: &str,
+        search: SocketAddr,
+        download: SocketAddr,
+    ) -> Connection<TcpStream> {
+        let us = Party::new("shoal", id);
         let (mut connection, _) = call(self.tracker, &us, Talk::Tracking).await.unwrap();
         let name = name.parse().unwrap();
         let (exact, reign, joined) = (true, None, 0);

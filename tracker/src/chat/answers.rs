@@ -19,18 +19,26 @@ pub(super) type Here = BTreeMap<NodeId, NodeName>;
 /// The answer to a question of `by`.
 pub(super) fn answer(question: &Question, by: NodeId, proposer: &Proposer, here: &Here) -> Answer {
     let standing = proposer.standing();
-    let book = match (question, proposer.book()) {
-        (Question::Standing, _) => return Answer::Standing(standing),
-        (_, Some(book)) if proposer.is_in_office() => book,
-        _ => return Answer::Waits(standing),
-    };
-    let rooms = &book.state().rooms;
-    match question {
-        Question::Rooms => Answer::Rooms(all(rooms, by, here)),
-        Question::Who { room } => who(rooms, room, by, here),
-        Question::History { room, lines } => history(book, room, by, *lines),
-        Question::Standing => Answer::Standing(standing),
+    let book = proposer.book().filter(|_| proposer.is_in_office());
+    match (question, book) {
+        (Question::Standing, _) => Answer::Standing(standing),
+        (_, None) => Answer::Waits(standing),
+        (Question::Rooms, Some(book)) => Answer::Rooms(all(&book.state().rooms, by, here)),
+        (Question::Who { room }, Some(book)) => who(&book.state().rooms, room, by, here),
+        (Question::History { room, lines }, Some(book)) => history(book, room, by, *lines),
+        (Question::Person { room, name }, Some(book)) => {
+            let rooms = &book.state().rooms;
+            let banned = room.as_ref().and_then(|room| banned(rooms, room, name, by));
+            Answer::Person(banned.or_else(|| book.called(name, by)))
+        }
     }
+}
+
+/// One that is banned from a room, for those who are in it.
+fn banned(rooms: &Rooms, room: &RoomName, name: &NodeName, by: NodeId) -> Option<Person> {
+    let room = rooms.get(room).filter(|room| room.members().contains_key(&by))?;
+    let (id, name) = room.banned().iter().find(|(_, banned)| *banned == name)?;
+    Some(Person { id: *id, name: name.clone() })
 }
 
 fn all(rooms: &Rooms, by: NodeId, here: &Here) -> Vec<RoomInfo> {

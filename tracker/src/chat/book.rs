@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use shoal_common::chat::entry::{Act, Body, Entry, Event, Position, Reason};
+use shoal_common::chat::entry::{Act, Body, Entry, Event, LogId, Person, Position, Reason};
 use shoal_common::chat::log::{Base, Kept, Log, State};
 use shoal_common::chat::rooms::{Members, Outcome};
 use shoal_common::chat::words::RoomName;
-use shoal_common::ident::NodeId;
+use shoal_common::ident::{NodeId, NodeName};
 
 /// No node has this id, which would have to be drawn by chance.
 const NOBODY: NodeId = NodeId::from_bytes([0; 32]);
@@ -91,6 +91,14 @@ impl Book {
         self.log.truncate(self.committed);
     }
 
+    /// All of it is committed, and goes on as another log, which keeps the last
+    /// entries up to so many bytes.
+    pub fn begin_anew(&mut self, log: LogId, bytes: usize) {
+        drop(self.commit(self.log.end()));
+        let dropped = self.log.begin_anew(log, bytes);
+        self.outcomes.drain(..dropped.min(self.outcomes.len()));
+    }
+
     /// Up to where it is committed.
     pub fn committed(&self) -> Position {
         self.committed
@@ -151,6 +159,22 @@ impl Book {
         entries.filter_map(move |(position, entry)| match &entry.body {
             Body::Event(event) if event.act.room() == Some(room) => Some((position, entry, event)),
             _ => None,
+        })
+    }
+
+    /// Who was called so last, in what concerned `by`: an author, or one to whom `by`
+    /// itself did something. Of others, nobody is believed what somebody is called.
+    pub fn called(&self, name: &NodeName, by: NodeId) -> Option<Person> {
+        let base = self.log.base().position;
+        self.outcomes.iter().enumerate().rev().find_map(|(index, outcome)| {
+            let position = base + 1 + index as Position;
+            let entry = self.log.get(position)?;
+            let Body::Event(event) = &entry.body else { return None };
+            if event.name == *name && self.concerns(by, position, entry, *outcome) {
+                return Some(Person { id: event.author, name: name.clone() });
+            }
+            let target = event.act.target().filter(|_| event.author == by);
+            target.filter(|who| who.name == *name).cloned()
         })
     }
 

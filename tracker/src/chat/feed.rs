@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use shoal_common::chat::entry::{Body, Entry, Position};
 use shoal_common::chat::rooms::Outcome;
-use shoal_common::clock::Clock;
-use shoal_common::connection::frame_of;
+use shoal_common::connection::encode;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::MAX_CHAT_FRAME;
 use shoal_common::protocol::chat::{FromChat, Post, Posted as What};
@@ -38,7 +37,7 @@ pub(super) struct Batch {
 #[derive(Debug)]
 struct Run {
     audience: Audience,
-    frame: Vec<u8>,
+    message: Vec<u8>,
 }
 
 impl Batch {
@@ -47,9 +46,9 @@ impl Batch {
         self.upto
     }
 
-    /// The frames for somebody.
-    pub(super) fn frames(&self, id: NodeId) -> impl Iterator<Item = &[u8]> {
-        self.runs.iter().filter(move |run| run.audience.has(id)).map(|run| run.frame.as_slice())
+    /// The messages for somebody, encoded.
+    pub(super) fn messages(&self, id: NodeId) -> impl Iterator<Item = &[u8]> {
+        self.runs.iter().filter(move |run| run.audience.has(id)).map(|run| run.message.as_slice())
     }
 }
 
@@ -75,16 +74,16 @@ impl Feed {
     }
 
     /// Adds what was committed.
-    pub(super) fn push(&mut self, posted: Vec<Posted>, clock: &Clock) {
+    pub(super) fn push(&mut self, posted: Vec<Posted>) {
         let mut posted = posted.into_iter().peekable();
         while let Some(first) = posted.peek() {
             let mut batch = Building::after(first.position.saturating_sub(1));
             while batch.bytes < BATCH_BYTES
                 && let Some(posted) = posted.next()
             {
-                batch.add(posted, clock);
+                batch.add(posted);
             }
-            let batch = batch.finish(clock);
+            let batch = batch.finish();
             self.bytes += batch.bytes;
             self.batches.push_back(Arc::new(batch));
         }
@@ -110,33 +109,33 @@ impl Building {
         Self { batch, audience: Audience::Nobody, posts: Vec::new(), bytes: 0 }
     }
 
-    fn add(&mut self, posted: Posted, clock: &Clock) {
+    fn add(&mut self, posted: Posted) {
         self.batch.upto = posted.position;
         if posted.audience == Audience::Nobody {
             return;
         }
         if posted.audience != self.audience {
-            self.end_run(clock);
+            self.end_run();
             self.audience = posted.audience.clone();
         }
         self.bytes += shoal_common::chat::log::weight(&posted.entry);
         self.posts.extend(post(posted.position, &posted.entry, posted.outcome));
     }
 
-    fn end_run(&mut self, clock: &Clock) {
+    fn end_run(&mut self) {
         let posts = std::mem::take(&mut self.posts);
         if posts.is_empty() {
             return;
         }
         // A batch is far below the bound, so this does not fail.
-        if let Ok(frame) = frame_of(&FromChat::Posts { posts }, MAX_CHAT_FRAME, clock) {
-            self.batch.bytes += frame.len();
-            self.batch.runs.push(Run { audience: self.audience.clone(), frame });
+        if let Ok(message) = encode(&FromChat::Posts { posts }, MAX_CHAT_FRAME) {
+            self.batch.bytes += message.len();
+            self.batch.runs.push(Run { audience: self.audience.clone(), message });
         }
     }
 
-    fn finish(mut self, clock: &Clock) -> Batch {
-        self.end_run(clock);
+    fn finish(mut self) -> Batch {
+        self.end_run();
         self.batch
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use shoal_common::chat::entry::{Event, LogId, Position};
 use shoal_common::clock::Clock;
-use shoal_common::connection::{ConnectionError, frame_of};
+use shoal_common::connection::{ConnectionError, encode};
 use shoal_common::ident::{NodeId, NodeName};
 use shoal_common::limits::MAX_CHAT_FRAME;
 use shoal_common::party::Party;
@@ -25,6 +25,7 @@ use super::answers::{Here, answer};
 use super::feed::{Batch, Feed, post};
 use super::proposer::{NotNow, Proposer, Settings, Stamp};
 use super::session::session;
+use super::unsent::Unsent;
 
 /// How often time passes for the proposer.
 const TICK: Duration = Duration::from_millis(50);
@@ -69,8 +70,8 @@ struct Hall {
     feed: Feed,
     /// Of which log the feed is.
     log: Option<LogId>,
-    /// What is to be said to replicas, in frames, by the number of the session.
-    to_replicas: BTreeMap<u64, Vec<Arc<[u8]>>>,
+    /// What is to be said to replicas, by the number of the session.
+    to_replicas: BTreeMap<u64, Unsent>,
     /// The session of each node, and what wakes it alone.
     sessions: BTreeMap<NodeId, (u64, Arc<Notify>)>,
     /// Why nodes were hung up.
@@ -135,7 +136,12 @@ impl Chat {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.tell(|hall, stamp| hall.proposer.tick(stamp));
+            self.tell(|hall, stamp| {
+                for unsent in hall.to_replicas.values() {
+                    hall.proposer.still_sending(unsent.node(), stamp.now);
+                }
+                hall.proposer.tick(stamp);
+            });
         }
     }
 
@@ -154,7 +160,7 @@ impl Chat {
             at: self.shared.clock.now(),
         };
         let outcome = event(&mut hall, stamp);
-        if hall.settle(&self.shared.clock) {
+        if hall.settle() {
             self.shared.bell.send_replace(());
         }
         outcome
@@ -225,8 +231,12 @@ impl Chat {
         let clock = &self.shared.clock;
         self.tell(|hall, stamp| {
             while let Some((previous, event)) = events.pop_front() {
-                // A node is called what it is registered as.
-                let name = names(event.author).unwrap_or_else(|| event.name.clone());
+                // A node is called what it is registered as, and nobody speaks under a
+                // name that is not theirs.
+                let Some(name) = names(event.author) else {
+                    events.push_front((previous, event));
+                    break;
+                };
                 let named = Event { name, ..event };
                 let stamp = Stamp { at: clock.tick(), ..stamp };
                 match hall.proposer.submit(&named, previous, stamp) {
@@ -244,7 +254,12 @@ impl Chat {
 
     /// Makes room for so many bytes that were submitted; whether there is any.
     pub(super) fn reserve(&self, bytes: usize) -> bool {
-        self.shared.submitted.fetch_add(bytes, Ordering::Relaxed) + bytes <= MAX_SUBMITTED
+        let is_room =
+            self.shared.submitted.fetch_add(bytes, Ordering::Relaxed) + bytes <= MAX_SUBMITTED;
+        if !is_room {
+            self.release(bytes);
+        }
+        is_room
     }
 
     pub(super) fn release(&self, bytes: usize) {
@@ -260,10 +275,14 @@ impl Chat {
         self.hall().proposer.is_released(node)
     }
 
-    pub(super) fn revive(&self, node: NodeId) {
-        if self.tell(|hall, stamp| hall.proposer.revive(stamp)) {
+    /// A person wants the log to go on without those that held it; whether that is
+    /// heeded.
+    pub(super) fn revive(&self, node: NodeId) -> bool {
+        let is_heeded = self.tell(|hall, stamp| hall.proposer.revive(stamp));
+        if is_heeded {
             info!("node {} has the chat go on without those that held it", node.short());
         }
+        is_heeded
     }
 
     pub(super) fn answer(&self, node: NodeId, question: &Question) -> Answer {
@@ -273,14 +292,14 @@ impl Chat {
             Question::Rooms | Question::Who { .. } => {
                 hall.sessions.keys().filter_map(|id| Some((*id, names(*id)?))).collect()
             }
-            Question::History { .. } | Question::Standing => Here::new(),
+            _ => Here::new(),
         };
         answer(question, node, &hall.proposer, &here)
     }
 
     /// What is to be said to the replica of a session.
     pub(super) fn to_replica(&self, session: u64) -> Vec<Arc<[u8]>> {
-        self.hall().to_replicas.get_mut(&session).map(std::mem::take).unwrap_or_default()
+        self.hall().to_replicas.remove(&session).map_or_else(Vec::new, Unsent::into_messages)
     }
 
     /// Whether a node is asked for a piece of the log, which may be long.
@@ -289,7 +308,8 @@ impl Chat {
     }
 
     /// What a member is to be told that comes, if there is a log that is written:
-    /// one that `knows` of it goes on behind `after`, another begins now.
+    /// one that `knows` of it goes on behind `after`, one that knows the log of which it
+    /// is the continuation too, but no further than that went, another begins now.
     pub(super) fn welcome(
         &self,
         node: NodeId,
@@ -299,7 +319,13 @@ impl Chat {
         let hall = self.hall();
         let book = hall.proposer.book().filter(|_| hall.proposer.is_in_office())?;
         let (log, committed) = (book.log().id(), book.committed());
-        let after = if knows == Some(log) { after } else { committed };
+        let after = match knows {
+            Some(known) if known == log => after,
+            Some(known) if known.generation < log.generation => {
+                after.min(book.log().base().founded)
+            }
+            _ => committed,
+        };
         if after > committed {
             // It has heard more than is known here: others have gone on, and
             // what came of its events is to be learned first.
@@ -341,7 +367,7 @@ impl Chat {
 
 impl Hall {
     /// Makes ready what the proposer says; whether everyone is to look.
-    fn settle(&mut self, clock: &Clock) -> bool {
+    fn settle(&mut self) -> bool {
         let posted = self.proposer.take_posted();
         let log = self.proposer.book().map(|book| book.log().id());
         let has_news = self.log != log || !posted.is_empty();
@@ -349,17 +375,17 @@ impl Hall {
             self.feed.clear();
             self.log = log;
         }
-        self.feed.push(posted, clock);
+        self.feed.push(posted);
         // Replicas are mostly sent the same.
         let mut last: Option<(ToReplica, Arc<[u8]>)> = None;
         for (node, message) in self.proposer.take_messages() {
             let Some((session, waker)) = self.sessions.get(&node) else { continue };
-            let frame = match last.take() {
-                Some((before, frame)) if before == message => frame,
+            let encoded = match last.take() {
+                Some((before, encoded)) if before == message => encoded,
                 _ => {
                     let said = FromChat::Replica { message: message.clone() };
-                    match frame_of(&said, MAX_CHAT_FRAME, clock) {
-                        Ok(frame) => Arc::from(frame),
+                    match encode(&said, MAX_CHAT_FRAME) {
+                        Ok(encoded) => Arc::from(encoded),
                         Err(error) => {
                             info!("a message to a replica can't be sent: {error}");
                             continue;
@@ -367,10 +393,14 @@ impl Hall {
                     }
                 }
             };
-            last = Some((message, Arc::clone(&frame)));
-            self.to_replicas.entry(*session).or_default().push(frame);
+            last = Some((message, Arc::clone(&encoded)));
+            self.to_replicas.entry(*session).or_insert_with(|| Unsent::to(node)).push(encoded);
             waker.notify_one();
         }
         has_news
     }
 }
+
+#[cfg(test)]
+#[path = "hall_tests.rs"]
+mod tests;

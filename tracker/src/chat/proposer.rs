@@ -15,11 +15,13 @@
 //! replica in common.
 //!
 //! It tolerates that messages are lost, doubled, late and out of order. How the
-//! three parts do their work is in [`elect`], [`replicate`] and [`council`].
+//! three parts do their work is in [`elect`], [`replicate`] and [`council`];
+//! [`revive`] is what people do when most of those that held the log are gone.
 
 mod council;
 mod elect;
 mod replicate;
+mod revive;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use std::time::Duration;
 use shoal_common::chat::entry::{Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
+use shoal_common::limits::MAX_POSITION;
 use shoal_common::protocol::chat::{FromReplica, Standing, Summary, ToReplica};
 
 use super::book::{Book, Posted};
@@ -86,6 +89,8 @@ struct Link {
     knows: Option<LogId>,
     /// Whether it has promised the present ballot.
     promised: bool,
+    /// When it was last asked for a promise.
+    asked: Option<Duration>,
     /// The next position to be sent to it.
     next: Position,
     /// Up to where it holds what the proposer has.
@@ -146,9 +151,12 @@ pub struct Proposer {
     away: BTreeMap<ReplicaId, Duration>,
     /// Nodes that are about to leave on purpose.
     leaving: BTreeSet<NodeId>,
-    /// The logs that were written to under the present ballot. A second time in
-    /// office takes another one: under one ballot there is one entry a position.
-    wrote: BTreeSet<LogId>,
+    /// Whether anything was written under the present ballot. A second time in office
+    /// takes another one: under one ballot there is one log, and one entry a
+    /// position, so an answer names what it is about.
+    wrote: bool,
+    /// When people want the log to go on without those that held it.
+    revival: Option<Duration>,
     out: Vec<(NodeId, ToReplica)>,
     posted: Vec<Posted>,
 }
@@ -169,7 +177,8 @@ impl Proposer {
             rival: None,
             away: BTreeMap::new(),
             leaving: BTreeSet::new(),
-            wrote: BTreeSet::new(),
+            wrote: false,
+            revival: None,
             out: Vec::new(),
             posted: Vec::new(),
         }
@@ -180,6 +189,7 @@ impl Proposer {
     /// A node comes with its replica, on a connection with this number. It
     /// `knows` of a log even if its replica has no piece of one.
     pub fn attach(&mut self, session: u64, summary: Summary, knows: Option<LogId>, stamp: Stamp) {
+        let summary = credible(summary);
         let node = summary.replica.node;
         self.first_seen.get_or_insert(stamp.now);
         let knows = knows.or(summary.log);
@@ -188,6 +198,7 @@ impl Proposer {
             summary,
             knows,
             promised: false,
+            asked: None,
             next: 0,
             held: 0,
             told: 0,
@@ -199,7 +210,7 @@ impl Proposer {
         self.leaving.remove(&node);
         match self.phase {
             Phase::Office { .. } if !self.is_of_elder(node) => self.begin_sending(node),
-            _ => self.prepare(node),
+            _ => self.prepare(node, self.revival.is_some(), stamp.now),
         }
     }
 
@@ -209,6 +220,11 @@ impl Proposer {
             return;
         }
         self.links.remove(&node);
+        // A member of the council that left before it was released is to be done without
+        // all the same, and that can be seen to in office alone.
+        if !matches!(self.phase, Phase::Office { .. }) {
+            self.leaving.remove(&node);
+        }
         if self.links.is_empty() {
             self.first_seen = None;
         }
@@ -225,6 +241,13 @@ impl Proposer {
         }
     }
 
+    /// What was said to a node is still being sent: no answer is overdue.
+    pub fn still_sending(&mut self, node: NodeId, now: Duration) {
+        if let Some(link) = self.links.get_mut(&node) {
+            link.moved = now;
+        }
+    }
+
     /// A replica answers on a connection.
     pub fn hear(&mut self, node: NodeId, session: u64, answer: FromReplica, stamp: Stamp) {
         if self.links.get(&node).is_none_or(|link| link.session != session) {
@@ -232,9 +255,7 @@ impl Proposer {
         }
         match answer {
             FromReplica::Refused { ballot, promised } => {
-                if ballot == self.ballot && promised > ballot {
-                    self.yield_to(promised, stamp.now);
-                }
+                self.refused(node, ballot, promised, stamp.now);
             }
             FromReplica::Promised { ballot, .. }
             | FromReplica::Piece { ballot, .. }
@@ -326,22 +347,9 @@ impl Proposer {
         matches!(self.phase, Phase::Office { started } if committed >= started)
     }
 
-    /// Whether the log is held by this tracker's own node alone: nothing is
-    /// accepted then.
-    pub fn holds_alone(&self) -> bool {
-        let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
-        matches!(council, [member] if member.node == self.ballot.proposer)
-    }
-
     /// Whether a node is asked for its piece of the log.
     pub fn fetches_from(&self, node: NodeId) -> bool {
         matches!(self.phase, Phase::Recovering { source, .. } if source == node)
-    }
-
-    /// How many members of the council are connected, and how many there are.
-    pub fn quorum(&self) -> (usize, usize) {
-        let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
-        (council.iter().filter(|member| self.link_of(member).is_some()).count(), council.len())
     }
 
     /// Whether something is in the way of being accepted.
@@ -351,16 +359,6 @@ impl Proposer {
             writes: self.is_in_office() && !self.holds_alone(),
             here: here as u64,
             council: council as u64,
-        }
-    }
-
-    /// Whether the log is held without a node, or can't be.
-    pub fn is_released(&self, node: NodeId) -> bool {
-        let Some(book) = &self.book else { return true };
-        let (changed, council) = book.log().council();
-        match council {
-            [member] => member.node != node || self.links.len() <= 1,
-            _ => book.committed() >= changed && council.iter().all(|member| member.node != node),
         }
     }
 
@@ -386,4 +384,10 @@ impl Proposer {
         let theirs = self.links.get(&node).and_then(|link| link.summary.log);
         theirs.is_some_and(|theirs| ours.is_none_or(|ours| theirs < ours))
     }
+}
+
+/// Without what no replica can hold.
+fn credible(summary: Summary) -> Summary {
+    let log = summary.log.filter(|_| summary.end.max(summary.committed) <= MAX_POSITION);
+    Summary { log, ..summary }
 }

@@ -8,19 +8,23 @@ use shoal_common::chat::log::weight_of;
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{
-    CHAT_BEAT, CHAT_WINDOW, HELLO_DEADLINE, MAX_CHAT_FRAME, MAX_REQUEST_FRAME,
+    CHAT_BEAT, CHAT_WINDOW, FRAME_DEADLINE, HELLO_DEADLINE, MAX_CHAT_FRAME, MAX_REQUEST_FRAME,
 };
 use shoal_common::protocol::chat::{FromChat, ToChat};
 use shoal_common::serve::Guest;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::hall::{Chat, News};
 
 /// Bytes that are queued for a member at once. One that reads slowly lets that
 /// much wait, and no more.
 const QUEUE: usize = 256 * 1024;
+
+/// Bytes a second that a member has to take at least, while there is something for
+/// it: else a few bytes at a time would keep what is queued for ever.
+const SLOWEST: usize = 16 * 1024;
 
 /// Entries that did not concern a member, after which it is told how far the log
 /// is: so that it does not have to be looked through for it again.
@@ -113,7 +117,7 @@ impl Session<'_> {
             }
             // There may be more than may be queued at once.
             let is_full = self.connection.queued() >= QUEUE;
-            self.connection.flush().await?;
+            self.flush().await?;
             // Only who was asked for a piece of the log may say so much.
             let is_asked = self.chat.fetches_from(self.node);
             let bound = if is_asked { MAX_CHAT_FRAME } else { MAX_REQUEST_FRAME };
@@ -123,9 +127,7 @@ impl Session<'_> {
                         return close(&mut self.connection, reason).await;
                     }
                     // What has come already is answered together.
-                    while self.connection.has_message(bound)
-                        && self.submitted.len() < CHAT_WINDOW
-                    {
+                    while self.hears_more(bound) {
                         let heard = self.connection.receive(bound, Duration::ZERO).await?;
                         if let Some(reason) = self.hear(heard)? {
                             return close(&mut self.connection, reason).await;
@@ -149,6 +151,21 @@ impl Session<'_> {
         }
     }
 
+    /// Sends what is queued, within a time that follows from how much it is.
+    async fn flush(&mut self) -> Result<(), ConnectionError> {
+        let seconds = u32::try_from(self.connection.queued() / SLOWEST).unwrap_or(u32::MAX);
+        let patience = FRAME_DEADLINE + seconds * Duration::from_secs(1);
+        timeout(patience, self.connection.flush()).await.map_err(|_| ConnectionError::Slow)?
+    }
+
+    /// Whether a message has come that may be heard before anything is sent: not while
+    /// much waits to be sent already, which answers would add to.
+    fn hears_more(&self, bound: usize) -> bool {
+        self.connection.has_message(bound)
+            && self.submitted.len() < CHAT_WINDOW
+            && self.connection.queued() < QUEUE
+    }
+
     /// The node says something. The reason for which it is hung up, if it is.
     fn hear(&mut self, message: ToChat) -> Result<Option<&'static str>, ConnectionError> {
         match message {
@@ -156,6 +173,8 @@ impl Session<'_> {
             ToChat::Submit { event, .. } if event.author != self.node => {
                 return Ok(Some("an event of another author"));
             }
+            // All that waits is sent again from time to time.
+            ToChat::Submit { event, .. } if self.has(event.number) => {}
             ToChat::Submit { previous, event } => {
                 if self.submitted.len() >= 2 * CHAT_WINDOW
                     || !self.chat.reserve(weight_of(&event.act))
@@ -173,10 +192,18 @@ impl Session<'_> {
                 self.leaving = true;
                 self.chat.leaving(self.node);
             }
-            ToChat::Revive => self.chat.revive(self.node),
+            ToChat::Revive => {
+                let is_heeded = self.chat.revive(self.node);
+                self.connection.queue(&FromChat::Revival { is_heeded }, MAX_CHAT_FRAME)?;
+            }
             ToChat::Beat | ToChat::Unknown => {}
         }
         Ok(None)
+    }
+
+    /// Whether an event with this number waits to be taken, or is before one that does.
+    fn has(&self, number: u64) -> bool {
+        self.submitted.back().is_some_and(|(_, last)| number <= last.number)
     }
 
     fn weight(&self) -> usize {
@@ -194,8 +221,8 @@ impl Session<'_> {
         if !self.chat.is_current(self.node, self.number) {
             return Ok(Some("the node has come on another connection"));
         }
-        for frame in self.chat.to_replica(self.number) {
-            self.connection.queue_raw(&frame);
+        for message in self.chat.to_replica(self.number) {
+            self.connection.queue_encoded(&message)?;
         }
         if self.log.is_none()
             && let Some(attached) = self.chat.welcome(self.node, self.knows, self.told)
@@ -211,8 +238,8 @@ impl Session<'_> {
                 News::OtherLog => return Ok(Some("the chat goes on in another log")),
                 News::TooFar => return Ok(Some(SLOW)),
                 News::Batch(batch) => {
-                    for frame in batch.frames(self.node) {
-                        self.connection.queue_raw(frame);
+                    for message in batch.messages(self.node) {
+                        self.connection.queue_encoded(message)?;
                         self.said = batch.upto();
                     }
                     self.told = batch.upto();
@@ -230,7 +257,7 @@ impl Session<'_> {
             self.leaving = false;
             self.connection.queue(&FromChat::Released, MAX_CHAT_FRAME)?;
         }
-        if Instant::now() >= self.beat_due || self.told > self.said + SILENT {
+        if Instant::now() >= self.beat_due || self.told > self.said.saturating_add(SILENT) {
             self.say_how_far()?;
         }
         Ok(None)
@@ -243,3 +270,7 @@ impl Session<'_> {
         self.connection.queue(&FromChat::UpTo { position }, MAX_CHAT_FRAME)
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

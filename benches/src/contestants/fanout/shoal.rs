@@ -2,17 +2,20 @@
 //! disks before it counts.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
 use shoal_common::chat::entry::{Act, Event};
 use shoal_common::chat::words::{RoomName, Text};
 use shoal_common::clock::Clock;
-use shoal_common::connection::frame_of;
+use shoal_common::connection::encode;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{CHAT_WINDOW, MAX_CHAT_FRAME};
 use shoal_common::protocol::chat::{Answer, FromChat, Posted, Question, Standing, ToChat};
 use shoal_common::protocol::greeting::{DEFAULT_NETWORK, Greeting, Hello, Talk};
+use shoal_common::protocol::tracking::{Registration, ToTracker};
 
 use super::{MESSAGE, Sender, Speech};
 use crate::crowd::words;
@@ -27,6 +30,9 @@ const HEAD: usize = 12;
 
 /// How long the nodes may take until all of them hold the log.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two heartbeats of a sender: fewer than any tracker asks for.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// A tracker, and nodes that hold the log.
 pub struct Shoal {
@@ -85,7 +91,8 @@ impl Speech for Shoal {
     fn sender(&self) -> Outcome<Box<dyn Sender>> {
         let mut caller = Caller::connect(self.address)?;
         caller.attach()?;
-        Ok(Box::new(caller))
+        let registered = Registered::start(self.address, caller.node)?;
+        Ok(Box::new(Author { caller, _registered: registered }))
     }
 }
 
@@ -120,16 +127,19 @@ struct Caller {
 
 impl Caller {
     fn connect(address: SocketAddr) -> Outcome<Self> {
+        Self::call(address, NodeId::random(), Talk::Chat)
+    }
+
+    fn call(address: SocketAddr, node: NodeId, talk: Talk) -> Outcome<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let node = NodeId::random();
         let mut caller = Self { stream, node, clock: Clock::default() };
-        let hello = Greeting::Hello(Hello::new(DEFAULT_NETWORK, node, Talk::Chat));
+        let hello = Greeting::Hello(Hello::new(DEFAULT_NETWORK, node, talk));
         // The greeting carries no time in its frame.
-        let timed = frame_of(&hello, MAX_CHAT_FRAME, &caller.clock).attempt("the greeting")?;
-        let (length, rest) = timed.split_at(4);
-        caller.stream.write_all(&[length, rest.get(8..).unwrap_or_default()].concat())?;
+        let hello = encode(&hello, MAX_CHAT_FRAME).attempt("the greeting")?;
+        let length = u32::try_from(hello.len())?.to_be_bytes();
+        caller.stream.write_all(&[&length, hello.as_slice()].concat())?;
         let mut length = [0; 4];
         caller.stream.read_exact(&mut length)?;
         let mut greeting = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap_or(0)];
@@ -137,8 +147,15 @@ impl Caller {
         Ok(caller)
     }
 
-    fn say(&mut self, message: &ToChat) -> Outcome<()> {
-        let frame = frame_of(message, MAX_CHAT_FRAME, &self.clock).attempt("a message")?;
+    /// A message with what is in front of it.
+    fn frame_of(&self, message: &impl Serialize) -> Outcome<Vec<u8>> {
+        let message = encode(message, MAX_CHAT_FRAME).attempt("a message")?;
+        let length = u32::try_from(message.len())?.to_be_bytes();
+        Ok([&length, self.clock.tick().to_be_bytes().as_slice(), &message].concat())
+    }
+
+    fn say(&mut self, message: &impl Serialize) -> Outcome<()> {
+        let frame = self.frame_of(message)?;
         Ok(self.stream.write_all(&frame)?)
     }
 
@@ -191,7 +208,48 @@ impl Caller {
     }
 }
 
-impl Sender for Caller {
+/// A node is registered, for only such may say anything. It hangs up in the end.
+struct Registered(TcpStream);
+
+impl Registered {
+    fn start(address: SocketAddr, node: NodeId) -> Outcome<Self> {
+        let mut caller = Caller::call(address, node, Talk::Tracking)?;
+        let at = caller.stream.local_addr()?;
+        let name = "sender".parse().attempt("the name")?;
+        let (exact, reign, joined) = (false, None, 0);
+        let registration = Registration { name, exact, search: at, download: at, reign, joined };
+        caller.say(&ToTracker::Register(registration))?;
+        let stream = caller.stream.try_clone()?;
+        let mut answers = caller.stream.try_clone()?;
+        thread::spawn(move || std::io::copy(&mut answers, &mut std::io::sink()));
+        thread::spawn(move || {
+            while caller.say(&ToTracker::Heartbeat).is_ok() {
+                thread::sleep(HEARTBEAT);
+            }
+        });
+        Ok(Self(stream))
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.0.shutdown(Shutdown::Both).ok();
+    }
+}
+
+/// One that sends.
+struct Author {
+    caller: Caller,
+    _registered: Registered,
+}
+
+impl Sender for Author {
+    fn send(&mut self, messages: usize) -> Outcome<()> {
+        self.caller.send(messages)
+    }
+}
+
+impl Caller {
     fn send(&mut self, messages: usize) -> Outcome<()> {
         let text = Text::try_from("x".repeat(MESSAGE)).attempt("the text")?;
         let act = Act::Say { room: RoomName::lobby(), text };
@@ -207,7 +265,7 @@ impl Sender for Caller {
                 let (name, act) = (name.clone(), act.clone());
                 let event = Event { author: self.node, number, name, act };
                 let submit = ToChat::Submit { previous, event };
-                frames.extend(frame_of(&submit, MAX_CHAT_FRAME, &self.clock).attempt("a message")?);
+                frames.extend(self.frame_of(&submit)?);
                 sent += 1;
             }
             self.stream.write_all(&frames)?;

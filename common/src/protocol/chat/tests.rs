@@ -96,6 +96,7 @@ fn what_a_tracker_says() {
         &FromChat::Waits(Standing { writes: false, here: 1, council: 3 }),
         "84 a4'type a5'waits a6'writes c2 a4'here 01 a7'council 03",
     );
+    golden(&FromChat::Revival { is_heeded: true }, "82 a4'type a7'revival a9'is_heeded c3");
     golden(&FromChat::UpTo { position: 300 }, "82 a4'type a5'up_to a8'position cd 01 2c");
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use shoal_common::chat::entry::{Body, ReplicaId};
+use shoal_common::ident::NodeId;
 use shoal_common::limits::COUNCIL;
 
 use super::{AWAY, Phase, Proposer, Stamp};
@@ -11,6 +12,29 @@ use super::{AWAY, Phase, Proposer, Stamp};
 const NEARLY: u64 = 64;
 
 impl Proposer {
+    /// How many members of the council are connected, and how many there are.
+    pub fn quorum(&self) -> (usize, usize) {
+        let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
+        (council.iter().filter(|member| self.link_of(member).is_some()).count(), council.len())
+    }
+
+    /// Whether the log is held by this tracker's own node alone: nothing is
+    /// accepted then.
+    pub fn holds_alone(&self) -> bool {
+        let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
+        matches!(council, [member] if member.node == self.ballot.proposer)
+    }
+
+    /// Whether the log is held without a node, or can't be.
+    pub fn is_released(&self, node: NodeId) -> bool {
+        let Some(book) = &self.book else { return true };
+        let (changed, council) = book.log().council();
+        match council {
+            [member] => member.node != node || self.links.len() <= 1,
+            _ => book.committed() >= changed && council.iter().all(|member| member.node != node),
+        }
+    }
+
     /// Begins a change of the council if one is due. One at a time, and the
     /// first only when the reign's first entry is committed: so that any two
     /// majorities that count have a replica in common.
@@ -37,6 +61,10 @@ impl Proposer {
         let absent = council.iter().filter(|member| self.link_of(member).is_none());
         let since = |member| self.away.get(member).copied().unwrap_or(stamp.now);
         self.away = absent.map(|member| (*member, since(member))).collect::<BTreeMap<_, _>>();
+        // Whoever has left and is not needed any more is forgotten.
+        let is_member = |node| council.iter().any(|member| member.node == node);
+        let links = &self.links;
+        self.leaving.retain(|node| links.contains_key(node) || is_member(*node));
     }
 
     /// Without one that is gone: its node has another replica now, or it has

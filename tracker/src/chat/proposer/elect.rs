@@ -7,9 +7,10 @@ use std::time::Duration;
 use shoal_common::chat::entry::{Ballot, Body, Entry, LogId, Position};
 use shoal_common::chat::log::Base;
 use shoal_common::ident::NodeId;
+use shoal_common::limits::{COUNCIL, MAX_BALLOT_LEAP};
 use shoal_common::protocol::chat::{Summary, ToReplica};
 
-use super::{Phase, Proposer, RESEND, Stamp};
+use super::{AWAY, Link, Phase, Proposer, RESEND, Stamp, credible};
 use crate::chat::book::Book;
 
 /// Least pause before another's ballot is exceeded; the longest is eight times
@@ -18,15 +19,14 @@ use crate::chat::book::Book;
 const YIELD: Duration = Duration::from_millis(100);
 
 impl Proposer {
-    /// Asks for a promise, if the replica has a piece of a log: another has no vote.
-    pub(super) fn prepare(&mut self, node: NodeId) {
-        if self.links.get(&node).is_some_and(|link| link.summary.log.is_some()) {
-            self.ask_for_promise(node);
+    /// Asks for a promise, if the replica has a piece of a log, or one that has none
+    /// may begin one: else it has no vote.
+    pub(super) fn prepare(&mut self, node: NodeId, is_founding: bool, now: Duration) {
+        let Some(link) = self.links.get_mut(&node) else { return };
+        if link.summary.log.is_some() || is_founding {
+            link.asked = Some(now);
+            self.out.push((node, ToReplica::Prepare { ballot: self.ballot }));
         }
-    }
-
-    fn ask_for_promise(&mut self, node: NodeId) {
-        self.out.push((node, ToReplica::Prepare { ballot: self.ballot }));
     }
 
     /// Begins anew, under the present ballot.
@@ -34,23 +34,53 @@ impl Proposer {
         (self.phase, self.since) = (Phase::Seeking, now);
         self.rival = None;
         let nodes: Vec<_> = self.links.keys().copied().collect();
+        let is_founding = self.is_founding(now);
         for node in nodes {
-            self.prepare(node);
+            self.prepare(node, is_founding, now);
         }
     }
 
-    /// Another has a higher ballot: it is exceeded after a while.
-    pub(super) fn yield_to(&mut self, promised: Ballot, now: Duration) {
-        if self.rival.is_none_or(|(rival, _)| rival < promised) {
-            let [first, ..] = *self.ballot.proposer.as_bytes();
-            let turn = (promised.round ^ self.ballot.instance ^ u64::from(first)) % 8 + 1;
-            self.rival = Some((promised, now + YIELD * u32::try_from(turn).unwrap_or(1)));
+    /// A replica has promised another proposer. Whoever is asked for a promise may say
+    /// so, and in office the members of the council; where one more may come into
+    /// the council, what keeps it away counts after a while.
+    pub(super) fn refused(
+        &mut self,
+        node: NodeId,
+        ballot: Ballot,
+        promised: Ballot,
+        now: Duration,
+    ) {
+        let leap = promised.round.saturating_sub(ballot.round);
+        if ballot != self.ballot || promised <= ballot || leap > MAX_BALLOT_LEAP {
+            return;
+        }
+        let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
+        let is_member =
+            council.iter().any(|member| member.node == node && self.link_of(member).is_some());
+        match self.phase {
+            Phase::Recovering { source, .. } if source != node => {}
+            Phase::Office { .. } if !is_member => {
+                if council.len() < COUNCIL && self.rival.is_none() {
+                    self.yield_to(promised, now.max(self.since + AWAY));
+                }
+            }
+            _ => self.yield_to(promised, now),
+        }
+    }
+
+    /// Another has a higher ballot: it is exceeded a while after `from`.
+    fn yield_to(&mut self, promised: Ballot, from: Duration) {
+        let [first, ..] = *self.ballot.proposer.as_bytes();
+        let turn = (promised.round ^ self.ballot.instance ^ u64::from(first)) % 8 + 1;
+        let due = from + YIELD * u32::try_from(turn).unwrap_or(1);
+        if self.rival.is_none_or(|(rival, at)| rival < promised || due < at) {
+            self.rival = Some((promised, due));
         }
     }
 
     pub(super) fn exceed(&mut self, rival: Ballot, now: Duration) {
         self.ballot.round = rival.round.max(self.ballot.round).saturating_add(1);
-        self.wrote.clear();
+        self.wrote = false;
         for link in self.links.values_mut() {
             link.promised = false;
         }
@@ -60,65 +90,44 @@ impl Proposer {
     /// Asks again those that have not answered; founds a log where nobody knows
     /// one.
     pub(super) fn seek_on(&mut self, stamp: Stamp) {
-        if stamp.now >= self.since + RESEND {
-            self.since = stamp.now;
-            let silent = self.links.iter().filter(|(_, link)| !link.promised);
-            let silent: Vec<_> = silent.map(|(node, _)| *node).collect();
-            for node in silent {
-                self.prepare(node);
-            }
+        let is_silent =
+            |link: &Link| !link.promised && link.asked.is_none_or(|at| stamp.now >= at + RESEND);
+        let silent = self.links.iter().filter(|(_, link)| is_silent(link));
+        let silent: Vec<_> = silent.map(|(node, _)| *node).collect();
+        let is_founding = self.is_founding(stamp.now);
+        for node in silent {
+            self.prepare(node, is_founding, stamp.now);
         }
         self.elect(stamp);
+        self.revive_on(stamp);
         self.found(stamp);
     }
 
-    fn found(&mut self, stamp: Stamp) {
-        let is_time = self.first_seen.is_some_and(|at| stamp.now >= at + self.settings.found_pause);
-        let nobody_knows = self.links.values().all(|link| link.knows.is_none());
-        let may = is_time && nobody_knows && self.book.is_none();
-        let founder = self.links.values().next().map(|link| (link.promised, link.summary.replica));
-        let (Phase::Seeking, true, Some((promised, founder))) = (self.phase, may, founder) else {
-            return;
-        };
-        if !promised {
-            self.ask_for_promise(founder.node);
-        } else {
-            let log =
-                LogId { generation: 0, founded_ms: stamp.time_ms, nonce: self.ballot.instance };
-            self.book = Some(Book::new(Base::found(log, founder), self.settings.kept));
-            self.take_office(stamp);
-        }
+    fn is_founding(&self, now: Duration) -> bool {
+        self.revival.is_some() || self.may_found(now)
     }
 
-    /// People decide to go on without those that held the log: with what is known
-    /// here, held by the first of those that are connected. What only the others
-    /// had is lost. Nothing while a majority is here.
-    pub fn revive(&mut self, stamp: Stamp) -> bool {
-        let (here, all) = self.quorum();
-        let founder = self.links.values().map(|link| link.summary.replica).next();
-        let known = self.links.values().filter_map(|link| link.knows).min();
-        let known = self.book.as_ref().map(|book| book.log().id()).into_iter().chain(known).min();
-        let (Some(founder), Some(known), false) = (founder, known, all > 0 && here > all / 2)
-        else {
-            return false;
-        };
-        let log = LogId {
-            generation: known.generation.saturating_add(1),
-            founded_ms: stamp.time_ms,
-            nonce: self.ballot.instance,
-        };
-        let mut base = Base::found(log, founder);
-        if let Some(book) = &self.book {
-            base.position = book.committed();
-            base.ballot = book.log().ballot_at(base.position).unwrap_or(Ballot::NONE);
-            base.state.rooms = book.state().rooms.clone();
+    /// Whether it is time to found a log: nobody has heard of any for long enough.
+    fn may_found(&self, now: Duration) -> bool {
+        let is_time = self.first_seen.is_some_and(|at| now >= at + self.settings.found_pause);
+        let nobody_knows = self.links.values().all(|link| link.knows.is_none());
+        is_time && nobody_knows && self.book.is_none()
+    }
+
+    /// The first that answers holds the new log.
+    fn found(&mut self, stamp: Stamp) {
+        if self.phase != Phase::Seeking || !self.may_found(stamp.now) {
+            return;
         }
-        self.book = Some(Book::new(base, self.settings.kept));
+        let mut promised = self.links.values().filter(|link| link.promised);
+        let Some(founder) = promised.next().map(|link| link.summary.replica) else { return };
+        let log = LogId { generation: 0, founded_ms: stamp.time_ms, nonce: self.ballot.instance };
+        self.book = Some(Book::new(Base::found(log, founder), self.settings.kept));
         self.take_office(stamp);
-        true
     }
 
     pub(super) fn promised(&mut self, node: NodeId, summary: Summary, stamp: Stamp) {
+        let summary = credible(summary);
         if let Some(link) = self.links.get_mut(&node) {
             link.knows = link.knows.or(summary.log);
             link.summary = summary;
@@ -133,7 +142,7 @@ impl Proposer {
         let promised = || self.links.values().filter(|link| link.promised).map(|l| &l.summary);
         let mut logs: BTreeSet<LogId> = promised().filter_map(|summary| summary.log).collect();
         let present = self.book.as_ref().map(|book| book.log().id());
-        if self.phase != Phase::Seeking {
+        if self.phase != Phase::Seeking && self.revival.is_none() {
             logs.retain(|log| present.is_some_and(|present| *log < present));
         }
         let electable = logs.into_iter().find_map(|log| {
@@ -143,21 +152,24 @@ impl Proposer {
             (votes > best.council.len() / 2).then(|| best.clone())
         });
         if let Some(best) = electable {
+            self.revival = None;
             self.recover(&best, stamp);
         }
     }
 
     /// Takes over the piece of the best replica. What is known here already is
     /// not fetched.
-    fn recover(&mut self, best: &Summary, stamp: Stamp) {
+    pub(super) fn recover(&mut self, best: &Summary, stamp: Stamp) {
         let Some(log) = best.log else { return };
+        // Enough have promised; what others have promised is of no importance.
+        self.rival = None;
         if self.book.as_ref().is_some_and(|book| book.log().id() != log) {
             self.book = None;
         }
         self.tail.clear();
         let has_all = |book: &Book| book.log().ballot_at(best.end) == Some(best.last);
         if self.book.as_ref().is_some_and(has_all) {
-            self.take_office(stamp);
+            self.recovered(stamp);
             return;
         }
         let after = self.book.as_mut().map(|book| {
@@ -182,24 +194,25 @@ impl Proposer {
         if node != source {
             return;
         }
-        if let Some(base) = base.filter(|base| base.log == log) {
+        if let Some(base) = base.filter(|base| base.log == log && base.position <= end) {
             let known = self.book.as_ref().map(Book::committed);
             if known.is_none_or(|known| known < base.position) {
                 self.book = Some(Book::new(*base, self.settings.kept));
             }
         }
         let Some(book) = &mut self.book else { return };
-        for (position, entry) in (previous + 1..).zip(entries) {
-            if position == book.log().end() + 1 && position <= end {
-                book.push(entry);
-            }
+        if let Some(known) = book.log().end().checked_sub(previous) {
+            let known = usize::try_from(known).unwrap_or(usize::MAX);
+            let lacking = end.saturating_sub(book.log().end());
+            let lacking = usize::try_from(lacking).unwrap_or(usize::MAX);
+            entries.into_iter().skip(known).take(lacking).for_each(|entry| book.push(entry));
         }
         let has = book.log().end();
         self.since = stamp.now;
         if has < end {
             self.out.push((source, ToReplica::Fetch { ballot: self.ballot, after: Some(has) }));
         } else if book.log().ballot_at(end) == Some(last) {
-            self.take_office(stamp);
+            self.recovered(stamp);
         } else {
             // Not what the replica said: begin anew without what is not sure.
             book.forget_tail();
@@ -207,15 +220,30 @@ impl Proposer {
         }
     }
 
-    fn take_office(&mut self, stamp: Stamp) {
+    /// The furthest piece is here.
+    fn recovered(&mut self, stamp: Stamp) {
+        if self.revival.is_some() {
+            self.phase = Phase::Seeking;
+            self.revive_on(stamp);
+        } else {
+            self.take_office(stamp);
+        }
+    }
+
+    pub(super) fn take_office(&mut self, stamp: Stamp) {
         let Some(book) = &mut self.book else { return };
-        let log = book.log().id();
-        if !self.wrote.insert(log) {
+        if std::mem::replace(&mut self.wrote, true) {
             self.exceed(self.ballot, stamp.now);
             return;
         }
-        let of_log = self.links.values().filter(|link| link.summary.log == Some(log));
-        let known = of_log.map(|link| link.summary.committed).max().unwrap_or(0);
+        // What others than those that have promised know to be committed may be what
+        // another proposer wrote, at the same positions.
+        let (log, council) = (book.log().id(), book.log().council().1);
+        let voters = self.links.values().filter(|link| {
+            let summary = &link.summary;
+            link.promised && summary.log == Some(log) && council.contains(&summary.replica)
+        });
+        let known = voters.map(|link| link.summary.committed).max().unwrap_or(0);
         self.posted.extend(book.commit(known));
         self.tail.clear();
         for (_, entry) in book.log().after(book.committed()) {
@@ -225,7 +253,7 @@ impl Proposer {
             }
         }
         self.phase = Phase::Office { started: book.log().end() + 1 };
-        self.since = stamp.now;
+        (self.since, self.rival) = (stamp.now, None);
         self.away.clear();
         self.write(Body::Reign { tracker: self.ballot.proposer }, stamp);
         let nodes: Vec<_> = self.links.keys().copied().collect();

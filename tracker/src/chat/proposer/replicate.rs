@@ -33,8 +33,8 @@ impl Proposer {
         let fits = is_ours && log.ballot_at(summary.end) == Some(summary.last);
         let next = match (is_ours, fits) {
             (false, _) => 0,
-            (true, true) => summary.end + 1,
-            (true, false) => summary.committed + 1,
+            (true, true) => summary.end.saturating_add(1),
+            (true, false) => summary.committed.saturating_add(1),
         };
         // One that is further has promised another, and has to be asked to say so.
         link.next = next.min(log.end() + 1);
@@ -49,9 +49,10 @@ impl Proposer {
         for node in self.receivers() {
             let Some(link) = self.links.get_mut(&node) else { continue };
             if link.next <= base.position {
+                let entries = log.piece(base.position, PIECE_BYTES);
+                link.next = base.position + 1 + entries.len() as Position;
                 let base = Box::new(base.clone());
-                let install = ToReplica::Install { ballot: self.ballot, base };
-                link.next = log.base().position + 1;
+                let install = ToReplica::Install { ballot: self.ballot, base, entries };
                 self.out.push((node, install));
             }
             // One message at least, until the replica has answered.
@@ -80,13 +81,15 @@ impl Proposer {
         }
     }
 
-    /// The council, and as many others as it lacks, those with the smallest ids.
+    /// The council, and as many others as it lacks, those with the smallest ids: once
+    /// the council holds the log. What they have may be all that is left of the log
+    /// before.
     fn receivers(&self) -> Vec<NodeId> {
         let Some(book) = &self.book else { return Vec::new() };
         let council = book.log().council().1;
         let members = council.iter().filter(|member| self.link_of(member).is_some());
         let mut receivers: Vec<_> = members.map(|member| member.node).collect();
-        let lacking = COUNCIL.saturating_sub(council.len());
+        let lacking = if self.is_in_office() { COUNCIL.saturating_sub(council.len()) } else { 0 };
         receivers.extend(self.candidates().map(|replica| replica.node).take(lacking));
         receivers
     }

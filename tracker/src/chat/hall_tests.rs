@@ -1,0 +1,160 @@
+use std::collections::VecDeque;
+
+use shoal_common::chat::entry::{Act, Ballot, ReplicaId};
+use shoal_common::chat::words::{RoomName, Text};
+use shoal_common::limits::KIB;
+use shoal_common::protocol::chat::Summary;
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+
+use super::*;
+use crate::chat::unsent::MAX_UNSENT;
+
+fn node(number: u8) -> NodeId {
+    NodeId::from_bytes([number; 32])
+}
+
+fn summary(node: NodeId) -> Summary {
+    let replica = ReplicaId { node, incarnation: 1 };
+    let (log, last, council) = (None, Ballot::NONE, Vec::new());
+    Summary { replica, log, last, end: 0, committed: 0, council }
+}
+
+/// A node that agrees to everything, and holds it, or reads nothing.
+struct Fake {
+    node: NodeId,
+    session: u64,
+}
+
+impl Fake {
+    fn attach(chat: &Chat, number: u8) -> Self {
+        let node = node(number);
+        let attachment = Attachment { summary: summary(node), knows: None, after: 0 };
+        let (session, _) = chat.attach(attachment);
+        Self { node, session }
+    }
+
+    fn answer(&self, chat: &Chat) {
+        for message in chat.to_replica(self.session) {
+            let FromChat::Replica { message } = rmp_serde::from_slice(&message).unwrap() else {
+                panic!()
+            };
+            let end = |before: Position, entries: &[_]| before + entries.len() as Position;
+            let answer = match message {
+                ToReplica::Prepare { ballot } => {
+                    FromReplica::Promised { ballot, summary: summary(self.node) }
+                }
+                ToReplica::Install { ballot, base, entries } => {
+                    FromReplica::Holds { ballot, end: end(base.position, &entries) }
+                }
+                ToReplica::Append { ballot, previous, entries, .. } => {
+                    FromReplica::Holds { ballot, end: end(previous, &entries) }
+                }
+                ToReplica::Fetch { .. } => panic!("it has nothing"),
+            };
+            chat.hear(self.node, self.session, answer);
+        }
+    }
+}
+
+fn start(names: Names) -> (Chat, Tasks) {
+    let tasks = Tasks::new(Handle::current());
+    let us = Party::new("test", node(200));
+    let settings = Settings { found_pause: Duration::ZERO, ..Settings::default() };
+    (Chat::start(&us, 1, settings, names, &tasks), tasks)
+}
+
+/// Time passes until so many hold the log.
+async fn founded(chat: &Chat, fakes: &[Fake]) {
+    for _ in 0..200 {
+        sleep(TICK).await;
+        fakes.iter().for_each(|fake| fake.answer(chat));
+        if chat.standing().writes && chat.standing().council == fakes.len() as u64 {
+            return;
+        }
+    }
+    panic!("{:?}", chat.standing());
+}
+
+fn event(author: u8, number: u64) -> Event {
+    let text = Text::try_from("x".repeat(2000)).unwrap();
+    let act = Act::Say { room: RoomName::lobby(), text };
+    Event { author: node(author), number, name: "forged".parse().unwrap(), act }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_replica_that_reads_nothing_has_a_bound() {
+    let (chat, _tasks) = start(Arc::new(|_| "a".parse().ok()));
+    let fakes = [1, 2, 3].map(|number| Fake::attach(&chat, number));
+    founded(&chat, &fakes).await;
+    // The third holds the log, and reads nothing any more.
+    let mut last = 0;
+    for _ in 0..60 {
+        for _ in 0..20 {
+            let mut events: VecDeque<_> = (1..40).map(|n| (0, event(1, last + n))).collect();
+            last += events.len() as u64;
+            chat.submit(&mut events);
+            sleep(TICK).await;
+            fakes[..2].iter().for_each(|fake| fake.answer(&chat));
+        }
+    }
+    let waits: usize = chat.to_replica(fakes[2].session).iter().map(|said| said.len()).sum();
+    assert!(waits > 0 && waits <= MAX_UNSENT, "{} KiB", waits as u64 / KIB);
+}
+
+#[tokio::test]
+async fn what_is_refused_for_want_of_room_takes_no_room() {
+    let (chat, _tasks) = start(Arc::new(|_| None));
+    assert!(!chat.reserve(MAX_SUBMITTED + 1));
+    assert!(chat.reserve(MAX_SUBMITTED));
+    assert!(!chat.reserve(1));
+    chat.release(MAX_SUBMITTED);
+    assert!(chat.reserve(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_speaks_under_a_name_that_is_not_registered() {
+    let registered = node(1);
+    let name: NodeName = "registered".parse().unwrap();
+    let known = name.clone();
+    let names: Names = Arc::new(move |node| (node == registered).then(|| known.clone()));
+    let (chat, _tasks) = start(names);
+    let fakes = [1, 2].map(|number| Fake::attach(&chat, number));
+    founded(&chat, &fakes).await;
+    let mut events = VecDeque::from([(0, event(2, 1))]);
+    chat.submit(&mut events);
+    assert_eq!(events.len(), 1, "it waits until its author is registered");
+    let mut events = VecDeque::from([(0, event(1, 1))]);
+    chat.submit(&mut events);
+    fakes.iter().for_each(|fake| fake.answer(&chat));
+    let hall = chat.hall();
+    let said: Vec<_> = hall.proposer.book().unwrap().of_room(&RoomName::lobby()).collect();
+    let [(_, _, said)] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((said.author, &said.name), (registered, &name));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_after_a_revival_hears_what_was_said_since() {
+    let (chat, _tasks) = start(Arc::new(|_| "a".parse().ok()));
+    let fakes = [1, 2, 3].map(|number| Fake::attach(&chat, number));
+    founded(&chat, &fakes).await;
+    let committed = || chat.hall().proposer.book().map(|book| book.committed()).unwrap();
+    let log = || chat.hall().log;
+    let (before, heard) = (log(), committed());
+    for gone in &fakes[1..] {
+        chat.detach(gone.node, gone.session, None);
+    }
+    assert!(chat.revive(fakes[0].node));
+    for _ in 0..300 {
+        sleep(TICK).await;
+        fakes[0].answer(&chat);
+        let mut events = VecDeque::from([(0, event(1, 1))]);
+        chat.submit(&mut events);
+    }
+    assert!(log() < before && committed() > heard, "{:?}", chat.standing());
+    let attached = chat.welcome(fakes[2].node, before, heard).unwrap();
+    assert_eq!((Some(attached.log), attached.from), (log(), heard));
+    // Whose log went further than what was taken over goes on where it was founded.
+    let attached = chat.welcome(fakes[2].node, before, heard + 100).unwrap();
+    assert!(attached.from >= heard && attached.from < committed());
+}

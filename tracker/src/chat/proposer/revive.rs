@@ -1,0 +1,118 @@
+//! Going on without most of those that held the log.
+//!
+//! That is a decision of people: what only the others had is lost. What is here
+//! is not: as in an election the furthest piece is fetched, and the new log goes
+//! on where it ends, with the rooms and the last entries.
+
+use shoal_common::chat::entry::{Body, LogId, ReplicaId};
+use shoal_common::chat::log::Base;
+use shoal_common::limits::PIECE_BYTES;
+use shoal_common::protocol::chat::Summary;
+
+use super::{AWAY, Phase, Proposer, Stamp};
+use crate::chat::book::Book;
+
+/// Most bytes of the entries that a new log takes over: so that a replica gets them
+/// in one message, with the entries that found the log.
+const TAKEN_OVER: usize = PIECE_BYTES / 2;
+
+impl Proposer {
+    /// People decide to go on without those that held the log. Those are waited for
+    /// once more, for [`AWAY`]; then a new log begins, held by one of those that are
+    /// here. Whether it was heeded: not while a majority is here, and not where
+    /// nobody has heard of a log.
+    pub fn revive(&mut self, stamp: Stamp) -> bool {
+        if self.is_just_revived(stamp) {
+            return true;
+        }
+        if self.is_majority_of_log_here() || self.known().is_none() {
+            return false;
+        }
+        if self.revival.is_none() {
+            self.revival = Some(stamp.now + AWAY);
+            // Another ballot for another log.
+            self.exceed(self.ballot, stamp.now);
+        }
+        true
+    }
+
+    /// Whether a new log was begun a moment ago that its founder does not hold yet. Its
+    /// node comes again first, as everyone does where another log begins.
+    fn is_just_revived(&self, stamp: Stamp) -> bool {
+        let (Phase::Office { .. }, Some(book)) = (self.phase, &self.book) else { return false };
+        let is_new =
+            book.log().id().generation > 0 && book.committed() == book.log().base().founded;
+        is_new && stamp.now < self.since + AWAY
+    }
+
+    /// Founds the new log once it is time, on the furthest piece of those that have
+    /// promised.
+    pub(super) fn revive_on(&mut self, stamp: Stamp) {
+        let is_due = self.revival.is_some_and(|due| stamp.now >= due);
+        if self.phase != Phase::Seeking || !is_due || self.is_majority_of_log_here() {
+            return;
+        }
+        let promised = || self.links.values().filter(|link| link.promised).map(|l| &l.summary);
+        let Some(founder) = promised().next().map(|summary| summary.replica) else { return };
+        let ours = self.book.as_ref().map(|book| (book.log().last(), book.log().end()));
+        let best = furthest(promised()).filter(|best| ours < Some((best.last, best.end))).cloned();
+        match best {
+            Some(best) => self.recover(&best, stamp),
+            None => self.found_on(founder, stamp),
+        }
+    }
+
+    /// Founds a log on what is here.
+    fn found_on(&mut self, founder: ReplicaId, stamp: Stamp) {
+        let Some(known) = self.known() else { return };
+        let log = LogId {
+            generation: known.generation.saturating_add(1),
+            founded_ms: stamp.time_ms,
+            nonce: self.ballot.instance,
+        };
+        let book = match self.book.take() {
+            Some(mut book) => {
+                book.begin_anew(log, TAKEN_OVER);
+                book
+            }
+            None => Book::new(Base::found(log, founder), self.settings.kept),
+        };
+        self.book = Some(book);
+        self.revival = None;
+        self.write(Body::Council { members: vec![founder] }, stamp);
+        self.take_office(stamp);
+    }
+
+    /// The latest log that anyone here has heard of.
+    fn known(&self) -> Option<LogId> {
+        let ours = self.book.as_ref().map(|book| book.log().id());
+        self.links.values().filter_map(|link| link.knows).chain(ours).min()
+    }
+
+    /// Whether most of those that hold the log are connected, by the furthest piece
+    /// that is known of.
+    fn is_majority_of_log_here(&self) -> bool {
+        let best = furthest(self.links.values().map(|link| &link.summary));
+        let ours = self.book.as_ref().map(Book::log);
+        let ours = ours
+            .filter(|log| best.is_none_or(|best| (best.last, best.end) <= (log.last(), log.end())));
+        let (log, council) = match (ours, best) {
+            (Some(ours), _) => (Some(ours.id()), ours.council().1),
+            (None, Some(best)) => (best.log, best.council.as_slice()),
+            (None, None) => return false,
+        };
+        // In office they are given it.
+        let is_office = matches!(self.phase, Phase::Office { .. });
+        let holds = |member: &&ReplicaId| {
+            self.link_of(member).is_some_and(|link| is_office || link.summary.log == log)
+        };
+        council.iter().filter(holds).count() > council.len() / 2
+    }
+}
+
+/// That with the furthest piece, of any log: where a new log began, its ballots are
+/// higher than those of the one before.
+fn furthest<'a>(summaries: impl Iterator<Item = &'a Summary>) -> Option<&'a Summary> {
+    let holders = summaries.filter(|summary| summary.log.is_some());
+    holders.max_by_key(|summary| (summary.last, summary.end))
+}
