@@ -295,14 +295,25 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
 
 // Counts -------------------------------------------------------------------
 
-/// Most connections that one port of a node serves at once. Further ones wait
-/// in the kernel's queue. Above the thousands of idle strangers a port must
-/// withstand; fewer where the descriptors of the process do not suffice.
+/// Most connections that one port of a node serves at once, beside those of the
+/// nodes whose tracker it is. Further ones wait in the kernel's queue. Above the
+/// thousands of idle strangers a port must withstand; fewer where the descriptors
+/// of the process do not suffice.
 pub const MAX_NODE_CONNECTIONS: usize = 4096;
 
-/// Most connections of a tracker: two for each node, of which one is for the
-/// chat, and room for newcomers.
-pub const MAX_TRACKER_CONNECTIONS: usize = 2 * MAX_NODES + 4096;
+/// Most connections of a tracker that last: two for each node, of which one is for
+/// the chat, and room for those whose last one is not known to be broken yet.
+/// Fewer where the descriptors of the process do not suffice; further ones are
+/// refused as busy.
+pub const MAX_TRACKER_GUESTS: usize = 2 * MAX_NODES + 2048;
+
+/// Most connections of a tracker: of those that last, of strangers, and for
+/// inquiries.
+pub const MAX_TRACKER_CONNECTIONS: usize = MAX_TRACKER_GUESTS + 2048;
+
+/// Connections of a tracker that are kept for short talks: inquiries must be
+/// answered however many nodes there are, and each takes a moment.
+pub const SHORT_TALKS: usize = 32;
 
 /// Changes that a tracker remembers. A node that is further behind turns the
 /// pages anew.
