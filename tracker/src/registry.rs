@@ -74,6 +74,8 @@ struct Node {
 #[derive(Debug)]
 pub(crate) struct Registry {
     heartbeat: Duration,
+    /// When it was last put in office.
+    began: Duration,
     /// In boxes: the table has room for more than are here.
     nodes: HashMap<NodeId, Box<Node>>,
     /// Sorted, because people read them.
@@ -106,6 +108,7 @@ impl Registry {
     pub(crate) fn new(heartbeat: Duration) -> Self {
         Self {
             heartbeat,
+            began: Duration::ZERO,
             nodes: HashMap::new(),
             names: BTreeMap::new(),
             order: BTreeSet::new(),
@@ -142,7 +145,7 @@ impl Registry {
         let name = self.name_for(id, wish)?;
         let Registration { search, download, .. } = *wish;
         let before = self.nodes.get(&id).map(|node| node.peer.joined);
-        let joined = self.joins.number(id, wish.joined, before);
+        let joined = self.joins.number(id, wish.joined, before, now);
         let peer = Peer { id, name: name.clone(), search, download, joined };
         if !peer.is_reachable() {
             return Err(Refusal::NotAllowed);
@@ -163,8 +166,7 @@ impl Registry {
             }
             Some(before) if before.peer != peer => {
                 self.unseated += u64::from(before.session != Some(session));
-                let now = peer.clone();
-                self.notices.push(Notice::Changed { before: before.peer, now });
+                self.notices.push(Notice::of_change(before.peer, peer.clone()));
                 self.record(Change::Joined(peer));
             }
             Some(before) if before.session != Some(session) => {

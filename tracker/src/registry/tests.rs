@@ -12,11 +12,17 @@ fn speaker(node: u8, session: u64) -> Speaker {
     Speaker { node: NodeId::from_bytes([node; 32]), session: SessionId(session) }
 }
 
+/// What a node says that has just been started.
 fn wish(name: &str, exact: bool) -> Registration {
     let search = "10.0.0.1:4000".parse().unwrap();
     let download = "10.0.0.1:4001".parse().unwrap();
     let (name, reign, joined) = (name.parse().unwrap(), None, 0);
     Registration { name, exact, search, download, reign, joined }
+}
+
+/// What one says that has had a join number.
+fn again(name: &str, joined: u64) -> Registration {
+    Registration { joined, ..wish(name, true) }
 }
 
 /// What `node` has not heard of since `revision`: all that concerns others.
@@ -87,10 +93,11 @@ fn a_given_name_stays_even_if_the_wanted_one_becomes_free() {
     registry.exit(speaker(1, 1));
     registry.disconnected(speaker(2, 2), START);
     let before = registry.revision();
-    let got = registry.register(speaker(2, 3), &wish("one", false), START).unwrap();
+    let wish = |exact| Registration { exact, ..again("one", 2) };
+    let got = registry.register(speaker(2, 3), &wish(false), START).unwrap();
     assert_eq!((got, registry.revision()), (name("one-2"), before));
     // Unless it insists.
-    let got = registry.register(speaker(2, 3), &wish("one", true), START).unwrap();
+    let got = registry.register(speaker(2, 3), &wish(true), START).unwrap();
     assert_eq!(got, name("one"));
 }
 
@@ -178,12 +185,12 @@ fn who_returns_in_time_has_not_left() {
     let mut registry = with_one();
     let before = registry.revision();
     registry.disconnected(speaker(1, 1), START);
-    registry.register(speaker(1, 2), &wish("one", true), BEAT - MOMENT).unwrap();
+    registry.register(speaker(1, 2), &again("one", 1), BEAT - MOMENT).unwrap();
     registry.tick(BEAT);
     assert_eq!((ids(&registry), registry.revision()), (vec![1], before));
     assert!(said(&mut registry).ends_with("came back"));
     // With another address it has not left either, but is told of.
-    let moved = Registration { search: "10.0.0.9:1".parse().unwrap(), ..wish("one", true) };
+    let moved = Registration { search: "10.0.0.9:1".parse().unwrap(), ..again("one", 1) };
     registry.register(speaker(1, 3), &moved, BEAT).unwrap();
     let changes = news(&registry, speaker(2, 2).node, before);
     assert!(matches!(&changes[..], [Change::Joined(peer)] if peer.search == moved.search));
@@ -191,10 +198,22 @@ fn who_returns_in_time_has_not_left() {
 }
 
 #[test]
+fn who_was_restarted_in_time_has_not_left_but_is_another_member() {
+    let mut registry = with_one();
+    let before = registry.revision();
+    registry.disconnected(speaker(1, 1), START);
+    registry.register(speaker(1, 2), &wish("one", true), BEAT - MOMENT).unwrap();
+    assert_eq!(registry.joined(speaker(1, 2).node), 2);
+    let changes = news(&registry, speaker(2, 2).node, before);
+    assert!(matches!(&changes[..], [Change::Joined(peer)] if peer.joined == 2));
+    assert!(said(&mut registry).ends_with("came back"));
+}
+
+#[test]
 fn the_newer_session_replaces_the_older() {
     let mut registry = with_one();
     let before = registry.revision();
-    registry.register(speaker(1, 2), &wish("one", true), START).unwrap();
+    registry.register(speaker(1, 2), &again("one", 1), START).unwrap();
     assert_eq!(registry.standing(speaker(1, 1)), Standing::Superseded);
     assert_eq!(registry.standing(speaker(1, 2)), Standing::Current);
     // What the older one says or does is of no consequence any more.

@@ -16,13 +16,18 @@ fn visit(node: u8, session: u64) -> Visit {
 }
 
 fn register(name: &str) -> ToTracker {
+    again(name, 0)
+}
+
+/// What one says that has had a join number.
+fn again(name: &str, joined: u64) -> ToTracker {
     ToTracker::Register(Registration {
         name: name.parse().unwrap(),
         exact: true,
         search: "10.0.0.1:4000".parse().unwrap(),
         download: "10.0.0.1:4001".parse().unwrap(),
         reign: None,
-        joined: 0,
+        joined,
     })
 }
 
@@ -170,7 +175,7 @@ fn in_a_large_network_a_newcomer_gets_a_sample_and_turns_pages() {
 fn who_registers_again_and_again_is_hung_up() {
     let (mut registry, mut one, mut two) = two();
     for times in 1..=3 {
-        let again = one.answer(register("one"), &mut registry, PUSH_PAUSES.0 * times);
+        let again = one.answer(again("one", 1), &mut registry, PUSH_PAUSES.0 * times);
         assert!(matches!(again, Step::Say(FromTracker::Registered(_))), "{again:?}");
     }
     assert_eq!(two.answer(register("zwei"), &mut registry, PUSH_PAUSES.0 / 2), Step::HangUp);
