@@ -20,12 +20,14 @@ use shoal_common::protocol::tracking::{Change, Charter, Leaving, Registration};
 mod joins;
 #[cfg(test)]
 mod model;
+mod names;
 mod notice;
 mod pages;
 #[cfg(test)]
 mod tests;
 
 use joins::Joins;
+use names::free_number;
 pub(crate) use notice::{Notice, Present};
 
 /// One connection among all that a tracker has had.
@@ -224,14 +226,16 @@ impl Registry {
     ///
     /// If it is called so late that the tracker itself must have stood still
     /// (it was paused, say), nobody can be blamed: what the nodes said
-    /// meanwhile has not been read yet. Then everyone has one more interval.
+    /// meanwhile has not been read yet. Then everyone has one more interval at
+    /// least.
     pub(crate) fn tick(&mut self, now: Duration) {
         let late = self.next_deadline().and_then(|deadline| now.checked_sub(deadline));
         if let Some(late) = late.filter(|late| *late >= self.heartbeat) {
             self.notices.push(Notice::Overslept(late));
-            let everyone: Vec<_> = self.nodes.keys().copied().collect();
-            for id in everyone {
-                self.move_deadline(id, now + self.heartbeat);
+            let deadlines = self.nodes.values().map(|node| (node.peer.id, node.deadline));
+            let everyone: Vec<_> = deadlines.collect();
+            for (id, deadline) in everyone {
+                self.move_deadline(id, deadline.max(now + self.heartbeat));
             }
         }
         while let Some(&(looked_at, id)) = self.deadlines.first() {
@@ -338,9 +342,8 @@ impl Registry {
         if wish.exact {
             return Err(Refusal::NameTaken);
         }
-        // One more than there can be nodes, so one of them is free.
-        let suffixed = (2..).map(|number| wish.name.with_suffix(number)).take(MAX_NODES + 1);
-        suffixed.into_iter().find(is_free).ok_or(Refusal::Busy)
+        let free = free_number(|number| is_free(&wish.name.with_suffix(number)));
+        free.map(|number| wish.name.with_suffix(number)).ok_or(Refusal::Busy)
     }
 
     fn insert(&mut self, node: Node) {

@@ -275,3 +275,15 @@ fn nobody_is_blamed_when_the_tracker_itself_stood_still() {
     registry.tick(4 * BEAT);
     assert_eq!(ids(&registry), [0; 0]);
 }
+
+#[test]
+fn a_tracker_that_stood_still_takes_nobody_s_time() {
+    let mut registry = with_one();
+    registry.register(speaker(2, 2), &wish("two", true), 2 * BEAT + MOMENT).unwrap();
+    registry.tick(3 * BEAT);
+    assert!(said(&mut registry).contains("stood still"));
+    registry.tick(4 * BEAT);
+    assert_eq!(ids(&registry), [2], "it has two intervals from when it came");
+    registry.tick(4 * BEAT + MOMENT);
+    assert_eq!(ids(&registry), [0; 0]);
+}
