@@ -13,7 +13,7 @@ use std::mem;
 use std::time::Duration;
 
 use shoal_common::ident::{NodeId, NodeName, Peer};
-use shoal_common::limits::{CHANGE_LOG, MAX_NEWS, MAX_NODES, PUSH_GROUPS};
+use shoal_common::limits::{CHANGE_LOG, MAX_NODES, PUSH_GROUPS};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{Change, Charter, Leaving, Registration};
 
@@ -25,10 +25,14 @@ mod notice;
 mod pages;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use joins::Joins;
 use names::free_number;
 pub(crate) use notice::{Notice, Present};
+use pages::{Queue, Reader};
+pub(crate) use turns::KEPT_TURNS;
+use turns::Turns;
 
 /// One connection among all that a tracker has had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +74,7 @@ struct Node {
     deadline: Duration,
     /// When that is looked at: its place among the deadlines. Not after it.
     looked_at: Duration,
+    reader: Reader,
 }
 
 /// Everyone who is here, and what changed lately.
@@ -90,13 +95,13 @@ pub(crate) struct Registry {
     deadlines: BTreeSet<(Duration, NodeId)>,
     /// Changes so far.
     revision: u64,
-    /// Up to here each group may be told; see [`Registry::publish`].
-    published: [u64; PUSH_GROUPS],
+    /// How far each group may be told.
+    turns: Turns,
     /// How many sessions have lost their node, but by their own doing; see
     /// [`Registry::unseated`].
     unseated: u64,
-    /// When the next page may be given; see [`Registry::page`].
-    next_page: Duration,
+    /// When the next pages may be given.
+    queue: Queue,
     /// The last of these changes, at most [`CHANGE_LOG`].
     changes: VecDeque<Change>,
     notices: Vec<Notice>,
@@ -116,9 +121,9 @@ impl Registry {
             order: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             revision: 0,
-            published: [0; PUSH_GROUPS],
+            turns: Turns::default(),
             unseated: 0,
-            next_page: Duration::ZERO,
+            queue: Queue::default(),
             changes: VecDeque::new(),
             notices: Vec::new(),
             joins: Joins::default(),
@@ -146,7 +151,9 @@ impl Registry {
         let Speaker { node: id, session } = speaker;
         let name = self.name_for(id, wish)?;
         let Registration { search, download, .. } = *wish;
-        let before = self.nodes.get(&id).map(|node| node.peer.joined);
+        let before = self.nodes.get(&id);
+        let reader = before.map_or(Reader::new(wish.joined == 0), |node| node.reader);
+        let before = before.map(|node| node.peer.joined);
         let joined = self.joins.number(id, wish.joined, before, now);
         let peer = Peer { id, name: name.clone(), search, download, joined };
         if !peer.is_reachable() {
@@ -159,6 +166,7 @@ impl Registry {
             session: Some(session),
             deadline,
             looked_at: deadline,
+            reader,
         };
         match self.remove(id) {
             None if self.nodes.len() >= MAX_NODES => return Err(Refusal::Busy),
@@ -192,14 +200,6 @@ impl Registry {
             }
             Some(_) => Standing::Superseded,
         }
-    }
-
-    /// From now on the sessions of a group may be told of what has happened until
-    /// now. Between two calls of it all of them are told the same, whoever asks
-    /// when. Returns up to which revision they were told before.
-    pub(crate) fn publish(&mut self, group: usize) -> u64 {
-        let published = self.published.get_mut(group % PUSH_GROUPS);
-        published.map_or(0, |published| mem::replace(published, self.revision))
     }
 
     /// A node leaves on purpose. Ignored unless it is current.
@@ -281,24 +281,6 @@ impl Registry {
     /// How many changes there have been. It only grows.
     pub(crate) fn revision(&self) -> u64 {
         self.revision
-    }
-
-    /// Up to which revision a session may be told.
-    pub(crate) fn published(&self, session: SessionId) -> u64 {
-        self.published.get(session.group()).copied().unwrap_or_default()
-    }
-
-    /// What happened behind revision `from`, up to `to`; none if it is more than
-    /// [`MAX_NEWS`] or no longer known.
-    pub(crate) fn changes(
-        &self,
-        from: u64,
-        to: u64,
-    ) -> Option<impl ExactSizeIterator<Item = &Change>> {
-        let number = usize::try_from(to.checked_sub(from)?).ok()?;
-        let behind = usize::try_from(self.revision.checked_sub(from)?).ok()?;
-        let known = self.changes.len().checked_sub(behind)?;
-        (number <= MAX_NEWS).then(|| self.changes.iter().skip(known).take(number))
     }
 
     /// The name by which a node is known that lives.

@@ -12,7 +12,7 @@ use shoal_common::limits::{CLOCK_SKEW, COUNCIL};
 use shoal_common::protocol::succession::Member;
 use shoal_common::protocol::tracking::Charter;
 
-use super::{Node, Registry};
+use super::{Node, Reader, Registry};
 use crate::succession::LINE;
 
 /// Highest join number that is believed of a node: no network counts so far, and
@@ -135,7 +135,8 @@ impl Registry {
                 let deadline = now + 2 * self.heartbeat;
                 let wanted = peer.name.clone();
                 let peer = Peer { joined, ..peer };
-                self.insert(Node { peer, wanted, session: None, deadline, looked_at: deadline });
+                let (session, looked_at, reader) = (None, deadline, Reader::new(false));
+                self.insert(Node { peer, wanted, session, deadline, looked_at, reader });
             }
         }
     }

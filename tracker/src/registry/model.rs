@@ -263,8 +263,16 @@ impl World {
     fn settle(&mut self) {
         self.publish();
         for at in (0..self.open.len()).rev() {
-            let step = self.open[at].visit.push(&self.registry);
-            self.follow(at, step);
+            let number = self.open[at].number;
+            // One turn after the other.
+            while self.open.get(at).is_some_and(|open| open.number == number) {
+                let step = self.open[at].visit.push(&self.registry);
+                let told = step == Step::Wait;
+                self.follow(at, step);
+                if told {
+                    break;
+                }
+            }
         }
         for open in self.open.iter().filter(|open| open.visit.is_registered()) {
             let others: BTreeMap<_, _> = self

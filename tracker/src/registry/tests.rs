@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use shoal_common::limits::{MAX_NEWS, PAGE, PAGES_A_SECOND, PUSH_PAUSES};
+
 use super::*;
 
 const BEAT: Duration = Duration::from_secs(10);
@@ -126,21 +128,29 @@ fn an_address_that_nobody_reaches_is_refused() {
     }
 }
 
+/// One of many.
+fn nth(number: usize) -> Speaker {
+    let mut id = [0; 32];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    Speaker { node: NodeId::from_bytes(id), session: SessionId(number as u64) }
+}
+
+/// A registry with so many nodes that have just been started.
+fn crowd(count: usize) -> Registry {
+    let mut registry = Registry::new(BEAT);
+    for number in 0..count {
+        let wish = wish(&format!("node{number}"), true);
+        registry.register(nth(number), &wish, START).unwrap();
+    }
+    registry
+}
+
 #[test]
 fn there_is_a_bound_and_who_is_here_may_still_return() {
-    let mut registry = Registry::new(BEAT);
-    let node = |number: usize| {
-        let mut id = [0; 32];
-        id[..8].copy_from_slice(&number.to_be_bytes());
-        Speaker { node: NodeId::from_bytes(id), session: SessionId(number as u64) }
-    };
-    for number in 0..MAX_NODES {
-        let wish = wish(&format!("node{number}"), true);
-        registry.register(node(number), &wish, START).unwrap();
-    }
-    let more = registry.register(node(MAX_NODES), &wish("more", true), START);
+    let mut registry = crowd(MAX_NODES);
+    let more = registry.register(nth(MAX_NODES), &wish("more", true), START);
     assert_eq!(more, Err(Refusal::Busy));
-    assert_eq!(registry.register(node(7), &wish("seven", true), START), Ok(name("seven")));
+    assert_eq!(registry.register(nth(7), &wish("seven", true), START), Ok(name("seven")));
     assert!(registry.changes.len() <= CHANGE_LOG);
     registry.take_notices();
     let present = registry.present().to_string();
@@ -286,4 +296,86 @@ fn a_tracker_that_stood_still_takes_nobody_s_time() {
     assert_eq!(ids(&registry), [2], "it has two intervals from when it came");
     registry.tick(4 * BEAT + MOMENT);
     assert_eq!(ids(&registry), [0; 0]);
+}
+
+#[test]
+fn a_group_is_told_as_much_at_once_as_one_message_takes() {
+    const MANY: u64 = 2 * MAX_NEWS as u64 + 9;
+    let mut registry = crowd(MANY as usize);
+    let most = MAX_NEWS as u64;
+    let turns = [(0, most), (most, 2 * most), (2 * most, MANY), (MANY, MANY)];
+    for turn in turns {
+        assert_eq!(registry.publish(3), turn);
+        assert_eq!(registry.published(SessionId(3)), turn.1);
+    }
+    assert_eq!(registry.published(SessionId(4)), 0, "another group");
+    // Who is behind is told one turn after the other.
+    for (told, next) in [(0, most), (most - 1, most), (most, 2 * most), (MANY, MANY)] {
+        assert_eq!(registry.next_turn(SessionId(3), told), next);
+    }
+    // What is forgotten is not told.
+    for round in 0..=CHANGE_LOG {
+        registry.register(nth(1), &again(&format!("uno{round}"), 2), START).unwrap();
+    }
+    let revision = registry.revision();
+    assert_eq!(registry.publish(3), (MANY, revision));
+    assert!(registry.changes(MANY, revision).is_none());
+}
+
+/// Time between two pages for nodes of one kind.
+const TURN: Duration = Duration::from_millis(2000 / PAGES_A_SECOND as u64);
+
+fn millis(pause_ms: u64) -> Duration {
+    Duration::from_millis(pause_ms)
+}
+
+#[test]
+fn pages_have_a_pace_and_who_asks_early_gets_none_and_moves_nobody() {
+    let mut registry = crowd(3 * PAGE);
+    let mut now = START;
+    let first = registry.page(nth(0).node, None, now);
+    assert_eq!((first.peers.len(), first.pause_ms), (PAGE, 50));
+    // The others have their places, from their first page on.
+    let mut places: Vec<Duration> = Vec::new();
+    for number in 1..=10 {
+        let page = registry.page(nth(number).node, None, now);
+        assert!(page.is_later());
+        places.push(now + millis(page.pause_ms));
+    }
+    let apart: Vec<Duration> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(apart, [TURN; 9]);
+    // Whoever asks again and again, on whichever connections.
+    while now + TURN < places[9] {
+        let page = registry.page(nth(10).node, None, now);
+        assert!(page.is_later());
+        assert_eq!(now + millis(page.pause_ms), places[9]);
+        registry.register(nth(10), &again("node10", 11), now).unwrap();
+        now += TURN / 4;
+    }
+    let next = registry.page(nth(11).node, None, now);
+    assert_eq!(now + millis(next.pause_ms), places[9] + TURN);
+    for number in 1..=10 {
+        let page = registry.page(nth(number).node, None, places[9]);
+        assert_eq!(page.peers.len(), PAGE, "its time has come");
+    }
+}
+
+#[test]
+fn newcomers_do_not_wait_for_those_who_read_again() {
+    let mut registry = crowd(PAGE + 1);
+    // One that reads the last page is new no more.
+    let half = registry.page(nth(0).node, None, START);
+    let last = half.peers.last().map(|peer| peer.id);
+    let mut now = START + PUSH_PAUSES.0;
+    assert!(!registry.page(nth(0).node, last, now).more);
+    // Who comes from another tracker knows the others.
+    for number in 1..100 {
+        let known = again(&format!("node{number}"), 1000 + number as u64);
+        registry.exit(nth(number));
+        registry.register(nth(number), &known, now).unwrap();
+        registry.page(nth(number).node, None, now);
+    }
+    now += TURN;
+    assert!(registry.page(nth(0).node, None, now).pause_ms > 1000);
+    assert_eq!(registry.page(nth(100).node, None, now).peers.len(), PAGE);
 }

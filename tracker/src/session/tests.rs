@@ -1,0 +1,120 @@
+//! One session on a real socket.
+
+use std::time::Duration;
+
+use shoal_common::call::call;
+use shoal_common::ident::NodeId;
+use shoal_common::limits::{MAX_LISTS, PUSH_PAUSES};
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
+use shoal_common::protocol::tracking::{Change, Leaving, Registration};
+use shoal_common::serve::serve;
+use shoal_common::task::Tasks;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::chat::proposer::Settings;
+use crate::door::admit;
+use crate::screen::Screen;
+
+fn register(name: &str) -> ToTracker {
+    ToTracker::Register(Registration {
+        name: name.parse().unwrap(),
+        exact: true,
+        search: "127.0.0.1:4000".parse().unwrap(),
+        download: "127.0.0.1:4001".parse().unwrap(),
+        reign: None,
+        joined: 0,
+    })
+}
+
+struct World {
+    address: std::net::SocketAddr,
+    us: Party,
+    office: Office,
+    tasks: Tasks,
+}
+
+async fn world(beat: Duration) -> World {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let tasks = Tasks::new(Handle::current());
+    let us = Party::new("test", NodeId::random());
+    let chat = Settings::default();
+    let office = Office::home(us.clone(), address, beat, Screen::none(), chat);
+    let sessions = office.clone();
+    let handle = move |guest| {
+        let session = admit(guest, sessions.clone());
+        // There are thousands of them: what is rare belongs in a box.
+        assert!(size_of_val(&session) <= 1024, "{}", size_of_val(&session));
+        session
+    };
+    tasks.spawn(
+        tracing::Span::none(),
+        serve(listener, us.clone(), &[Talk::Tracking], 10, tasks.clone(), handle),
+    );
+    World { address, us, office, tasks }
+}
+
+#[tokio::test]
+async fn where_there_is_no_room_for_a_page_it_is_put_off_and_short_answers_are_not() {
+    let World { address, us, office, tasks } = world(Duration::from_secs(60)).await;
+    let hub = office.hub();
+    let room: Vec<_> = (0..MAX_LISTS).map(|_| hub.room().unwrap()).collect();
+    assert!(hub.room().is_none());
+    let (mut node, _) = call(address, &us, Talk::Tracking).await.unwrap();
+    let ask = ToTracker::Page { after: None };
+    for early in [&ToTracker::Exit, &ask] {
+        let answer: FromTracker = node.ask(early, MAX_TRACKER_FRAME).await.unwrap();
+        assert_eq!(answer, refused(Refusal::NotAllowed));
+    }
+    let answer: FromTracker = node.ask(&register("one"), MAX_TRACKER_FRAME).await.unwrap();
+    assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");
+
+    let answer: FromTracker = node.ask(&ask, MAX_TRACKER_FRAME).await.unwrap();
+    assert!(matches!(answer, FromTracker::Page(page) if page.is_later()));
+    drop(room);
+    tokio::time::sleep(PUSH_PAUSES.0).await;
+    let answer: FromTracker = node.ask(&ask, MAX_TRACKER_FRAME).await.unwrap();
+    assert!(matches!(answer, FromTracker::Page(page) if page.peers.len() == 1));
+    assert_eq!(tasks.stop(Duration::from_secs(5)).await, Ok(()));
+}
+
+#[tokio::test]
+async fn who_leaves_while_the_tracker_is_mute_does_not_wait_for_it() {
+    const BEAT: Duration = Duration::from_millis(500);
+    let World { address, us, office, tasks } = world(BEAT).await;
+    tasks.spawn(tracing::Span::none(), office.clone().run(tasks.clone()));
+    let (mut node, _) = call(address, &us, Talk::Tracking).await.unwrap();
+    // Who is asked there gets no answer.
+    let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ToTracker::Register(wish) = register("one") else { unreachable!() };
+    let wish = Registration { search: deaf.local_addr().unwrap(), ..wish };
+    node.send(&ToTracker::Register(wish), MAX_REQUEST_FRAME).await.unwrap();
+    loop {
+        // Until it is the council.
+        match node.receive(MAX_TRACKER_FRAME, HELLO_DEADLINE).await.unwrap() {
+            FromTracker::Reigns(charter) if !charter.council.is_empty() => break,
+            _ => {}
+        }
+    }
+    node.send(&ToTracker::Exit, MAX_REQUEST_FRAME).await.unwrap();
+    // The tracker stands still, as everything does here.
+    std::thread::sleep(BEAT + BEAT / 5);
+    assert_eq!(office.gate(None), Gate::Mute);
+    let end = loop {
+        match node.receive::<FromTracker>(MAX_TRACKER_FRAME, HELLO_DEADLINE).await {
+            Ok(answer) => assert_ne!(answer, FromTracker::Done),
+            Err(end) => break end,
+        }
+    };
+    assert!(matches!(end, ConnectionError::Closed), "{end}");
+    let last = office.hub().look(|registry| {
+        let revision = registry.revision();
+        let last = registry.changes(revision - 1, revision).unwrap().next().cloned();
+        last.unwrap()
+    });
+    assert!(matches!(last, Change::Left { why: Leaving::Exit, .. }), "{last:?}");
+    assert_eq!(tasks.stop(Duration::from_secs(5)).await, Ok(()));
+}
