@@ -22,6 +22,7 @@ mod frame;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -109,6 +110,11 @@ pub fn encode<M: Serialize>(message: &M, bound: usize) -> Result<Vec<u8>, Connec
     Ok(encoded)
 }
 
+/// What is to be sent of a message still.
+fn rest(shared: Option<&(Arc<[u8]>, usize)>) -> &[u8] {
+    shared.and_then(|(message, from)| message.get(*from..)).unwrap_or_default()
+}
+
 /// A stream that carries messages.
 #[derive(Debug)]
 pub struct Connection<S> {
@@ -121,6 +127,8 @@ pub struct Connection<S> {
     ahead: usize,
     /// What is queued and was not sent yet.
     outgoing: Buffer,
+    /// Behind that: a message that others are sent too, from this byte on.
+    shared: Option<(Arc<[u8]>, usize)>,
     /// The clock whose time goes with what is sent, once that is agreed.
     tells: Option<Clock>,
     /// The clock that learns from what comes, likewise.
@@ -139,6 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             due: None,
             ahead: READ_AHEAD,
             outgoing,
+            shared: None,
             tells: None,
             learns: None,
             heard: 0,
@@ -200,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         bound: usize,
     ) -> Result<(), ConnectionError> {
         let time = self.tells.as_ref().map(Clock::tick);
-        frame::encode(message, bound, time, self.outgoing.tail())
+        frame::encode(message, bound, time, self.tail())
     }
 
     /// Queues a message and `length` raw bytes behind it, which `fill` writes.
@@ -216,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Result<(), E>, ConnectionError> {
         let time = self.tells.as_ref().map(Clock::tick);
-        let tail = self.outgoing.tail();
+        let tail = self.tail();
         let start = tail.len();
         frame::encode(message, bound, time, tail)?;
         let raw = tail.len();
@@ -230,20 +239,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Queues raw bytes.
     pub fn queue_raw(&mut self, bytes: &[u8]) {
-        self.outgoing.tail().extend_from_slice(bytes);
+        self.tail().extend_from_slice(bytes);
     }
 
     /// Sends a message that was [encoded](encode) before, behind what is queued.
-    /// It is not copied, unless it is short or the other side is slow: what is
-    /// not taken at once is queued.
+    /// It is not copied, unless it is short: where many are sent the same and are
+    /// slow to take it, it takes memory once.
     ///
     /// # Errors
     /// As for [`flush`](Self::flush).
-    pub async fn send_encoded(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    pub async fn send_encoded(&mut self, message: &Arc<[u8]>) -> Result<(), ConnectionError> {
         let time = self.tells.as_ref().map(Clock::tick);
         let prefix = frame::announce(message.len(), time)?;
         let prefix = prefix.get(..frame::prefix(time.is_some())).unwrap_or_default();
-        let written = match self.outgoing.is_empty() {
+        let written = match self.queued() == 0 {
             // Nearly always all of it is taken at once.
             true => {
                 poll_fn(|context| Poll::Ready(self.write_now(prefix, message, context))).await?
@@ -253,10 +262,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if written == prefix.len() + message.len() {
             return Ok(());
         }
-        let tail = self.outgoing.tail();
-        tail.extend_from_slice(prefix.get(written..).unwrap_or_default());
-        let from = written.saturating_sub(prefix.len());
-        tail.extend_from_slice(message.get(from..).unwrap_or_default());
+        self.tail().extend_from_slice(prefix.get(written..).unwrap_or_default());
+        self.shared = Some((Arc::clone(message), written.saturating_sub(prefix.len())));
         // In a box, because who sends so mostly rests, and this takes memory.
         Box::pin(self.flush()).await
     }
@@ -286,7 +293,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Number of bytes that are queued.
     pub fn queued(&self) -> usize {
-        self.outgoing.len()
+        self.outgoing.len() + rest(self.shared.as_ref()).len()
+    }
+
+    /// Where something is queued: behind all that is.
+    fn tail(&mut self) -> &mut Vec<u8> {
+        let shared = self.shared.take();
+        let tail = self.outgoing.tail();
+        tail.extend_from_slice(rest(shared.as_ref()));
+        tail
+    }
+
+    /// So many bytes are sent of what is queued first.
+    fn sent(&mut self, bytes: usize) {
+        match &mut self.shared {
+            Some((_, from)) if self.outgoing.is_empty() => *from += bytes,
+            _ => self.outgoing.consume(bytes),
+        }
+        if self.queued() == 0 {
+            self.shared = None;
+        }
     }
 
     /// Sends what is queued. Safe to cancel: what was not sent stays queued.
@@ -297,15 +323,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub async fn flush(&mut self) -> Result<(), ConnectionError> {
         let mut taken = 0;
         let mut due = Instant::now() + FRAME_DEADLINE;
-        while !self.outgoing.is_empty() {
+        while self.queued() > 0 {
             if taken >= MAX_REQUEST_FRAME {
                 (taken, due) = (0, Instant::now() + FRAME_DEADLINE);
             }
-            match timeout_at(due, self.stream.write(self.outgoing.bytes())).await {
+            let next = match self.outgoing.bytes() {
+                [] => rest(self.shared.as_ref()),
+                bytes => bytes,
+            };
+            match timeout_at(due, self.stream.write(next)).await {
                 Ok(Ok(0)) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(Ok(written)) => {
                     taken += written;
-                    self.outgoing.consume(written);
+                    self.sent(written);
                 }
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) => return Err(ConnectionError::Slow),
