@@ -4,18 +4,21 @@ use std::time::Duration;
 
 use shoal_common::call::call;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{MAX_LISTS, PUSH_PAUSES};
+use shoal_common::limits::{MAX_LISTS, PAGE, PUSH_PAUSES};
 use shoal_common::party::Party;
-use shoal_common::protocol::greeting::Talk;
+use shoal_common::protocol::greeting::{Greeting, Talk};
 use shoal_common::protocol::tracking::{Change, Leaving, Registration};
 use shoal_common::serve::serve;
 use shoal_common::task::Tasks;
-use tokio::net::TcpListener;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::*;
 use crate::chat::proposer::Settings;
 use crate::door::admit;
+use crate::registry::{SessionId, Speaker};
 use crate::screen::Screen;
 
 fn register(name: &str) -> ToTracker {
@@ -37,7 +40,11 @@ struct World {
 }
 
 async fn world(beat: Duration) -> World {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // With small buffers, so that who does not read is soon waited for.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(4096).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(10).unwrap();
     let address = listener.local_addr().unwrap();
     let tasks = Tasks::new(Handle::current());
     let us = Party::new("test", NodeId::random());
@@ -116,5 +123,41 @@ async fn who_leaves_while_the_tracker_is_mute_does_not_wait_for_it() {
         last.unwrap()
     });
     assert!(matches!(last, Change::Left { why: Leaving::Exit, .. }), "{last:?}");
+    assert_eq!(tasks.stop(Duration::from_secs(5)).await, Ok(()));
+}
+
+#[tokio::test]
+async fn who_reads_a_page_too_slowly_is_hung_up_and_its_room_is_free() {
+    let World { address, us, office, tasks } = world(Duration::from_secs(60)).await;
+    let hub = office.hub();
+    for number in 0..PAGE as u64 {
+        let ToTracker::Register(wish) = register(&format!("node{number}")) else { unreachable!() };
+        let speaker = Speaker { node: NodeId::random(), session: SessionId(1000 + number) };
+        hub.tell(|registry, now| registry.register(speaker, &wish, now)).unwrap();
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut node = Connection::new(socket.connect(address).await.unwrap());
+    let hello = Greeting::Hello(us.greets(Talk::Tracking));
+    let _: Greeting = node.ask(&hello, MAX_REQUEST_FRAME).await.unwrap();
+    node.keep_time(us.clock.clone());
+    let registered: FromTracker = node.ask(&register("slow"), MAX_TRACKER_FRAME).await.unwrap();
+    assert!(matches!(registered, FromTracker::Registered(_)));
+    let room: Vec<_> = (1..MAX_LISTS).map(|_| hub.room().unwrap()).collect();
+    tokio::time::sleep(PUSH_PAUSES.0).await;
+    node.send(&ToTracker::Page { after: None }, MAX_REQUEST_FRAME).await.unwrap();
+    while hub.room().is_some() {
+        tokio::task::yield_now().await;
+    }
+    // A little now and then, so that it is never quite still.
+    let start = Instant::now();
+    while hub.room().is_none() {
+        let held = start.elapsed();
+        assert!(held < LIST_DEADLINE + Duration::from_secs(3), "it is held for {held:?}");
+        node.stream().read(&mut [0; 100]).await.ok();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(start.elapsed() > LIST_DEADLINE / 2, "nothing was waited for");
+    drop(room);
     assert_eq!(tasks.stop(Duration::from_secs(5)).await, Ok(()));
 }
