@@ -300,17 +300,16 @@ fn a_tracker_that_stood_still_takes_nobody_s_time() {
 
 #[test]
 fn a_group_is_told_as_much_at_once_as_one_message_takes() {
-    const MANY: u64 = 2 * MAX_NEWS as u64 + 9;
-    let mut registry = crowd(MANY as usize);
-    let most = MAX_NEWS as u64;
-    let turns = [(0, most), (most, 2 * most), (2 * most, MANY), (MANY, MANY)];
+    let mut registry = crowd(2 * MAX_NEWS + 9);
+    let (most, many) = (MAX_NEWS as u64, registry.revision());
+    let turns = [(0, most), (most, 2 * most), (2 * most, many), (many, many)];
     for turn in turns {
         assert_eq!(registry.publish(3), turn);
         assert_eq!(registry.published(SessionId(3)), turn.1);
     }
     assert_eq!(registry.published(SessionId(4)), 0, "another group");
     // Who is behind is told one turn after the other.
-    for (told, next) in [(0, most), (most - 1, most), (most, 2 * most), (MANY, MANY)] {
+    for (told, next) in [(0, most), (most - 1, most), (most, 2 * most), (many, many)] {
         assert_eq!(registry.next_turn(SessionId(3), told), next);
     }
     // What is forgotten is not told.
@@ -318,8 +317,8 @@ fn a_group_is_told_as_much_at_once_as_one_message_takes() {
         registry.register(nth(1), &again(&format!("uno{round}"), 2), START).unwrap();
     }
     let revision = registry.revision();
-    assert_eq!(registry.publish(3), (MANY, revision));
-    assert!(registry.changes(MANY, revision).is_none());
+    assert_eq!(registry.publish(3), (many, revision));
+    assert!(registry.changes(many, revision).is_none());
 }
 
 /// Time between two pages for nodes of one kind.

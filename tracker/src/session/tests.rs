@@ -22,14 +22,18 @@ use crate::registry::{SessionId, Speaker};
 use crate::screen::Screen;
 
 fn register(name: &str) -> ToTracker {
-    ToTracker::Register(Registration {
+    ToTracker::Register(wish(name))
+}
+
+fn wish(name: &str) -> Registration {
+    Registration {
         name: name.parse().unwrap(),
         exact: true,
         search: "127.0.0.1:4000".parse().unwrap(),
         download: "127.0.0.1:4001".parse().unwrap(),
         reign: None,
         joined: 0,
-    })
+    }
 }
 
 struct World {
@@ -96,8 +100,7 @@ async fn who_leaves_while_the_tracker_is_mute_does_not_wait_for_it() {
     let (mut node, _) = call(address, &us, Talk::Tracking).await.unwrap();
     // Who is asked there gets no answer.
     let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let ToTracker::Register(wish) = register("one") else { unreachable!() };
-    let wish = Registration { search: deaf.local_addr().unwrap(), ..wish };
+    let wish = Registration { search: deaf.local_addr().unwrap(), ..wish("one") };
     node.send(&ToTracker::Register(wish), MAX_REQUEST_FRAME).await.unwrap();
     loop {
         // Until it is the council.
@@ -131,7 +134,7 @@ async fn who_reads_a_page_too_slowly_is_hung_up_and_its_room_is_free() {
     let World { address, us, office, tasks } = world(Duration::from_secs(60)).await;
     let hub = office.hub();
     for number in 0..PAGE as u64 {
-        let ToTracker::Register(wish) = register(&format!("node{number}")) else { unreachable!() };
+        let wish = wish(&format!("node{number}"));
         let speaker = Speaker { node: NodeId::random(), session: SessionId(1000 + number) };
         hub.tell(|registry, now| registry.register(speaker, &wish, now)).unwrap();
     }
@@ -154,7 +157,7 @@ async fn who_reads_a_page_too_slowly_is_hung_up_and_its_room_is_free() {
     while hub.room().is_none() {
         let held = start.elapsed();
         assert!(held < LIST_DEADLINE + Duration::from_secs(3), "it is held for {held:?}");
-        node.stream().read(&mut [0; 100]).await.ok();
+        node.stream().read_exact(&mut [0; 100]).await.ok();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(start.elapsed() > LIST_DEADLINE / 2, "nothing was waited for");
