@@ -75,6 +75,8 @@ struct Node {
     /// When that is looked at: its place among the deadlines. Not after it.
     looked_at: Duration,
     reader: Reader,
+    /// Whether it said something since it was told its join number.
+    knows_number: bool,
 }
 
 /// Everyone who is here, and what changed lately.
@@ -153,6 +155,9 @@ impl Registry {
         let Registration { search, download, .. } = *wish;
         let before = self.nodes.get(&id);
         let reader = before.map_or(Reader::new(wish.joined == 0), |node| node.reader);
+        // Who knew its number and knows of none now was restarted. Who was cut off
+        // before it had the answer was not.
+        let before = before.filter(|node| wish.joined > 0 || !node.knows_number);
         let before = before.map(|node| node.peer.joined);
         let joined = self.joins.number(id, wish.joined, before, now);
         let peer = Peer { id, name: name.clone(), search, download, joined };
@@ -167,6 +172,7 @@ impl Registry {
             deadline,
             looked_at: deadline,
             reader,
+            knows_number: joined == wish.joined,
         };
         match self.remove(id) {
             None if self.nodes.len() >= MAX_NODES => return Err(Refusal::Busy),
@@ -196,6 +202,7 @@ impl Registry {
             Some(node) if node.session == Some(speaker.session) => {
                 // Never nearer than before: time does not run backwards.
                 node.deadline = node.deadline.max(now + 2 * self.heartbeat);
+                node.knows_number = true;
                 Standing::Current
             }
             Some(_) => Standing::Superseded,

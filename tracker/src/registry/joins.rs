@@ -39,11 +39,11 @@ pub(super) struct Joins {
 
 impl Joins {
     /// The number of a node: the one that it says it has had, if it can have been
-    /// given and no other living node has it; else, unless it knows of none, the one
-    /// by which it lives here, `before`; else the next.
+    /// given and no other living node has it; else the one by which it lives here,
+    /// `before`; else the next.
     ///
-    /// Who was restarted knows of none. It has forgotten what it agreed to, so it
-    /// may not be the same member of a council.
+    /// Who was restarted lives here no more in this sense: it has forgotten what it
+    /// agreed to, so it may not be the same member of a council.
     pub(super) fn number(
         &mut self,
         id: NodeId,
@@ -54,7 +54,7 @@ impl Joins {
         let is_free = |number: u64| self.nodes.get(&number).is_none_or(|member| member.id == id);
         let possible = 1..=self.count(now + CLOCK_SKEW).max(self.highest);
         let known = Some(wish).filter(|wish| possible.contains(wish) && is_free(*wish));
-        if let Some(number) = known.or(before.filter(|_| wish > 0)) {
+        if let Some(number) = known.or(before) {
             // Those that follow are higher, but no higher than a tracker can have
             // counted: who lies makes nobody else's number absurd.
             self.highest = self.highest.max(number.min(self.count(now)));
@@ -136,7 +136,16 @@ impl Registry {
                 let wanted = peer.name.clone();
                 let peer = Peer { joined, ..peer };
                 let (session, looked_at, reader) = (None, deadline, Reader::new(false));
-                self.insert(Node { peer, wanted, session, deadline, looked_at, reader });
+                let knows_number = true;
+                self.insert(Node {
+                    peer,
+                    wanted,
+                    session,
+                    deadline,
+                    looked_at,
+                    reader,
+                    knows_number,
+                });
             }
         }
     }
@@ -206,15 +215,6 @@ mod tests {
             MAX_JOINED / 2 + 1,
             "a clock set wrong"
         );
-    }
-
-    #[test]
-    fn who_lives_and_knows_of_no_number_was_restarted_and_is_another_member() {
-        let mut joins = Joins::default();
-        assert_eq!(joins.number(id(1), 0, None, NOW), 1);
-        joins.insert(&peer(1, 1));
-        assert_eq!(joins.number(id(1), 1, Some(1), NOW), 1);
-        assert_eq!(joins.number(id(1), 0, Some(1), NOW), 2);
     }
 
     #[test]

@@ -211,7 +211,12 @@ fn who_returns_in_time_has_not_left() {
 fn who_was_restarted_in_time_has_not_left_but_is_another_member() {
     let mut registry = with_one();
     let before = registry.revision();
-    registry.disconnected(speaker(1, 1), START);
+    // One that was cut off before it had the answer was not restarted.
+    registry.register(speaker(1, 9), &wish("one", true), START).unwrap();
+    assert_eq!((registry.joined(speaker(1, 9).node), registry.revision()), (1, before));
+    registry.heard(speaker(1, 9), START);
+    registry.disconnected(speaker(1, 9), START);
+    registry.take_notices();
     registry.register(speaker(1, 2), &wish("one", true), BEAT - MOMENT).unwrap();
     assert_eq!(registry.joined(speaker(1, 2).node), 2);
     let changes = news(&registry, speaker(2, 2).node, before);
