@@ -37,14 +37,24 @@ pub enum CallError {
         /// Why it won't.
         refusal: Refusal,
     },
-    /// The greeting went wrong: perhaps another program listens there.
-    #[error("`{address}` does not greet like a part of Shoal: {cause}")]
+    /// The greeting went wrong: perhaps another program listens there, or as many
+    /// are connected as can be.
+    #[error("`{address}` does not greet {}", how(cause))]
     Greeting {
         /// Who was called.
         address: String,
         /// What went wrong.
         cause: ConnectionError,
     },
+}
+
+/// What is wrong with a greeting. Who says nothing may be busy: connections that one
+/// has no room for wait in its kernel.
+fn how(cause: &ConnectionError) -> String {
+    match cause {
+        ConnectionError::Silent(_) => format!("({cause}); perhaps it is full"),
+        _ => format!("like a part of Shoal: {cause}"),
+    }
 }
 
 /// Opens a connection for a conversation and greets. Returns it with the greeting
@@ -117,4 +127,19 @@ async fn greet(
     ahead(connection)?;
     connection.flush().await?;
     connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_says_nothing_is_not_taken_for_another_program() {
+        let address = "tracker:12345".to_owned();
+        let silent = ConnectionError::Silent(HELLO_DEADLINE);
+        assert_eq!(
+            CallError::Greeting { address, cause: silent }.to_string(),
+            "`tracker:12345` does not greet (nothing came for 5 s); perhaps it is full"
+        );
+    }
 }

@@ -22,6 +22,7 @@ mod frame;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ pub enum ConnectionError {
     #[error("nothing came for {} s", .0.as_secs_f32())]
     Silent(Duration),
     /// A message began but did not end in time, or could not be sent in time.
-    #[error("a message took longer than {} s", FRAME_DEADLINE.as_secs())]
+    #[error("a message took too long")]
     Slow,
     /// A message is longer than its bound.
     #[error("a message of {length} bytes, where at most {bound} are allowed")]
@@ -95,6 +96,11 @@ pub fn encode<M: Serialize>(message: &M, bound: usize) -> Result<Vec<u8>, Connec
     Ok(encoded)
 }
 
+/// What is to be sent of a message still.
+fn rest(shared: Option<&(Arc<[u8]>, usize)>) -> &[u8] {
+    shared.and_then(|(message, from)| message.get(*from..)).unwrap_or_default()
+}
+
 /// A stream that carries messages.
 #[derive(Debug)]
 pub struct Connection<S> {
@@ -107,6 +113,8 @@ pub struct Connection<S> {
     ahead: usize,
     /// What is queued and was not sent yet.
     outgoing: Buffer,
+    /// Behind that: a message that others are sent too, from this byte on.
+    shared: Option<(Arc<[u8]>, usize)>,
     /// The clock whose time goes with what is sent, once that is agreed.
     tells: Option<Clock>,
     /// The clock that learns from what comes, likewise.
@@ -125,6 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             due: None,
             ahead: READ_AHEAD,
             outgoing,
+            shared: None,
             tells: None,
             learns: None,
             heard: 0,
@@ -186,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         bound: usize,
     ) -> Result<(), ConnectionError> {
         let time = self.tells.as_ref().map(Clock::tick);
-        frame::encode(message, bound, time, self.outgoing.tail())
+        frame::encode(message, bound, time, self.tail())
     }
 
     /// Queues a message and `length` raw bytes behind it, which `fill` writes.
@@ -202,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Result<(), E>, ConnectionError> {
         let time = self.tells.as_ref().map(Clock::tick);
-        let tail = self.outgoing.tail();
+        let tail = self.tail();
         let start = tail.len();
         frame::encode(message, bound, time, tail)?;
         let raw = tail.len();
@@ -222,23 +231,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub fn queue_encoded(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
         let time = self.tells.as_ref().map(Clock::tick);
         let prefix = frame::announce(message.len(), time)?;
-        let tail = self.outgoing.tail();
+        let tail = self.tail();
         tail.extend_from_slice(prefix.get(..frame::prefix(time.is_some())).unwrap_or_default());
         tail.extend_from_slice(message);
         Ok(())
     }
 
     /// Sends a message that was [encoded](encode) before, behind what is queued.
-    /// It is not copied, unless it is short or the other side is slow: what is
-    /// not taken at once is queued.
+    /// It is not copied, unless it is short: where many are sent the same and are
+    /// slow to take it, it takes memory once.
     ///
     /// # Errors
     /// As for [`flush`](Self::flush).
-    pub async fn send_encoded(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+    pub async fn send_encoded(&mut self, message: &Arc<[u8]>) -> Result<(), ConnectionError> {
         let time = self.tells.as_ref().map(Clock::tick);
         let prefix = frame::announce(message.len(), time)?;
         let prefix = prefix.get(..frame::prefix(time.is_some())).unwrap_or_default();
-        let written = match self.outgoing.is_empty() {
+        let written = match self.queued() == 0 {
             // Nearly always all of it is taken at once.
             true => {
                 poll_fn(|context| Poll::Ready(self.write_now(prefix, message, context))).await?
@@ -248,10 +257,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if written == prefix.len() + message.len() {
             return Ok(());
         }
-        let tail = self.outgoing.tail();
-        tail.extend_from_slice(prefix.get(written..).unwrap_or_default());
-        let from = written.saturating_sub(prefix.len());
-        tail.extend_from_slice(message.get(from..).unwrap_or_default());
+        self.tail().extend_from_slice(prefix.get(written..).unwrap_or_default());
+        self.shared = Some((Arc::clone(message), written.saturating_sub(prefix.len())));
         // In a box, because who sends so mostly rests, and this takes memory.
         Box::pin(self.flush()).await
     }
@@ -281,7 +288,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Number of bytes that are queued.
     pub fn queued(&self) -> usize {
-        self.outgoing.len()
+        self.outgoing.len() + rest(self.shared.as_ref()).len()
+    }
+
+    /// Where something is queued: behind all that is.
+    fn tail(&mut self) -> &mut Vec<u8> {
+        let shared = self.shared.take();
+        let tail = self.outgoing.tail();
+        tail.extend_from_slice(rest(shared.as_ref()));
+        tail
+    }
+
+    /// So many bytes are sent of what is queued first.
+    fn sent(&mut self, bytes: usize) {
+        match &mut self.shared {
+            Some((_, from)) if self.outgoing.is_empty() => *from += bytes,
+            _ => self.outgoing.consume(bytes),
+        }
+        if self.queued() == 0 {
+            self.shared = None;
+        }
     }
 
     /// Sends what is queued. Safe to cancel: what was not sent stays queued.
@@ -292,15 +318,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub async fn flush(&mut self) -> Result<(), ConnectionError> {
         let mut taken = 0;
         let mut due = Instant::now() + FRAME_DEADLINE;
-        while !self.outgoing.is_empty() {
+        while self.queued() > 0 {
             if taken >= MAX_REQUEST_FRAME {
                 (taken, due) = (0, Instant::now() + FRAME_DEADLINE);
             }
-            match timeout_at(due, self.stream.write(self.outgoing.bytes())).await {
+            let next = match self.outgoing.bytes() {
+                [] => rest(self.shared.as_ref()),
+                bytes => bytes,
+            };
+            match timeout_at(due, self.stream.write(next)).await {
                 Ok(Ok(0)) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(Ok(written)) => {
                     taken += written;
-                    self.outgoing.consume(written);
+                    self.sent(written);
                 }
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) => return Err(ConnectionError::Slow),

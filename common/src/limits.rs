@@ -166,9 +166,9 @@ pub const SAMPLE: usize = 64;
 /// some 30 KiB. 20,000 nodes are 79 pages.
 pub const PAGE: usize = 256;
 
-/// Most changes that a tracker tells in one message; of more it says only that
-/// there were. It is what one page takes, so that a crowd that comes at once
-/// costs a node no more than turning the pages.
+/// Most changes that a tracker tells in one message, and in one turn: what one page
+/// takes. What is beyond is told in the next turns, as far as it is
+/// [remembered](CHANGE_LOG).
 pub const MAX_NEWS: usize = PAGE;
 
 /// Members of the council, which decides on the tracker: those longest in the
@@ -295,28 +295,45 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
 
 // Counts -------------------------------------------------------------------
 
-/// Most connections that one port of a node serves at once. Further ones wait
-/// in the kernel's queue. Above the thousands of idle strangers a port must
-/// withstand; fewer where the descriptors of the process do not suffice.
+/// Most connections that one port of a node serves at once, beside those of the
+/// nodes whose tracker it is. Further ones wait in the kernel's queue. Above the
+/// thousands of idle strangers a port must withstand; fewer where the descriptors
+/// of the process do not suffice.
 pub const MAX_NODE_CONNECTIONS: usize = 4096;
 
-/// Most connections of a tracker: two for each node, of which one is for the
-/// chat, and room for newcomers.
-pub const MAX_TRACKER_CONNECTIONS: usize = 2 * MAX_NODES + 4096;
+/// Most connections of a tracker that last: two for each node, of which one is for
+/// the chat, and room for those whose last one is not known to be broken yet.
+/// Fewer where the descriptors of the process do not suffice; further ones are
+/// refused as busy.
+pub const MAX_TRACKER_GUESTS: usize = 2 * MAX_NODES + 2048;
 
-/// Changes that a tracker remembers. A node that is further behind turns the
-/// pages anew.
-pub const CHANGE_LOG: usize = 1024;
+/// Most connections of a tracker: of those that last, of strangers, and for
+/// inquiries.
+pub const MAX_TRACKER_CONNECTIONS: usize = MAX_TRACKER_GUESTS + 2048;
+
+/// Connections of a tracker that are kept for short talks: inquiries must be
+/// answered however many nodes there are, and each takes a moment.
+pub const SHORT_TALKS: usize = 32;
+
+/// Changes that a tracker remembers, some 200 bytes each: what it tells in 16 turns,
+/// a quarter of a minute. A node that is further behind turns the pages, of which
+/// there are 79 where there are 20,000 nodes.
+pub const CHANGE_LOG: usize = 16 * MAX_NEWS;
 
 /// Most changes in a message of a tracker that is encoded for one node alone;
 /// longer ones are shared by all. Any number of sessions may be sending one, at
 /// most 16 KiB, to somebody who is slow to read.
 pub const SMALL_NEWS: u64 = 64;
 
+/// How long a tracker may take to send a page: 16 KB/s. Who reads it more slowly is
+/// hung up.
+pub const LIST_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Most pages that a tracker is sending at once. Each takes up to
 /// [`MAX_TRACKER_FRAME`] for as long as the other side is slow to read it, so this
-/// bounds the tracker's memory.
-pub const MAX_LISTS: usize = 64;
+/// bounds the tracker's memory, at 40 MB. It is as many as are given within
+/// [`LIST_DEADLINE`], so those who read slowly keep none from who does not.
+pub const MAX_LISTS: usize = 512;
 
 /// Most searches that a node passes on at once, until their answers are sent. For
 /// more it answers for itself alone, and another node is asked for its part.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use rustix::net::sockopt::set_tcp_congestion;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tracing::{Span, debug, info, info_span, warn};
 
@@ -31,18 +31,37 @@ pub struct Guest {
     pub address: SocketAddr,
 }
 
+/// How many connections a port has at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// Of any kind, those included that have not greeted yet. Further ones wait in
+    /// the kernel's queue.
+    pub all: usize,
+    /// Of those whose talk [lasts](Talk::lasts). Further ones are refused as
+    /// [busy](Refusal::Busy). Fewer than `all` where short talks are had, too:
+    /// nobody could have one while all connections are held by those that last.
+    pub lasting: usize,
+}
+
+impl From<usize> for Bound {
+    /// So many, of whatever kind.
+    fn from(all: usize) -> Self {
+        Self { all, lasting: all }
+    }
+}
+
 /// Accepts connections until the tasks are cancelled, greets, and runs `handle`
 /// for each in a task of its own.
 ///
 /// Only the conversations `talks` are had here; others are refused as
-/// unsupported. At most `bound` connections are open at once; further ones wait in the
-/// kernel's queue. A connection that does not greet within [`HELLO_DEADLINE`]
-/// is closed. An error of one connection is logged once and touches no other.
+/// unsupported. At most `bound` connections are open at once. A connection that
+/// does not greet within [`HELLO_DEADLINE`] is closed. An error of one connection
+/// is logged once and touches no other.
 pub async fn serve<H, F>(
     listener: TcpListener,
     us: Party,
     talks: &'static [Talk],
-    bound: usize,
+    bound: impl Into<Bound>,
     tasks: Tasks,
     handle: H,
 ) where
@@ -50,7 +69,7 @@ pub async fn serve<H, F>(
     F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
 {
     let named = |address| info_span!("from", %address);
-    accept_all(listener, us, talks, bound, tasks, handle, named).await;
+    accept_all(listener, us, talks, bound.into(), tasks, handle, named).await;
 }
 
 /// As [`serve`], for thousands of connections that rest most of the time: what
@@ -60,7 +79,7 @@ pub async fn serve_thousands<H, F>(
     listener: TcpListener,
     us: Party,
     talks: &'static [Talk],
-    bound: usize,
+    bound: impl Into<Bound>,
     tasks: Tasks,
     handle: H,
 ) where
@@ -71,22 +90,23 @@ pub async fn serve_thousands<H, F>(
     if let Err(error) = set_tcp_congestion(&listener, "reno") {
         debug!("no other congestion control: {error}");
     }
-    accept_all(listener, us, talks, bound, tasks, handle, |_| Span::none()).await;
+    accept_all(listener, us, talks, bound.into(), tasks, handle, |_| Span::none()).await;
 }
 
 async fn accept_all<H, F>(
     listener: TcpListener,
     us: Party,
     talks: &'static [Talk],
-    bound: usize,
+    bound: Bound,
     tasks: Tasks,
     handle: H,
-    lasting: impl Fn(SocketAddr) -> Span,
+    span: impl Fn(SocketAddr) -> Span,
 ) where
     H: Fn(Guest) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
 {
-    let slots = Arc::new(Semaphore::new(bound));
+    let slots = Arc::new(Semaphore::new(bound.all));
+    let lasting = Arc::new(Semaphore::new(bound.lasting));
     let mut pauses = Pauses::default();
     loop {
         // The slot comes before the connection: what can't be served yet stays
@@ -95,13 +115,13 @@ async fn accept_all<H, F>(
             return;
         };
         let (stream, address) = accept(&listener, &mut pauses).await;
-        let (us, handle) = (us.clone(), handle.clone());
-        tasks.spawn(lasting(address), async move {
+        let (us, handle, lasting) = (us.clone(), handle.clone(), Arc::clone(&lasting));
+        tasks.spawn(span(address), async move {
             let _slot = slot;
             // In a box, which is gone when the greeting is over: it takes more memory
             // than what follows, of which there are thousands.
-            let outcome = match Box::pin(welcome(stream, address, us, talks)).await {
-                Ok(Some(guest)) => handle(guest).await,
+            let outcome = match Box::pin(welcome(stream, address, us, talks, lasting)).await {
+                Ok(Some((guest, _lasting))) => handle(guest).await,
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
             };
@@ -167,13 +187,15 @@ impl Pauses {
     }
 }
 
-/// Exchanges greetings; `None` if the other was told that we won't talk.
+/// Exchanges greetings; `None` if the other was told that we won't talk. One whose
+/// talk lasts gets one of the slots `lasting`, to be held while it does.
 async fn welcome(
     stream: TcpStream,
     address: SocketAddr,
     us: Party,
     talks: &[Talk],
-) -> Result<Option<Guest>, ConnectionError> {
+    lasting: Arc<Semaphore>,
+) -> Result<Option<(Guest, Option<OwnedSemaphorePermit>)>, ConnectionError> {
     stream.set_nodelay(true).ok();
     let mut connection = Connection::new(stream);
     let greeting = timeout(HELLO_DEADLINE, connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE));
@@ -185,17 +207,24 @@ async fn welcome(
     };
     let greeting = us.greets(hello.talk);
     let known = if talks.contains(&hello.talk) { Ok(()) } else { Err(Refusal::Unsupported) };
-    if let Err(refusal) = greeting.check(&hello).and(known) {
-        debug!("refused: {refusal}");
-        connection.send(&Greeting::Refused { refusal }, MAX_REQUEST_FRAME).await?;
-        return Ok(None);
-    }
+    let slot = || match hello.talk.lasts() {
+        true => lasting.try_acquire_owned().map(Some).map_err(|_| Refusal::Busy),
+        false => Ok(None),
+    };
+    let slot = match greeting.check(&hello).and(known).and_then(|()| slot()) {
+        Ok(slot) => slot,
+        Err(refusal) => {
+            debug!("refused: {refusal}");
+            connection.send(&Greeting::Refused { refusal }, MAX_REQUEST_FRAME).await?;
+            return Ok(None);
+        }
+    };
     // The time of a foreign network is none of ours.
     us.clock.witness(hello.lamport);
     let greeting = us.greets(hello.talk);
     connection.send(&Greeting::Hello(greeting), MAX_REQUEST_FRAME).await?;
     connection.keep_time(us.clock);
-    Ok(Some(Guest { connection, hello, address }))
+    Ok(Some((Guest { connection, hello, address }, slot)))
 }
 
 #[cfg(test)]
@@ -208,15 +237,18 @@ mod tests {
     use crate::ident::NodeId;
     use crate::protocol::refusal::Refusal;
 
+    const TALKS: [Talk; 3] = [Talk::Search, Talk::Succession, Talk::Tracking];
+
     /// A server that sends back each text, at most `bound` at once.
-    async fn echo(bound: usize) -> (SocketAddr, Tasks) {
+    async fn echo(bound: impl Into<Bound>) -> (SocketAddr, Tasks) {
+        let bound = bound.into();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::new(Handle::current());
         let us = Party::new("test", NodeId::random());
         tasks.spawn(
             tracing::Span::none(),
-            serve(listener, us, &[Talk::Search], bound, tasks.clone(), |mut guest| async move {
+            serve(listener, us, &TALKS, bound, tasks.clone(), |mut guest| async move {
                 loop {
                     let text: String = guest.connection.receive(100, HELLO_DEADLINE).await?;
                     guest.connection.send(&text, 100).await?;
@@ -227,8 +259,12 @@ mod tests {
     }
 
     async fn answers(address: SocketAddr) -> bool {
+        answers_to(address, Talk::Search).await
+    }
+
+    async fn answers_to(address: SocketAddr, talk: Talk) -> bool {
         let us = Party::new("test", NodeId::random());
-        let Ok((mut connection, _)) = call(address, &us, Talk::Search).await else {
+        let Ok((mut connection, _)) = call(address, &us, talk).await else {
             return false;
         };
         connection.ask::<_, String>(&"hello", 100).await.is_ok_and(|text| text == "hello")
@@ -279,6 +315,27 @@ mod tests {
             assert!(end.is_ok(), "{garbage:?} holds its connection");
         }
         assert!(answers(address).await);
+    }
+
+    #[tokio::test]
+    async fn talks_that_last_leave_room_for_short_ones() {
+        let (address, _tasks) = echo(Bound { all: 3, lasting: 2 }).await;
+        let us = Party::new("test", NodeId::random());
+        let mut lasting = Vec::new();
+        for _ in 0..2 {
+            lasting.push(call(address, &us, Talk::Tracking).await.unwrap());
+        }
+        for _ in 0..5 {
+            let error = call(address, &us, Talk::Tracking).await.unwrap_err();
+            assert!(matches!(error, CallError::Refused { refusal: Refusal::Busy, .. }), "{error}");
+        }
+        assert!(answers_to(address, Talk::Succession).await && answers(address).await);
+        // Who goes makes room.
+        let (mut last, _) = lasting.pop().unwrap();
+        let farewell: Result<String, _> = last.ask(&7, 100).await;
+        farewell.unwrap_err();
+        drop(last);
+        assert!(answers_to(address, Talk::Tracking).await);
     }
 
     #[tokio::test]

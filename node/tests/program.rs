@@ -16,6 +16,14 @@ use std::time::{Duration, Instant};
 
 use network::{Network, TestNode};
 use serde_json::Value;
+use shoal_common::call::{CallError, call};
+use shoal_common::ident::NodeId;
+use shoal_common::limits::{MAX_REQUEST_FRAME, MAX_SEARCH_FRAME};
+use shoal_common::party::Party;
+use shoal_common::protocol::greeting::Talk;
+use shoal_common::protocol::refusal::Refusal;
+use shoal_common::protocol::search::{Pattern, SearchReply, SearchRequest};
+use shoal_common::protocol::succession::{Inquiry, SuccessionReply, SuccessionRequest};
 use tempfile::TempDir;
 use tokio::task::block_in_place;
 
@@ -73,8 +81,22 @@ impl Drop for Running {
 impl Running {
     fn start(network: &Network, name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let program = program(dir.path());
+        Self::start_as(program, dir, network, name)
+    }
+
+    /// With so many descriptors.
+    fn start_with(descriptors: u32, network: &Network, name: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut program = Command::new("sh");
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+        program.current_dir(dir.path()).args(["-c", &script, env!("CARGO_BIN_EXE_shoal-node")]);
+        Self::start_as(program, dir, network, name)
+    }
+
+    fn start_as(mut program: Command, dir: TempDir, network: &Network, name: &str) -> Self {
         let tracker = network.tracker().to_string();
-        let program = program(dir.path())
+        let program = program
             .args(["--tracker", &tracker, "--listen", "127.0.0.1", "--name", name])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -282,6 +304,40 @@ async fn a_terminal_says_whether_its_node_left_or_is_gone() {
             assert_eq!((output.status.code(), said), expected, "{output:?}");
         }
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_register_leave_room_for_searches_and_inquiries() {
+    // 144 for connections, 72 of them for the nodes whose tracker it may be.
+    const DESCRIPTORS: u32 = 256 + 144;
+    let network = Network::start().await;
+    let (running, address) = block_in_place(|| {
+        let running = Running::start_with(DESCRIPTORS, &network, "node1");
+        let address = json(running.path(), &["getip"]).0["search"].as_str().unwrap().to_owned();
+        (running, address)
+    });
+    let mut guests = Vec::new();
+    let mut refused = 0;
+    for _ in 0..100 {
+        let us = Party::new("shoal", NodeId::random());
+        match call(address.as_str(), &us, Talk::Tracking).await {
+            Ok(guest) => guests.push(guest),
+            Err(CallError::Refused { refusal: Refusal::Busy, .. }) => refused += 1,
+            Err(error) => panic!("{error} after {} guests", guests.len()),
+        }
+    }
+    assert_eq!((guests.len(), refused), (72, 28));
+    let us = Party::new("shoal", NodeId::random());
+    let (mut asking, _) = call(address.as_str(), &us, Talk::Succession).await.unwrap();
+    let inquiry = SuccessionRequest::Inquire(Inquiry { reign: None, council: vec![], claim: None });
+    let reply: SuccessionReply = asking.ask(&inquiry, MAX_REQUEST_FRAME).await.unwrap();
+    assert!(matches!(reply, SuccessionReply::Standing(_)), "{reply:?}");
+    let (mut searching, _) = call(address.as_str(), &us, Talk::Search).await.unwrap();
+    let pattern = Pattern::Part("nothing".to_owned());
+    let reply: SearchReply =
+        searching.ask(&SearchRequest::Search { pattern }, MAX_SEARCH_FRAME).await.unwrap();
+    assert!(matches!(reply, SearchReply::Matches { .. }), "{reply:?}");
+    drop(running);
 }
 
 #[tokio::test(flavor = "multi_thread")]

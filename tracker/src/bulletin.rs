@@ -8,14 +8,13 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::{MAX_TRACKER_FRAME, PUSH_GROUPS, SMALL_NEWS};
 use shoal_common::protocol::tracking::{Change, FromTracker, News, Update};
 
-use crate::registry::{Registry, about};
+use crate::registry::{KEPT_TURNS, Registry, about};
 
 /// A message as it travels, shared by all who are sent it.
 pub(crate) type Frame = Arc<[u8]>;
 
-/// Issues that are kept, two for each group: of who is further behind there are
-/// few.
-const ISSUES: usize = 2 * PUSH_GROUPS;
+/// Issues that are kept: as many turns as are remembered.
+const ISSUES: usize = KEPT_TURNS * PUSH_GROUPS;
 
 /// What was told lately.
 #[derive(Debug, Default)]
@@ -105,7 +104,7 @@ fn update(revision: u64, news: News) -> Result<Frame, ConnectionError> {
 mod tests {
     use std::time::Duration;
 
-    use shoal_common::limits::MAX_NEWS;
+    use shoal_common::limits::{CHANGE_LOG, MAX_NEWS};
     use shoal_common::protocol::tracking::Registration;
 
     use super::*;
@@ -128,11 +127,16 @@ mod tests {
             Self { registry, bulletin: Bulletin::default() }
         }
 
-        /// So many more nodes come, and a round is told.
+        /// So many more nodes come, and that is told.
         fn round(&mut self, more: u64) {
             self.come(more);
-            let from = self.registry.publish(0);
-            self.bulletin.publish(&self.registry, from, self.registry.revision()).unwrap();
+            loop {
+                let (from, to) = self.registry.publish(0);
+                if from == to {
+                    return;
+                }
+                self.bulletin.publish(&self.registry, from, to).unwrap();
+            }
         }
 
         fn come(&mut self, more: u64) {
@@ -151,7 +155,7 @@ mod tests {
         }
 
         fn news(&self, node: u64, from: u64) -> Frame {
-            let to = self.registry.published(SessionId(0));
+            let to = self.registry.next_turn(SessionId(0), from);
             self.bulletin.news(&self.registry, id(node), (from, to), true).unwrap().unwrap()
         }
 
@@ -161,7 +165,7 @@ mod tests {
             let FromTracker::Update(update) = rmp_serde::from_slice(&frame).unwrap() else {
                 panic!("no update");
             };
-            assert_eq!(update.revision, self.registry.published(SessionId(0)));
+            assert_eq!(update.revision, self.registry.next_turn(SessionId(0), from));
             let News::Changes(changes) = update.news else { return None };
             let number = |change: &Change| {
                 let id = about(change);
@@ -182,7 +186,7 @@ mod tests {
         assert_eq!(world.joined(4, 3), Some(vec![3]));
         // Who came in the middle of it, and who missed the one before.
         assert_eq!(world.joined(0, 4), Some(vec![4]));
-        assert_eq!(world.joined(9, 1), Some(vec![1, 2, 3, 4]));
+        assert_eq!(world.joined(9, 1), Some(vec![1, 2]));
         // To whom nothing is new.
         assert!(Arc::ptr_eq(&world.news(0, 5), &world.news(4, 5)));
         assert_eq!(world.joined(0, 5), Some(vec![]));
@@ -204,11 +208,21 @@ mod tests {
         let all: Vec<_> = (1..=SMALL_NEWS + 1).collect();
         // It is told of itself, and of what it knew already.
         assert_eq!(world.joined(5, 1), Some(all));
-        assert_eq!(world.joined(5, 0).map(|joined| joined.len()), None);
+        let length = |world: &World, from| world.joined(5, from).map(|joined| joined.len());
+        assert_eq!(length(&world, 0), Some(1));
+        // More than one message takes is told by two.
+        let from = world.registry.revision();
         world.round(MAX_NEWS as u64 + 1);
-        assert_eq!(world.joined(5, SMALL_NEWS + 2), None);
+        assert_eq!(length(&world, from), Some(MAX_NEWS));
+        assert_eq!(length(&world, from + MAX_NEWS as u64), Some(1));
+        // But not if it is forgotten, or who is to be told is far behind.
+        let from = world.registry.revision();
+        world.round(CHANGE_LOG as u64 + 1);
+        assert_eq!(length(&world, from), None);
+        let from = world.registry.revision();
         world.round(1);
-        assert_eq!(world.joined(5, SMALL_NEWS + 2), None, "two rounds, one of them too long");
-        assert_eq!(world.joined(5, world.registry.revision() - 1).unwrap().len(), 1);
+        assert_eq!(length(&world, from), Some(1));
+        world.round((KEPT_TURNS * MAX_NEWS) as u64);
+        assert_eq!(length(&world, from), None);
     }
 }

@@ -162,7 +162,8 @@ async fn until_signal(
 fn health(args: &Args) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let us = Party::new(args.network.as_str(), NodeId::random());
-    match runtime.block_on(call(nearby(args.listen), &us, Talk::Tracking)) {
+    // A talk for which a tracker has room, however many nodes there are.
+    match runtime.block_on(call(nearby(args.listen), &us, Talk::Succession)) {
         Ok(_) => Ok(Exit::Done),
         Err(error) => {
             complain(error);

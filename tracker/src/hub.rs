@@ -1,6 +1,5 @@
 //! The registry among its sessions: one lock, one clock, one bell.
 
-use std::mem;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,19 +7,17 @@ use std::time::Duration;
 
 use shoal_common::connection::{ConnectionError, encode};
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{
-    MAX_LISTS, MAX_REQUEST_FRAME, PUSH_GROUPS, PUSH_PAUSE_EACH, PUSH_PAUSES, REPLY_DEADLINE,
-};
-use shoal_common::protocol::tracking::{FromTracker, ToTracker};
+use shoal_common::limits::{MAX_LISTS, MAX_REQUEST_FRAME, PUSH_GROUPS};
+use shoal_common::protocol::tracking::ToTracker;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::{error, info};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::info;
 
 use crate::bell::{Bell, Seat};
-use crate::bulletin::{Bulletin, Frame};
+use crate::known::{Deed, Known};
 use crate::registry::{Registry, SessionId, Speaker};
 use crate::screen::Screen;
-use crate::visit::{Step, Visit};
+use crate::visit::Visit;
 
 /// What all sessions of a tracker share.
 #[derive(Debug)]
@@ -39,35 +36,11 @@ pub(crate) struct Hub {
     sooner: Notify,
     /// Rings when others are here than before.
     crowd: Notify,
-    /// Room for [`MAX_LISTS`] long messages.
+    /// Room for [`MAX_LISTS`] pages.
     room: Semaphore,
     screen: Screen,
     /// A heartbeat, encoded: most of what comes.
     heartbeat: Vec<u8>,
-}
-
-/// Who is here, and how it is told.
-#[derive(Debug)]
-struct Known {
-    registry: Registry,
-    bulletin: Bulletin,
-    /// [`Registry::unseated`] as each group has looked at it.
-    looked: [u64; PUSH_GROUPS],
-}
-
-/// What a session does now.
-#[derive(Debug)]
-pub(crate) enum Deed {
-    /// Nothing.
-    Wait,
-    /// Sends this.
-    Send(Frame),
-    /// Says this. In a box: it is rare, and long.
-    Say(Box<FromTracker>),
-    /// Says this and hangs up.
-    SayLast(Box<FromTracker>),
-    /// Hangs up.
-    HangUp,
 }
 
 /// Between two looks at deadlines there is at least this part of a heartbeat
@@ -77,11 +50,7 @@ const LOOKS: u32 = 64;
 impl Hub {
     pub(crate) fn new(heartbeat: Duration, instance: u64, screen: Screen) -> Self {
         Self {
-            known: Mutex::new(Known {
-                registry: Registry::new(heartbeat),
-                bulletin: Bulletin::default(),
-                looked: [0; PUSH_GROUPS],
-            }),
+            known: Mutex::new(Known::new(heartbeat)),
             start: Instant::now(),
             instance,
             sessions: AtomicU64::new(0),
@@ -201,10 +170,16 @@ impl Hub {
         }
     }
 
-    /// Waits for room to send a long message; `None` if there was none in
-    /// [`REPLY_DEADLINE`].
-    pub(crate) async fn room(&self) -> Option<SemaphorePermit<'_>> {
-        timeout(REPLY_DEADLINE, self.room.acquire()).await.ok()?.ok()
+    /// Room to send a page, if there is any.
+    pub(crate) fn room(&self) -> Option<SemaphorePermit<'_>> {
+        self.room.try_acquire().ok()
+    }
+
+    /// A node asks for a page, and there is no room.
+    pub(crate) fn put_off(&self, visit: &mut Visit) -> Result<Deed, ConnectionError> {
+        let mut known = self.known();
+        let step = visit.put_off(&mut known.registry, self.start.elapsed());
+        known.deed(visit, step)
     }
 
     /// Lets time pass for the registry, for ever.
@@ -235,57 +210,5 @@ impl Hub {
         // Nothing in the registry panics half way; and it is of more use as it
         // is than not at all.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Known {
-    fn deed(&self, visit: &Visit, step: Step) -> Result<Deed, ConnectionError> {
-        Ok(match step {
-            Step::News { from, to, owed } => {
-                let news = self.bulletin.news(&self.registry, visit.node(), (from, to), owed)?;
-                news.map_or(Deed::Wait, Deed::Send)
-            }
-            Step::Wait => Deed::Wait,
-            Step::Say(message) => Deed::Say(Box::new(message)),
-            Step::SayLast(message) => Deed::SayLast(Box::new(message)),
-            Step::HangUp => Deed::HangUp,
-        })
-    }
-
-    /// The turn of a group: whether there is something for it, and how long it is
-    /// until its next turn if so.
-    fn turn(&mut self, group: usize) -> (bool, Duration) {
-        let (from, to) = (self.registry.publish(group), self.registry.revision());
-        if from < to
-            && let Err(error) = self.bulletin.publish(&self.registry, from, to)
-        {
-            error!("no news are told: {error}");
-        }
-        let unseated = self.registry.unseated();
-        let looked = self.looked.get_mut(group);
-        let look = looked.is_some_and(|looked| mem::replace(looked, unseated) != unseated);
-        (from < to || look, pause(self.registry.len(), self.registry.heartbeat()))
-    }
-}
-
-/// The time between two pushes to a node where there are so many. At most half a
-/// heartbeat interval: a heartbeat may have to wait for the next push.
-fn pause(nodes: usize, heartbeat: Duration) -> Duration {
-    let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
-    let pause = PUSH_PAUSE_EACH.saturating_mul(nodes).clamp(PUSH_PAUSES.0, PUSH_PAUSES.1);
-    pause.min(heartbeat / 2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pushes_are_further_apart_the_more_there_are() {
-        let beat = Duration::from_secs(10);
-        assert_eq!(pause(0, beat), PUSH_PAUSES.0);
-        assert_eq!(pause(5_000, beat), Duration::from_millis(500));
-        assert_eq!(pause(30_000, beat), PUSH_PAUSES.1);
-        assert_eq!(pause(10_000, Duration::from_millis(100)), Duration::from_millis(50));
     }
 }

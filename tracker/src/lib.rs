@@ -16,6 +16,11 @@ mod visit;
 // What the sessions are told, as bytes, and when.
 mod bell;
 mod bulletin;
+mod known;
+
+// The same without sockets, for tests of those who talk to a tracker.
+#[doc(hidden)]
+pub mod rehearsal;
 
 // The chat: who writes its log.
 pub mod chat;

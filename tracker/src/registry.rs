@@ -13,20 +13,26 @@ use std::mem;
 use std::time::Duration;
 
 use shoal_common::ident::{NodeId, NodeName, Peer};
-use shoal_common::limits::{CHANGE_LOG, MAX_NEWS, MAX_NODES, PUSH_GROUPS};
+use shoal_common::limits::{CHANGE_LOG, MAX_NODES, PUSH_GROUPS};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::tracking::{Change, Charter, Leaving, Registration};
 
 mod joins;
 #[cfg(test)]
 mod model;
+mod names;
 mod notice;
 mod pages;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use joins::Joins;
+use names::free_number;
 pub(crate) use notice::{Notice, Present};
+use pages::{Queue, Reader};
+pub(crate) use turns::KEPT_TURNS;
+use turns::Turns;
 
 /// One connection among all that a tracker has had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,12 +74,17 @@ struct Node {
     deadline: Duration,
     /// When that is looked at: its place among the deadlines. Not after it.
     looked_at: Duration,
+    reader: Reader,
+    /// Whether it said something since it was told its join number.
+    knows_number: bool,
 }
 
 /// Everyone who is here, and what changed lately.
 #[derive(Debug)]
 pub(crate) struct Registry {
     heartbeat: Duration,
+    /// When it was last put in office.
+    began: Duration,
     /// In boxes: the table has room for more than are here.
     nodes: HashMap<NodeId, Box<Node>>,
     /// Sorted, because people read them.
@@ -86,13 +97,13 @@ pub(crate) struct Registry {
     deadlines: BTreeSet<(Duration, NodeId)>,
     /// Changes so far.
     revision: u64,
-    /// Up to here each group may be told; see [`Registry::publish`].
-    published: [u64; PUSH_GROUPS],
+    /// How far each group may be told.
+    turns: Turns,
     /// How many sessions have lost their node, but by their own doing; see
     /// [`Registry::unseated`].
     unseated: u64,
-    /// When the next page may be given; see [`Registry::page`].
-    next_page: Duration,
+    /// When the next pages may be given.
+    queue: Queue,
     /// The last of these changes, at most [`CHANGE_LOG`].
     changes: VecDeque<Change>,
     notices: Vec<Notice>,
@@ -106,14 +117,15 @@ impl Registry {
     pub(crate) fn new(heartbeat: Duration) -> Self {
         Self {
             heartbeat,
+            began: Duration::ZERO,
             nodes: HashMap::new(),
             names: BTreeMap::new(),
             order: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             revision: 0,
-            published: [0; PUSH_GROUPS],
+            turns: Turns::default(),
             unseated: 0,
-            next_page: Duration::ZERO,
+            queue: Queue::default(),
             changes: VecDeque::new(),
             notices: Vec::new(),
             joins: Joins::default(),
@@ -141,8 +153,13 @@ impl Registry {
         let Speaker { node: id, session } = speaker;
         let name = self.name_for(id, wish)?;
         let Registration { search, download, .. } = *wish;
-        let before = self.nodes.get(&id).map(|node| node.peer.joined);
-        let joined = self.joins.number(id, wish.joined, before);
+        let before = self.nodes.get(&id);
+        let reader = before.map_or(Reader::new(wish.joined == 0), |node| node.reader);
+        // Who knew its number and knows of none now was restarted. Who was cut off
+        // before it had the answer was not.
+        let before = before.filter(|node| wish.joined > 0 || !node.knows_number);
+        let before = before.map(|node| node.peer.joined);
+        let joined = self.joins.number(id, wish.joined, before, now);
         let peer = Peer { id, name: name.clone(), search, download, joined };
         if !peer.is_reachable() {
             return Err(Refusal::NotAllowed);
@@ -154,6 +171,8 @@ impl Registry {
             session: Some(session),
             deadline,
             looked_at: deadline,
+            reader,
+            knows_number: joined == wish.joined,
         };
         match self.remove(id) {
             None if self.nodes.len() >= MAX_NODES => return Err(Refusal::Busy),
@@ -163,8 +182,7 @@ impl Registry {
             }
             Some(before) if before.peer != peer => {
                 self.unseated += u64::from(before.session != Some(session));
-                let now = peer.clone();
-                self.notices.push(Notice::Changed { before: before.peer, now });
+                self.notices.push(Notice::of_change(before.peer, peer.clone()));
                 self.record(Change::Joined(peer));
             }
             Some(before) if before.session != Some(session) => {
@@ -184,18 +202,11 @@ impl Registry {
             Some(node) if node.session == Some(speaker.session) => {
                 // Never nearer than before: time does not run backwards.
                 node.deadline = node.deadline.max(now + 2 * self.heartbeat);
+                node.knows_number = true;
                 Standing::Current
             }
             Some(_) => Standing::Superseded,
         }
-    }
-
-    /// From now on the sessions of a group may be told of what has happened until
-    /// now. Between two calls of it all of them are told the same, whoever asks
-    /// when. Returns up to which revision they were told before.
-    pub(crate) fn publish(&mut self, group: usize) -> u64 {
-        let published = self.published.get_mut(group % PUSH_GROUPS);
-        published.map_or(0, |published| mem::replace(published, self.revision))
     }
 
     /// A node leaves on purpose. Ignored unless it is current.
@@ -222,14 +233,16 @@ impl Registry {
     ///
     /// If it is called so late that the tracker itself must have stood still
     /// (it was paused, say), nobody can be blamed: what the nodes said
-    /// meanwhile has not been read yet. Then everyone has one more interval.
+    /// meanwhile has not been read yet. Then everyone has one more interval at
+    /// least.
     pub(crate) fn tick(&mut self, now: Duration) {
         let late = self.next_deadline().and_then(|deadline| now.checked_sub(deadline));
         if let Some(late) = late.filter(|late| *late >= self.heartbeat) {
             self.notices.push(Notice::Overslept(late));
-            let everyone: Vec<_> = self.nodes.keys().copied().collect();
-            for id in everyone {
-                self.move_deadline(id, now + self.heartbeat);
+            let deadlines = self.nodes.values().map(|node| (node.peer.id, node.deadline));
+            let everyone: Vec<_> = deadlines.collect();
+            for (id, deadline) in everyone {
+                self.move_deadline(id, deadline.max(now + self.heartbeat));
             }
         }
         while let Some(&(looked_at, id)) = self.deadlines.first() {
@@ -277,24 +290,6 @@ impl Registry {
         self.revision
     }
 
-    /// Up to which revision a session may be told.
-    pub(crate) fn published(&self, session: SessionId) -> u64 {
-        self.published.get(session.group()).copied().unwrap_or_default()
-    }
-
-    /// What happened behind revision `from`, up to `to`; none if it is more than
-    /// [`MAX_NEWS`] or no longer known.
-    pub(crate) fn changes(
-        &self,
-        from: u64,
-        to: u64,
-    ) -> Option<impl ExactSizeIterator<Item = &Change>> {
-        let number = usize::try_from(to.checked_sub(from)?).ok()?;
-        let behind = usize::try_from(self.revision.checked_sub(from)?).ok()?;
-        let known = self.changes.len().checked_sub(behind)?;
-        (number <= MAX_NEWS).then(|| self.changes.iter().skip(known).take(number))
-    }
-
     /// The name by which a node is known that lives.
     pub(crate) fn name_of(&self, id: NodeId) -> Option<NodeName> {
         self.nodes.get(&id).map(|node| node.peer.name.clone())
@@ -336,9 +331,8 @@ impl Registry {
         if wish.exact {
             return Err(Refusal::NameTaken);
         }
-        // One more than there can be nodes, so one of them is free.
-        let suffixed = (2..).map(|number| wish.name.with_suffix(number)).take(MAX_NODES + 1);
-        suffixed.into_iter().find(is_free).ok_or(Refusal::Busy)
+        let free = free_number(|number| is_free(&wish.name.with_suffix(number)));
+        free.map(|number| wish.name.with_suffix(number)).ok_or(Refusal::Busy)
     }
 
     fn insert(&mut self, node: Node) {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use shoal_common::clock::Clock;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{HEARTBEAT, MAX_TRACKER_CONNECTIONS};
+use shoal_common::limits::{HEARTBEAT, MAX_TRACKER_CONNECTIONS, MAX_TRACKER_GUESTS, SHORT_TALKS};
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::DEFAULT_NETWORK;
-use shoal_common::serve::serve_thousands;
+use shoal_common::serve::{Bound, serve_thousands};
 use shoal_common::task::Tasks;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -28,7 +28,7 @@ pub struct Config {
     pub network: String,
     /// How often it wants to hear of each node.
     pub heartbeat: Duration,
-    /// Most connections it has at once.
+    /// Most connections it has at once; [`SHORT_TALKS`] of them are not for nodes.
     pub connections: usize,
     /// Its Lamport clock; the log of the process shows the same.
     pub clock: Clock,
@@ -82,10 +82,12 @@ pub async fn run(
     let us = Party { network, node: NodeId::random(), clock };
     let office = Office::home(us.clone(), address, heartbeat, screen, chat);
     let hub = office.hub();
+    let bound = bound(connections);
     hub.say(format_args!(
-        "tracker of network `{}` at `{address}`, a heartbeat every {} s",
+        "tracker of network `{}` at `{address}`, a heartbeat every {} s{}",
         us.network,
-        heartbeat.as_secs_f32()
+        heartbeat.as_secs_f32(),
+        scarcity(bound)
     ));
     let tasks = Tasks::new(Handle::current());
 
@@ -94,7 +96,7 @@ pub async fn run(
     let handle = move |guest| admit(guest, guests.clone());
     tasks.spawn(
         info_span!("serve"),
-        serve_thousands(listener, us, &TALKS, connections, tasks.clone(), handle),
+        serve_thousands(listener, us, &TALKS, bound, tasks.clone(), handle),
     );
 
     stop.await;
@@ -104,4 +106,37 @@ pub async fn run(
     tasks.stop(STOP_PATIENCE).await.map_err(RunError::Leftover)?;
     hub.say(format_args!("stopped; nodes connected until now: {connected}"));
     Ok(connected)
+}
+
+/// Of so many connections in all, how many may last.
+fn bound(connections: usize) -> Bound {
+    let lasting = connections.saturating_sub(SHORT_TALKS).clamp(1, MAX_TRACKER_GUESTS);
+    Bound { all: connections, lasting }
+}
+
+/// What people should know if there is room for fewer nodes than a tracker knows.
+fn scarcity(bound: Bound) -> String {
+    match bound.lasting {
+        MAX_TRACKER_GUESTS => String::new(),
+        fewer => format!(
+            "; room for {} nodes: more take more open files than this process may have \
+            (`ulimit -n`)",
+            fewer / 2
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_leave_room_for_inquiries_and_a_lack_of_room_is_said() {
+        let plenty = bound(MAX_TRACKER_CONNECTIONS);
+        assert_eq!((plenty.lasting, scarcity(plenty)), (MAX_TRACKER_GUESTS, String::new()));
+        let few = bound(960);
+        assert_eq!(few, Bound { all: 960, lasting: 928 });
+        assert!(scarcity(few).contains("room for 464 nodes"), "{}", scarcity(few));
+        assert_eq!(bound(1).lasting, 1);
+    }
 }

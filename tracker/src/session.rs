@@ -10,17 +10,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use shoal_common::connection::{Connection, ConnectionError};
-use shoal_common::limits::{HELLO_DEADLINE, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME};
+use shoal_common::limits::{HELLO_DEADLINE, LIST_DEADLINE, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME};
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::succession::Reign;
 use shoal_common::protocol::tracking::{FromTracker, ToTracker};
 use shoal_common::serve::Guest;
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 use tracing::info;
 
 use crate::bell::Seat;
-use crate::hub::Deed;
+use crate::known::Deed;
 use crate::office::{Gate, Office, Watch};
 use crate::visit::Visit;
 
@@ -86,7 +86,7 @@ impl Session {
                     self.push(office)?
                 }
                 Event::Message if self.connection.receive_if(office.hub().heartbeat()) => {
-                    self.answer(ToTracker::Heartbeat, office)?
+                    self.answer(ToTracker::Heartbeat, office, true)?
                 }
                 // Rare, and it takes much more memory while it lasts.
                 Event::Message => match Box::pin(self.other(office)).await? {
@@ -108,7 +108,7 @@ impl Session {
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, ConnectionError>> {
         if self.visit.is_registered() {
             self.due = None;
-            if self.seat.poll_rung(context).is_ready() {
+            if self.visit.is_behind() || self.seat.poll_rung(context).is_ready() {
                 return Poll::Ready(Ok(Event::Round));
             }
         }
@@ -122,15 +122,31 @@ impl Session {
     fn push(&mut self, office: &Office) -> Result<Deed, ConnectionError> {
         match office.gate(None) {
             Gate::Open => office.hub().push(&mut self.visit),
-            Gate::Mute => Ok(Deed::Wait),
+            Gate::Mute => {
+                self.visit.wait();
+                Ok(Deed::Wait)
+            }
             Gate::Elsewhere(reign) => Ok(elsewhere(reign)),
         }
     }
 
-    /// What is to be done about a message.
-    fn answer(&mut self, message: ToTracker, office: &Office) -> Result<Deed, ConnectionError> {
+    /// What is to be done about a message, which can be answered with a page only
+    /// if there is `room`.
+    fn answer(
+        &mut self,
+        message: ToTracker,
+        office: &Office,
+        room: bool,
+    ) -> Result<Deed, ConnectionError> {
+        let hub = office.hub();
         match office.gate(Some(&message)) {
-            Gate::Open => office.hub().answer(&mut self.visit, message),
+            Gate::Open if room => hub.answer(&mut self.visit, message),
+            Gate::Open => hub.put_off(&mut self.visit),
+            // Whoever is tracker: it leaves, and is not to wait for an answer.
+            Gate::Mute if message == ToTracker::Exit => {
+                hub.answer(&mut self.visit, message).map(|_| Deed::HangUp)
+            }
+            // A heartbeat or a page: it is asked for again.
             Gate::Mute => Ok(Deed::Wait),
             Gate::Elsewhere(reign) => Ok(elsewhere(reign)),
         }
@@ -147,17 +163,15 @@ impl Session {
         }
         let message = received?;
         if !matches!(message, ToTracker::Page { .. }) {
-            return self.answer(message, office).map(Some);
+            return self.answer(message, office, true).map(Some);
         }
-        // Held until the page is sent.
-        let Some(_room) = office.hub().room().await else {
-            self.say(Box::new(refused(Refusal::Busy))).await?;
-            return Ok(None);
-        };
-        match self.answer(message, office)? {
-            Deed::Say(page) => {
-                self.say(page).await?;
-                Ok(Some(Deed::Wait))
+        let room = office.hub().room();
+        match self.answer(message, office, room.is_some())? {
+            Deed::Say(page) if is_long(&page) => {
+                // The room is held until the page is sent.
+                let sent = timeout(LIST_DEADLINE, self.say(page)).await;
+                drop(room);
+                sent.map_err(|_| ConnectionError::Slow)?.map(|()| Some(Deed::Wait))
             }
             deed => Ok(Some(deed)),
         }
@@ -184,6 +198,11 @@ fn locate(connection: &mut Connection<TcpStream>, message: &mut FromTracker) {
     }
 }
 
+/// Whether it is a page with somebody in it.
+fn is_long(message: &FromTracker) -> bool {
+    matches!(message, FromTracker::Page(page) if !page.peers.is_empty())
+}
+
 fn elsewhere(reign: Option<Reign>) -> Deed {
     Deed::SayLast(Box::new(FromTracker::Elsewhere { reign }))
 }
@@ -193,76 +212,4 @@ fn refused(refusal: Refusal) -> FromTracker {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use shoal_common::call::call;
-    use shoal_common::ident::NodeId;
-    use shoal_common::limits::{MAX_LISTS, PUSH_PAUSES};
-    use shoal_common::party::Party;
-    use shoal_common::protocol::greeting::Talk;
-    use shoal_common::protocol::tracking::Registration;
-    use shoal_common::serve::serve;
-    use shoal_common::task::Tasks;
-    use tokio::net::TcpListener;
-    use tokio::runtime::Handle;
-
-    use super::*;
-    use crate::chat::proposer::Settings;
-    use crate::door::admit;
-    use crate::screen::Screen;
-
-    fn register(name: &str) -> ToTracker {
-        ToTracker::Register(Registration {
-            name: name.parse().unwrap(),
-            exact: true,
-            search: "127.0.0.1:4000".parse().unwrap(),
-            download: "127.0.0.1:4001".parse().unwrap(),
-            reign: None,
-            joined: 0,
-        })
-    }
-
-    #[tokio::test]
-    async fn a_page_waits_for_room_and_short_answers_do_not() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let tasks = Tasks::new(Handle::current());
-        let us = Party::new("test", NodeId::random());
-        let beat = Duration::from_secs(60);
-        let chat = Settings::default();
-        let office = Office::home(us.clone(), address, beat, Screen::none(), chat);
-        let hub = office.hub();
-        let sessions = office.clone();
-        let handle = move |guest| {
-            let session = admit(guest, sessions.clone());
-            // There are thousands of them: what is rare belongs in a box.
-            assert!(size_of_val(&session) <= 1024, "{}", size_of_val(&session));
-            session
-        };
-        tasks.spawn(
-            tracing::Span::none(),
-            serve(listener, us.clone(), &[Talk::Tracking], 10, tasks.clone(), handle),
-        );
-
-        let mut room = Vec::new();
-        for _ in 0..MAX_LISTS {
-            room.push(hub.room().await.unwrap());
-        }
-        let (mut node, _) = call(address, &us, Talk::Tracking).await.unwrap();
-        let early: FromTracker = node.ask(&ToTracker::Exit, MAX_TRACKER_FRAME).await.unwrap();
-        assert_eq!(early, refused(Refusal::NotAllowed));
-        let answer: FromTracker = node.ask(&register("one"), MAX_TRACKER_FRAME).await.unwrap();
-        assert!(matches!(answer, FromTracker::Registered(_)), "{answer:?}");
-
-        tokio::time::sleep(PUSH_PAUSES.0).await;
-        node.send(&ToTracker::Page { after: None }, MAX_REQUEST_FRAME).await.unwrap();
-        let moment = Duration::from_millis(300);
-        let waiting = node.receive::<FromTracker>(MAX_TRACKER_FRAME, moment).await;
-        assert!(matches!(waiting, Err(ConnectionError::Silent(_))), "{waiting:?}");
-        drop(room);
-        let answer: FromTracker = node.receive(MAX_TRACKER_FRAME, HELLO_DEADLINE).await.unwrap();
-        assert!(matches!(answer, FromTracker::Page(_)), "{answer:?}");
-        assert_eq!(tasks.stop(Duration::from_secs(5)).await, Ok(()));
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use shoal_common::ident::{NodeId, NodeName};
 use shoal_common::limits::PUSH_PAUSES;
 use shoal_common::protocol::refusal::Refusal;
-use shoal_common::protocol::tracking::{FromTracker, Registered, ToTracker};
+use shoal_common::protocol::tracking::{FromTracker, Page, Registered, ToTracker};
 
 use crate::registry::{Registry, Speaker, Standing};
 
@@ -24,6 +24,8 @@ pub(crate) struct Visit {
     unseated: u64,
     /// Whether a heartbeat is to be answered still, with the next news.
     owes: bool,
+    /// Whether there are more news that may be told already.
+    is_behind: bool,
 }
 
 /// What follows for the connection.
@@ -50,12 +52,30 @@ pub(crate) enum Step {
 impl Visit {
     /// Begins when `speaker` has greeted.
     pub(crate) fn new(speaker: Speaker, instance: u64) -> Self {
-        Self { speaker, instance, told: None, listed: None, unseated: 0, owes: false }
+        Self {
+            speaker,
+            instance,
+            told: None,
+            listed: None,
+            unseated: 0,
+            owes: false,
+            is_behind: false,
+        }
     }
 
     /// Whether the node has registered on this connection.
     pub(crate) fn is_registered(&self) -> bool {
         self.told.is_some()
+    }
+
+    /// Whether [`push`](Self::push) has more to say without being called for.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// It is told nothing until it is called for again.
+    pub(crate) fn wait(&mut self) {
+        self.is_behind = false;
     }
 
     /// With which others it is told what changed.
@@ -80,10 +100,8 @@ impl Visit {
         }
         let refused = |refusal| Step::Say(FromTracker::Refused { refusal });
         match (message, self.told) {
-            // Each answer is a list; no node needs another one so soon.
-            (ToTracker::Register(_) | ToTracker::Page { .. }, _) if self.listed_lately(now) => {
-                Step::HangUp
-            }
+            // The answer is a list; no node needs another one so soon.
+            (ToTracker::Register(_), _) if self.listed_lately(now) => Step::HangUp,
             (ToTracker::Register(wish), _) => match registry.register(self.speaker, &wish, now) {
                 Ok(name) => {
                     self.listed = Some(now);
@@ -96,14 +114,28 @@ impl Visit {
                 refused(Refusal::NotAllowed)
             }
             (ToTracker::Heartbeat, Some(told)) => self.beat(told, registry),
+            // It asked twice, perhaps, because the tracker stood still.
+            (ToTracker::Page { .. }, Some(_)) if self.listed_lately(now) => later(PUSH_PAUSES.0),
             (ToTracker::Page { after }, Some(_)) => {
-                self.listed = Some(now);
-                Step::Say(FromTracker::Page(registry.page(after, now)))
+                let page = registry.page(self.speaker.node, after, now);
+                if !page.is_later() {
+                    self.listed = Some(now);
+                }
+                Step::Say(FromTracker::Page(page))
             }
             (ToTracker::Exit, Some(_)) => {
                 registry.exit(self.speaker);
                 Step::SayLast(FromTracker::Done)
             }
+        }
+    }
+
+    /// The node asks for a page, and there is no room to send one. Its place remains.
+    pub(crate) fn put_off(&mut self, registry: &mut Registry, now: Duration) -> Step {
+        match (self.end_at(registry.heard(self.speaker, now)), self.told) {
+            (Some(end), _) => end,
+            (None, None) => Step::Say(FromTracker::Refused { refusal: Refusal::NotAllowed }),
+            (None, Some(_)) => later(NO_ROOM_PAUSE),
         }
     }
 
@@ -115,7 +147,7 @@ impl Visit {
             self.owes = true;
             return Step::Wait;
         }
-        self.tell(told, to, true)
+        self.tell(told, true, registry)
     }
 
     /// A round: something may have changed that the node does not know yet.
@@ -129,15 +161,18 @@ impl Visit {
                 return end;
             }
         }
-        let to = registry.published(self.speaker.session);
-        if told >= to && !self.owes {
+        if told >= registry.published(self.speaker.session) && !self.owes {
+            self.is_behind = false;
             return Step::Wait;
         }
-        self.tell(told, to.max(told), self.owes)
+        self.tell(told, self.owes, registry)
     }
 
-    fn tell(&mut self, from: u64, to: u64, owed: bool) -> Step {
+    /// Tells one turn that it does not know, if there is one.
+    fn tell(&mut self, from: u64, owed: bool, registry: &Registry) -> Step {
+        let to = registry.next_turn(self.speaker.session, from);
         (self.told, self.owes) = (Some(to), false);
+        self.is_behind = to < registry.published(self.speaker.session);
         Step::News { from, to, owed }
     }
 
@@ -178,6 +213,13 @@ impl Visit {
             charter: registry.charter().cloned(),
         }
     }
+}
+
+/// How long who asks for a page waits where there is no room to send one.
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
+
+fn later(pause: Duration) -> Step {
+    Step::Say(FromTracker::Page(Page::later(pause)))
 }
 
 #[cfg(test)]

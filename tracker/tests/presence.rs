@@ -106,13 +106,11 @@ async fn who_sends_heartbeats_stays() {
 async fn who_returns_in_time_has_not_left() {
     let tracker = Tracker::start(SLOW).await;
     let mut one = Node::join(&tracker, "one").await;
-    let two = Node::join(&tracker, "two").await;
+    let mut two = Node::join(&tracker, "two").await;
     one.until_others(1, AT_ONCE).await;
-    let id = two.id;
     for _ in 0..5 {
-        let two = Node::join_as(&tracker, "two", id).await;
+        two = two.again(&tracker, "two").await;
         assert_eq!(two.peers.len(), 1);
-        drop(two);
     }
     // The join of a third is the next thing that it hears.
     let three = Node::join(&tracker, "three").await;
@@ -138,7 +136,7 @@ async fn the_older_session_is_told_of_the_newer_one_and_closed() {
     let mut one = Node::join(&tracker, "one").await;
     let mut older = Node::join(&tracker, "two").await;
     one.until_others(1, AT_ONCE).await;
-    let mut newer = Node::join_as(&tracker, "two", older.id).await;
+    let mut newer = older.again(&tracker, "two").await;
     let told = older.receive(AT_ONCE).await.unwrap();
     assert_eq!(told, FromTracker::Refused { refusal: Refusal::Superseded });
     assert!(older.receive(AT_ONCE).await.is_err());

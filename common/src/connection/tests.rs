@@ -392,7 +392,7 @@ async fn what_was_encoded_before_travels_like_any_message() {
             near.keep_time(Clock::default());
         }
         let text = "x".repeat(length);
-        let message = super::encode(&text, 6000).unwrap();
+        let message = super::encode(&text, 6000).unwrap().into();
         let send = async {
             far.send_encoded(&message).await.unwrap();
             far.queue(&"queued", 100).unwrap();
@@ -407,6 +407,35 @@ async fn what_was_encoded_before_travels_like_any_message() {
         assert_eq!(near.heard(), if timed { 10 } else { 0 });
     }
     assert!(super::encode(&"x".repeat(100), 100).is_err());
+}
+
+#[tokio::test]
+async fn what_many_are_slow_to_take_takes_memory_once() {
+    let text = "x".repeat(50_000);
+    let message: Arc<[u8]> = super::encode(&text, 60_000).unwrap().into();
+    let mut slow = Vec::new();
+    for _ in 0..10 {
+        let (far, near) = duplex(64);
+        let (mut far, near) = (Connection::new(far), Connection::new(near));
+        // It is given up, and nothing is lost.
+        assert!(step(far.send_encoded(&message)).is_none());
+        assert!(far.queued() > text.len() - 64);
+        assert!(far.outgoing.capacity() < 100, "{}", far.outgoing.capacity());
+        slow.push((far, near));
+    }
+    assert_eq!(Arc::strong_count(&message), 11);
+    for (far, near) in &mut slow {
+        // What is queued then goes behind it.
+        far.queue(&"queued", 100).unwrap();
+        let receive = async {
+            assert_eq!(near.receive::<String>(60_000, SECOND).await.unwrap(), text);
+            assert_eq!(near.receive::<String>(100, SECOND).await.unwrap(), "queued");
+        };
+        let (sent, ()) = tokio::join!(far.flush(), receive);
+        sent.unwrap();
+        assert_eq!(far.queued(), 0);
+    }
+    assert_eq!(Arc::strong_count(&message), 1);
 }
 
 #[tokio::test]

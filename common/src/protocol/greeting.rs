@@ -51,6 +51,14 @@ pub enum Talk {
     Unknown,
 }
 
+impl Talk {
+    /// Whether its connections stand as long as both sides are there. The others
+    /// are over after a few requests.
+    pub fn lasts(self) -> bool {
+        matches!(self, Self::Tracking | Self::Chat)
+    }
+}
+
 impl Hello {
     /// The greeting of this program, which is to be followed by `talk`.
     pub fn new(network: impl Into<String>, node: NodeId, talk: Talk) -> Self {

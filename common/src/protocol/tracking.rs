@@ -25,6 +25,7 @@
 //! followed by the change that the page had ahead.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -147,7 +148,8 @@ impl Registered {
 
 /// Some of those who are here: all whose ids lie between that which was asked for
 /// and the last of these, or, if there are no `more`, the end. Who asked is among
-/// them.
+/// them. Without peers, though there are `more`, it says nothing but when to ask
+/// again: it is not the turn of who asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// In the order of their ids: [`PAGE`](crate::limits::PAGE), or what is left.
@@ -156,6 +158,20 @@ pub struct Page {
     pub more: bool,
     /// How many milliseconds are to pass before the next page is asked for.
     pub pause_ms: u64,
+}
+
+impl Page {
+    /// Nobody's page: to be asked for again after `pause`, in whole milliseconds.
+    pub fn later(pause: Duration) -> Self {
+        let pause_ms = pause.as_nanos().div_ceil(1_000_000);
+        let pause_ms = u64::try_from(pause_ms).unwrap_or(u64::MAX);
+        Self { peers: Vec::new(), more: true, pause_ms }
+    }
+
+    /// Whether it only says when to ask again.
+    pub fn is_later(&self) -> bool {
+        self.peers.is_empty() && self.more
+    }
 }
 
 /// News of who is here.

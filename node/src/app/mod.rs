@@ -8,6 +8,7 @@ pub mod node;
 
 mod known;
 mod network;
+mod ports;
 mod standing;
 mod time;
 mod tracker;

@@ -2,21 +2,18 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_common::connection::ConnectionError;
 use shoal_common::ident::{NodeId, NodeName};
-use shoal_common::limits::MAX_NODE_CONNECTIONS;
 use shoal_common::party::Party;
-use shoal_common::process::connections;
 use shoal_common::protocol::greeting::Talk;
-use shoal_common::serve::{Guest, serve};
+use shoal_common::serve::{Bound, Guest, serve};
 use shoal_common::task::Tasks;
 use shoal_tracker::door::admit;
 use shoal_tracker::office::Office;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -25,6 +22,7 @@ use tracing::{info, info_span, warn};
 use super::known::Known;
 use super::limits::InForce;
 use super::network::Everyone;
+use super::ports;
 use super::time::Timekeeper;
 use super::{App, Inner};
 use crate::catalog::serve::{Circle, answer};
@@ -109,8 +107,8 @@ impl Node {
             tasks.spawn(info_span!("clock"), time.keep());
         }
 
-        let search = listen(&Handle::current(), config.listen, config.search_port)?;
-        let download = listen(&bulk.handle(), config.listen, config.download_port)?;
+        let search = ports::listen(&Handle::current(), config.listen, config.search_port)?;
+        let download = ports::listen(&bulk.handle(), config.listen, config.download_port)?;
         let listening = (search.1, download.1);
 
         let catalog = Catalog::new(volume.clone());
@@ -118,16 +116,10 @@ impl Node {
         if sharing == Sharing::Folder {
             keep_up(catalog.clone(), notices.clone(), &tasks);
         }
-        let connections = connections(MAX_NODE_CONNECTIONS, PORTS, DESCRIPTOR_RESERVE);
+        let (each, guests) = ports::slots();
         doors.child_on(bulk.handle()).spawn(
             info_span!("download port"),
-            serve_downloads(
-                uploads.clone(),
-                download.0,
-                us.clone(),
-                connections,
-                bulk_tasks.clone(),
-            ),
+            serve_downloads(uploads.clone(), download.0, us.clone(), each, bulk_tasks.clone()),
         );
         let wish = wish(config, &us, listening, sharing);
         let (membership, first, goodbye, office) =
@@ -153,7 +145,7 @@ impl Node {
                 search.0,
                 us.clone(),
                 &[Talk::Search, Talk::Peers, Talk::Tracking, Talk::Succession, Talk::Chat],
-                connections,
+                Bound { all: each + guests, lasting: guests },
                 tasks.clone(),
                 move |guest| converse(guest, answering.clone()),
             ),
@@ -319,13 +311,6 @@ fn say_what_goes_on(app: &App, left: &[JobInfo]) {
     }
 }
 
-/// Ports that connections come to: for searches, for content, and the control
-/// socket.
-const PORTS: usize = 3;
-
-/// Descriptors that are kept for files and for calling others.
-const DESCRIPTOR_RESERVE: usize = 256;
-
 /// How long tasks may take to end once they are told to.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -356,28 +341,6 @@ impl Drop for BulkRuntime {
             runtime.shutdown_background();
         }
     }
-}
-
-/// Listens on a port whose events go to the threads of `runtime`.
-fn listen(
-    runtime: &Handle,
-    ip: IpAddr,
-    port: u16,
-) -> Result<(TcpListener, SocketAddr), StartError> {
-    /// Connections that may wait in the kernel to be accepted.
-    const BACKLOG: u32 = 1024;
-    let address = SocketAddr::new(ip, port);
-    let bind = || {
-        let socket = if ip.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A port of an earlier life may be in TIME_WAIT.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
-        let at = listener.local_addr()?;
-        Ok((listener, at))
-    };
-    let _entered = runtime.enter();
-    bind().map_err(|cause| StartError::Listen { address, cause })
 }
 
 fn wish(

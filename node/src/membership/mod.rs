@@ -7,6 +7,8 @@
 
 mod names;
 mod pages;
+#[cfg(test)]
+mod pages_model;
 mod ring;
 mod roster;
 mod union;

@@ -287,7 +287,7 @@ impl Session {
                     Ok(None)
                 }
                 () = sleep_until(pages.due().unwrap_or(now)), if pages.due().is_some() => {
-                    match pages.ask() {
+                    match pages.ask(Instant::now()) {
                         Some(after) => {
                             let page = ToTracker::Page { after };
                             connection.send(&page, MAX_REQUEST_FRAME).await.map(|()| None)

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shoal_common::ident::{NodeId, Peer};
-use shoal_common::limits::COUNCIL;
+use shoal_common::limits::{CLOCK_SKEW, COUNCIL};
 use shoal_common::protocol::succession::Member;
 use shoal_common::protocol::tracking::Charter;
 
-use super::{Node, Registry};
+use super::{Node, Reader, Registry};
 use crate::succession::LINE;
 
 /// Highest join number that is believed of a node: no network counts so far, and
@@ -32,32 +32,60 @@ pub(super) struct Joins {
     /// The highest that was ever given, or that can have been given before.
     highest: u64,
     nodes: BTreeMap<u64, Member>,
+    /// Since when it counts: the time of the day, in milliseconds of Unix time, and
+    /// that of the registry.
+    since: Option<(u64, Duration)>,
 }
 
 impl Joins {
-    /// The number of a node: the one by which it lives here, `before`, else the
-    /// one that it says it has had, if no other living node has that, else the
-    /// next.
-    pub(super) fn number(&mut self, id: NodeId, wish: u64, before: Option<u64>) -> u64 {
-        let is_free = |number: &u64| {
-            (1..=MAX_JOINED).contains(number)
-                && self.nodes.get(number).is_none_or(|member| member.id == id)
-        };
-        let number = Some(wish).filter(is_free).or(before);
-        let number = number.unwrap_or_else(|| self.highest.saturating_add(1));
-        self.highest = self.highest.max(number);
-        number
+    /// The number of a node: the one that it says it has had, if it can have been
+    /// given and no other living node has it; else the one by which it lives here,
+    /// `before`; else the next.
+    ///
+    /// Who was restarted lives here no more in this sense: it has forgotten what it
+    /// agreed to, so it may not be the same member of a council.
+    pub(super) fn number(
+        &mut self,
+        id: NodeId,
+        wish: u64,
+        before: Option<u64>,
+        now: Duration,
+    ) -> u64 {
+        let is_free = |number: u64| self.nodes.get(&number).is_none_or(|member| member.id == id);
+        let possible = 1..=self.count(now + CLOCK_SKEW).max(self.highest);
+        let known = Some(wish).filter(|wish| possible.contains(wish) && is_free(*wish));
+        if let Some(number) = known.or(before) {
+            // Those that follow are higher, but no higher than a tracker can have
+            // counted: who lies makes nobody else's number absurd.
+            self.highest = self.highest.max(number.min(self.count(now)));
+            return number;
+        }
+        let mut next = self.highest.saturating_add(1)..=u64::MAX;
+        self.highest = next.find(|number| is_free(*number)).unwrap_or(u64::MAX);
+        self.highest
+    }
+
+    /// How far a tracker can have counted at this time.
+    fn count(&self, now: Duration) -> u64 {
+        let Some((time_ms, at)) = self.since else { return MAX_JOINED };
+        let passed = u64::try_from(now.saturating_sub(at).as_millis()).unwrap_or(u64::MAX);
+        count(time_ms.saturating_add(passed))
     }
 
     pub(super) fn insert(&mut self, peer: &Peer) {
         let member = Member { id: peer.id, joined: peer.joined, address: peer.search };
-        self.highest = self.highest.max(peer.joined);
         self.nodes.insert(peer.joined, member);
     }
 
     pub(super) fn remove(&mut self, peer: &Peer) {
         self.nodes.remove(&peer.joined);
     }
+}
+
+/// How far trackers count until a time in milliseconds of Unix time: only so far
+/// that there is room for those to come.
+fn count(time_ms: u64) -> u64 {
+    time_ms.saturating_sub(BEGINNING).saturating_mul(JOINS).min(MAX_JOINED / 2)
 }
 
 impl Registry {
@@ -77,11 +105,16 @@ impl Registry {
     }
 
     /// Whoever joins from now on is younger than all who joined before this time,
-    /// in milliseconds of Unix time, whichever tracker they joined.
+    /// in milliseconds of Unix time, whichever tracker they joined. Now is when the
+    /// registry began.
     pub(crate) fn count_joins_from(&mut self, time_ms: u64) {
-        let before = time_ms.saturating_sub(BEGINNING).saturating_mul(JOINS);
-        // Only so far that there is room for those to come.
-        self.joins.highest = self.joins.highest.max(before.min(MAX_JOINED / 2));
+        let joins = &mut self.joins;
+        // A clock that is behind the beginning says nothing of others.
+        joins.since = (time_ms > BEGINNING).then_some((time_ms, self.began));
+        let possible = joins.count(self.began + CLOCK_SKEW);
+        // What was believed of nodes before the time was known may be absurd.
+        let highest = Some(joins.highest).filter(|highest| *highest <= possible);
+        joins.highest = count(time_ms).max(highest.unwrap_or_default());
     }
 
     pub(crate) fn set_charter(&mut self, charter: Charter) {
@@ -92,17 +125,27 @@ impl Registry {
     /// usual time to come.
     pub(crate) fn begin(&mut self, peers: Vec<Peer>, heartbeat: Duration, now: Duration) {
         self.end();
-        self.heartbeat = heartbeat;
+        (self.heartbeat, self.began) = (heartbeat, now);
         // Who has no number, as far as is known, gets one when it comes: now it might
         // be one that another has.
         for peer in peers.into_iter().filter(|peer| peer.joined > 0) {
             let is_new = !self.nodes.contains_key(&peer.id) && !self.names.contains_key(&peer.name);
-            let joined = self.joins.number(peer.id, peer.joined, None);
+            let joined = self.joins.number(peer.id, peer.joined, None, now);
             if is_new && peer.is_reachable() && self.nodes.len() < super::MAX_NODES {
                 let deadline = now + 2 * self.heartbeat;
                 let wanted = peer.name.clone();
                 let peer = Peer { joined, ..peer };
-                self.insert(Node { peer, wanted, session: None, deadline, looked_at: deadline });
+                let (session, looked_at, reader) = (None, deadline, Reader::new(false));
+                let knows_number = true;
+                self.insert(Node {
+                    peer,
+                    wanted,
+                    session,
+                    deadline,
+                    looked_at,
+                    reader,
+                    knows_number,
+                });
             }
         }
     }
@@ -126,6 +169,7 @@ mod tests {
     use super::*;
 
     const BEAT: Duration = Duration::from_secs(10);
+    const NOW: Duration = Duration::ZERO;
 
     fn id(number: u8) -> NodeId {
         NodeId::from_bytes([number; 32])
@@ -140,20 +184,20 @@ mod tests {
     #[test]
     fn numbers_are_given_once_and_kept() {
         let mut joins = Joins::default();
-        assert_eq!(joins.number(id(1), 0, None), 1);
+        assert_eq!(joins.number(id(1), 0, None, NOW), 1);
         joins.insert(&peer(1, 1));
-        assert_eq!(joins.number(id(2), 0, None), 2);
+        assert_eq!(joins.number(id(2), 0, None, NOW), 2);
         joins.insert(&peer(2, 2));
-        assert_eq!(joins.number(id(1), 0, Some(1)), 1, "it lives");
-        assert_eq!(joins.number(id(3), 2, None), 3, "another has that");
-        assert_eq!(joins.number(id(4), 9, None), 9, "it had it at another tracker");
+        assert_eq!(joins.number(id(1), 2, Some(1), NOW), 1, "it lives");
+        assert_eq!(joins.number(id(3), 2, None, NOW), 3, "another has that");
+        assert_eq!(joins.number(id(4), 9, None, NOW), 9, "it had it at another tracker");
         joins.insert(&peer(4, 9));
-        assert_eq!(joins.number(id(5), 0, None), 10);
+        assert_eq!(joins.number(id(5), 0, None, NOW), 10);
         for absurd in [MAX_JOINED + 1, u64::MAX] {
-            assert!(joins.number(id(6), absurd, None) < 20);
+            assert!(joins.number(id(6), absurd, None, NOW) < 20);
         }
         joins.remove(&peer(2, 2));
-        assert_eq!(joins.number(id(7), 2, None), 2);
+        assert_eq!(joins.number(id(7), 2, None, NOW), 2);
     }
 
     #[test]
@@ -161,12 +205,38 @@ mod tests {
         let numbers = [0, BEGINNING + 1000, BEGINNING + 1001].map(|start| {
             let mut joins = Registry::new(BEAT);
             joins.count_joins_from(start);
-            (joins.joins.number(id(1), 0, None), joins.joins.number(id(2), 3, None))
+            (joins.joins.number(id(1), 0, None, NOW), joins.joins.number(id(2), 3, None, NOW))
         });
         assert_eq!(numbers, [(1, 3), (1000 * JOINS + 1, 3), (1001 * JOINS + 1, 3)]);
         let mut registry = Registry::new(BEAT);
         registry.count_joins_from(u64::MAX);
-        assert_eq!(registry.joins.number(id(1), 0, None), MAX_JOINED / 2 + 1, "a clock set wrong");
+        assert_eq!(
+            registry.joins.number(id(1), 0, None, NOW),
+            MAX_JOINED / 2 + 1,
+            "a clock set wrong"
+        );
+    }
+
+    #[test]
+    fn a_number_that_no_clock_has_come_to_is_not_believed_and_moves_no_other() {
+        let mut registry = Registry::new(BEAT);
+        // The roster of a successor may have been told lies.
+        registry.begin(vec![peer(1, 1 << 62)], BEAT, BEAT);
+        registry.count_joins_from(BEGINNING + 1000);
+        let joins = &mut registry.joins;
+        let given = 1000 * JOINS;
+        assert_eq!(joins.number(id(2), 1 << 62, None, BEAT), given + 1);
+        // A clock may go ahead: what it counted is kept, and others do not follow it.
+        let day = u64::try_from(CLOCK_SKEW.as_millis()).unwrap() * JOINS;
+        assert_eq!(joins.number(id(3), day, None, BEAT), day);
+        assert_eq!(joins.number(id(4), given + day + 9, None, BEAT), given + 2);
+        // What other trackers have counted since.
+        let later = joins.number(id(5), given + 500 * JOINS, None, BEAT + Duration::from_secs(1));
+        assert_eq!(later, given + 500 * JOINS);
+        assert_eq!(joins.number(id(6), 0, None, BEAT), later + 1);
+        joins.insert(&peer(6, later + 1));
+        joins.insert(&peer(7, later + 2));
+        assert_eq!(joins.number(id(8), 0, None, BEAT), later + 3, "another has that");
     }
 
     #[test]

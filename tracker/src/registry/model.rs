@@ -112,9 +112,14 @@ impl World {
                 let speaker = Speaker { node, session: SessionId(number as u64) };
                 let visit = Visit::new(speaker, 0);
                 self.open.push(Open { number, node, visit, revision: 0, known: BTreeMap::new() });
-                self.say(self.open.len() - 1, wish(name, exact, port));
+                self.say(self.open.len() - 1, self.wish(node, name, exact, port));
             }
-            Event::Again { at, name, exact, port } => self.say(at, wish(name, exact, port)),
+            Event::Again { at, name, exact, port } => {
+                let node = self.open.get(at).map(|open| open.node);
+                node.into_iter().for_each(|node| {
+                    self.say(at, self.wish(node, name, exact, port));
+                });
+            }
             Event::Heartbeat { at } => self.say(at, ToTracker::Heartbeat),
             Event::Exit { at } => self.say(at, ToTracker::Exit),
             Event::Break { at } if at < self.open.len() => self.close(at),
@@ -126,6 +131,18 @@ impl World {
             Event::Break { .. } | Event::Push { .. } => {}
             Event::Pass { tenths } => self.pass(self.now + BEAT * tenths / 10),
         }
+    }
+
+    /// What a node says that has not forgotten its join number.
+    fn wish(&self, node: NodeId, name: usize, exact: bool, port: u16) -> ToTracker {
+        ToTracker::Register(Registration {
+            name: NAMES[name].parse().unwrap(),
+            exact,
+            search: ([10, 0, 0, 1], port).into(),
+            download: ([10, 0, 0, 1], 9).into(),
+            reign: None,
+            joined: self.registry.joined(node),
+        })
     }
 
     fn say(&mut self, at: usize, message: ToTracker) {
@@ -246,8 +263,16 @@ impl World {
     fn settle(&mut self) {
         self.publish();
         for at in (0..self.open.len()).rev() {
-            let step = self.open[at].visit.push(&self.registry);
-            self.follow(at, step);
+            let number = self.open[at].number;
+            // One turn after the other.
+            while self.open.get(at).is_some_and(|open| open.number == number) {
+                let step = self.open[at].visit.push(&self.registry);
+                let told = step == Step::Wait;
+                self.follow(at, step);
+                if told {
+                    break;
+                }
+            }
         }
         for open in self.open.iter().filter(|open| open.visit.is_registered()) {
             let others: BTreeMap<_, _> = self
@@ -276,17 +301,6 @@ fn apply(known: &mut BTreeMap<NodeId, Peer>, us: NodeId, change: Change) {
 
 fn deadline(living: &Living) -> Duration {
     living.broken.map_or(living.heard + 2 * BEAT, |broken| broken + BEAT)
-}
-
-fn wish(name: usize, exact: bool, port: u16) -> ToTracker {
-    ToTracker::Register(Registration {
-        name: NAMES[name].parse().unwrap(),
-        exact,
-        search: ([10, 0, 0, 1], port).into(),
-        download: ([10, 0, 0, 1], 9).into(),
-        reign: None,
-        joined: 0,
-    })
 }
 
 proptest! {

@@ -28,6 +28,15 @@ pub(crate) enum Notice {
 }
 
 impl Notice {
+    /// A node that lives registered otherwise than before.
+    pub(super) fn of_change(before: Peer, now: Peer) -> Self {
+        // Of join numbers people hear nothing.
+        if (Peer { joined: now.joined, ..before.clone() }) == now {
+            return Self::Returned(now);
+        }
+        Self::Changed { before, now }
+    }
+
     /// Whether somebody else is here now than before.
     pub(crate) fn is_change(&self) -> bool {
         !matches!(self, Self::Returned(_) | Self::Broke(_) | Self::Overslept(_))

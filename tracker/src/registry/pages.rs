@@ -10,6 +10,40 @@ use shoal_common::protocol::tracking::Page;
 
 use super::Registry;
 
+/// A node as one that turns pages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader {
+    /// When it may have the next page, if it has been told.
+    place: Option<Duration>,
+    /// Whether it has not turned all of them yet since it came into the network, and
+    /// so does not know most of the others. Who comes from another tracker knows
+    /// them.
+    is_new: bool,
+}
+
+impl Reader {
+    pub(super) fn new(is_new: bool) -> Self {
+        Self { place: None, is_new }
+    }
+}
+
+/// When the next page may be given: to one who is new, and to one who reads again.
+/// Each kind has half of [`PAGES_A_SECOND`], so newcomers don't wait for thousands
+/// who know nearly everyone.
+#[derive(Debug, Default)]
+pub(super) struct Queue([Duration; 2]);
+
+impl Queue {
+    /// A place behind those who wait.
+    fn place(&mut self, reader: Reader, now: Duration) -> Duration {
+        let [new, again] = &mut self.0;
+        let next = if reader.is_new { new } else { again };
+        let place = (*next).max(now);
+        *next = place + 2 * Duration::from_secs(1) / PAGES_A_SECOND;
+        place
+    }
+}
+
 impl Registry {
     /// At most [`SAMPLE`] of those who live beside `id`: all, if they are no
     /// more, else half of them behind it in the order of ids, beginning anew behind
@@ -27,16 +61,32 @@ impl Registry {
         sample.into_iter().filter_map(|id| self.peer(id)).collect()
     }
 
-    /// A page, and when the next one may be asked for: [`PAGES_A_SECOND`] are given
-    /// in all, and each that is asked for takes its place behind those before.
-    pub(crate) fn page(&mut self, after: Option<NodeId>, now: Duration) -> Page {
+    /// A page for a node, and when it may ask for the next one. One that asks too
+    /// early, or has no place yet, is only told when: [`Page::later`].
+    ///
+    /// [`PAGES_A_SECOND`] are given in all. A node has one place among those who
+    /// wait, whichever connections it asks on and however often.
+    pub(crate) fn page(&mut self, id: NodeId, after: Option<NodeId>, now: Duration) -> Page {
+        let Some(node) = self.nodes.get_mut(&id) else { return Page::later(PUSH_PAUSES.0) };
+        let place = node.reader.place.unwrap_or_else(|| self.queue.place(node.reader, now));
+        if now < place {
+            node.reader.place = Some(place);
+            return Page::later(place - now);
+        }
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut behind = self.order.range((start, Bound::Unbounded));
-        let peers = behind.by_ref().take(PAGE).filter_map(|id| self.peer(id)).collect();
+        let ids: Vec<NodeId> = behind.by_ref().take(PAGE).copied().collect();
         let more = behind.next().is_some();
-        self.next_page = self.next_page.max(now) + Duration::from_secs(1) / PAGES_A_SECOND;
-        let pause = (self.next_page - now).max(PUSH_PAUSES.0);
-        Page { peers, more, pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX) }
+        let next = more.then(|| self.queue.place(node.reader, now).max(now + PUSH_PAUSES.0));
+        node.reader = Reader { place: next, is_new: node.reader.is_new && more };
+        let pause = next.map_or(PUSH_PAUSES.0, |next| next - now);
+        let peers = ids.iter().filter_map(|id| self.peer(id)).collect();
+        Page { peers, more, ..Page::later(pause) }
+    }
+
+    /// Everyone who lives, in the order of ids.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        self.order.iter().filter_map(|id| self.peer(id)).collect()
     }
 
     fn peer(&self, id: &NodeId) -> Option<Peer> {

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use shoal_common::limits::{MAX_NEWS, PAGE, PAGES_A_SECOND, PUSH_PAUSES};
+
 use super::*;
 
 const BEAT: Duration = Duration::from_secs(10);
@@ -12,11 +14,17 @@ fn speaker(node: u8, session: u64) -> Speaker {
     Speaker { node: NodeId::from_bytes([node; 32]), session: SessionId(session) }
 }
 
+/// What a node says that has just been started.
 fn wish(name: &str, exact: bool) -> Registration {
     let search = "10.0.0.1:4000".parse().unwrap();
     let download = "10.0.0.1:4001".parse().unwrap();
     let (name, reign, joined) = (name.parse().unwrap(), None, 0);
     Registration { name, exact, search, download, reign, joined }
+}
+
+/// What one says that has had a join number.
+fn again(name: &str, joined: u64) -> Registration {
+    Registration { joined, ..wish(name, true) }
 }
 
 /// What `node` has not heard of since `revision`: all that concerns others.
@@ -87,10 +95,11 @@ fn a_given_name_stays_even_if_the_wanted_one_becomes_free() {
     registry.exit(speaker(1, 1));
     registry.disconnected(speaker(2, 2), START);
     let before = registry.revision();
-    let got = registry.register(speaker(2, 3), &wish("one", false), START).unwrap();
+    let wish = |exact| Registration { exact, ..again("one", 2) };
+    let got = registry.register(speaker(2, 3), &wish(false), START).unwrap();
     assert_eq!((got, registry.revision()), (name("one-2"), before));
     // Unless it insists.
-    let got = registry.register(speaker(2, 3), &wish("one", true), START).unwrap();
+    let got = registry.register(speaker(2, 3), &wish(true), START).unwrap();
     assert_eq!(got, name("one"));
 }
 
@@ -119,21 +128,29 @@ fn an_address_that_nobody_reaches_is_refused() {
     }
 }
 
+/// One of many.
+fn nth(number: usize) -> Speaker {
+    let mut id = [0; 32];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    Speaker { node: NodeId::from_bytes(id), session: SessionId(number as u64) }
+}
+
+/// A registry with so many nodes that have just been started.
+fn crowd(count: usize) -> Registry {
+    let mut registry = Registry::new(BEAT);
+    for number in 0..count {
+        let wish = wish(&format!("node{number}"), true);
+        registry.register(nth(number), &wish, START).unwrap();
+    }
+    registry
+}
+
 #[test]
 fn there_is_a_bound_and_who_is_here_may_still_return() {
-    let mut registry = Registry::new(BEAT);
-    let node = |number: usize| {
-        let mut id = [0; 32];
-        id[..8].copy_from_slice(&number.to_be_bytes());
-        Speaker { node: NodeId::from_bytes(id), session: SessionId(number as u64) }
-    };
-    for number in 0..MAX_NODES {
-        let wish = wish(&format!("node{number}"), true);
-        registry.register(node(number), &wish, START).unwrap();
-    }
-    let more = registry.register(node(MAX_NODES), &wish("more", true), START);
+    let mut registry = crowd(MAX_NODES);
+    let more = registry.register(nth(MAX_NODES), &wish("more", true), START);
     assert_eq!(more, Err(Refusal::Busy));
-    assert_eq!(registry.register(node(7), &wish("seven", true), START), Ok(name("seven")));
+    assert_eq!(registry.register(nth(7), &wish("seven", true), START), Ok(name("seven")));
     assert!(registry.changes.len() <= CHANGE_LOG);
     registry.take_notices();
     let present = registry.present().to_string();
@@ -178,12 +195,12 @@ fn who_returns_in_time_has_not_left() {
     let mut registry = with_one();
     let before = registry.revision();
     registry.disconnected(speaker(1, 1), START);
-    registry.register(speaker(1, 2), &wish("one", true), BEAT - MOMENT).unwrap();
+    registry.register(speaker(1, 2), &again("one", 1), BEAT - MOMENT).unwrap();
     registry.tick(BEAT);
     assert_eq!((ids(&registry), registry.revision()), (vec![1], before));
     assert!(said(&mut registry).ends_with("came back"));
     // With another address it has not left either, but is told of.
-    let moved = Registration { search: "10.0.0.9:1".parse().unwrap(), ..wish("one", true) };
+    let moved = Registration { search: "10.0.0.9:1".parse().unwrap(), ..again("one", 1) };
     registry.register(speaker(1, 3), &moved, BEAT).unwrap();
     let changes = news(&registry, speaker(2, 2).node, before);
     assert!(matches!(&changes[..], [Change::Joined(peer)] if peer.search == moved.search));
@@ -191,10 +208,27 @@ fn who_returns_in_time_has_not_left() {
 }
 
 #[test]
+fn who_was_restarted_in_time_has_not_left_but_is_another_member() {
+    let mut registry = with_one();
+    let before = registry.revision();
+    // One that was cut off before it had the answer was not restarted.
+    registry.register(speaker(1, 9), &wish("one", true), START).unwrap();
+    assert_eq!((registry.joined(speaker(1, 9).node), registry.revision()), (1, before));
+    registry.heard(speaker(1, 9), START);
+    registry.disconnected(speaker(1, 9), START);
+    registry.take_notices();
+    registry.register(speaker(1, 2), &wish("one", true), BEAT - MOMENT).unwrap();
+    assert_eq!(registry.joined(speaker(1, 2).node), 2);
+    let changes = news(&registry, speaker(2, 2).node, before);
+    assert!(matches!(&changes[..], [Change::Joined(peer)] if peer.joined == 2));
+    assert!(said(&mut registry).ends_with("came back"));
+}
+
+#[test]
 fn the_newer_session_replaces_the_older() {
     let mut registry = with_one();
     let before = registry.revision();
-    registry.register(speaker(1, 2), &wish("one", true), START).unwrap();
+    registry.register(speaker(1, 2), &again("one", 1), START).unwrap();
     assert_eq!(registry.standing(speaker(1, 1)), Standing::Superseded);
     assert_eq!(registry.standing(speaker(1, 2)), Standing::Current);
     // What the older one says or does is of no consequence any more.
@@ -255,4 +289,97 @@ fn nobody_is_blamed_when_the_tracker_itself_stood_still() {
     assert!(said(&mut registry).starts_with("stood still for 10.0 s"));
     registry.tick(4 * BEAT);
     assert_eq!(ids(&registry), [0; 0]);
+}
+
+#[test]
+fn a_tracker_that_stood_still_takes_nobody_s_time() {
+    let mut registry = with_one();
+    registry.register(speaker(2, 2), &wish("two", true), 2 * BEAT + MOMENT).unwrap();
+    registry.tick(3 * BEAT);
+    assert!(said(&mut registry).contains("stood still"));
+    registry.tick(4 * BEAT);
+    assert_eq!(ids(&registry), [2], "it has two intervals from when it came");
+    registry.tick(4 * BEAT + MOMENT);
+    assert_eq!(ids(&registry), [0; 0]);
+}
+
+#[test]
+fn a_group_is_told_as_much_at_once_as_one_message_takes() {
+    let mut registry = crowd(2 * MAX_NEWS + 9);
+    let (most, many) = (MAX_NEWS as u64, registry.revision());
+    let turns = [(0, most), (most, 2 * most), (2 * most, many), (many, many)];
+    for turn in turns {
+        assert_eq!(registry.publish(3), turn);
+        assert_eq!(registry.published(SessionId(3)), turn.1);
+    }
+    assert_eq!(registry.published(SessionId(4)), 0, "another group");
+    // Who is behind is told one turn after the other.
+    for (told, next) in [(0, most), (most - 1, most), (most, 2 * most), (many, many)] {
+        assert_eq!(registry.next_turn(SessionId(3), told), next);
+    }
+    // What is forgotten is not told.
+    for round in 0..=CHANGE_LOG {
+        registry.register(nth(1), &again(&format!("uno{round}"), 2), START).unwrap();
+    }
+    let revision = registry.revision();
+    assert_eq!(registry.publish(3), (many, revision));
+    assert!(registry.changes(many, revision).is_none());
+}
+
+/// Time between two pages for nodes of one kind.
+const TURN: Duration = Duration::from_millis(2000 / PAGES_A_SECOND as u64);
+
+fn millis(pause_ms: u64) -> Duration {
+    Duration::from_millis(pause_ms)
+}
+
+#[test]
+fn pages_have_a_pace_and_who_asks_early_gets_none_and_moves_nobody() {
+    let mut registry = crowd(3 * PAGE);
+    let mut now = START;
+    let first = registry.page(nth(0).node, None, now);
+    assert_eq!((first.peers.len(), first.pause_ms), (PAGE, 50));
+    // The others have their places, from their first page on.
+    let mut places: Vec<Duration> = Vec::new();
+    for number in 1..=10 {
+        let page = registry.page(nth(number).node, None, now);
+        assert!(page.is_later());
+        places.push(now + millis(page.pause_ms));
+    }
+    let apart: Vec<Duration> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(apart, [TURN; 9]);
+    // Whoever asks again and again, on whichever connections.
+    while now + TURN < places[9] {
+        let page = registry.page(nth(10).node, None, now);
+        assert!(page.is_later());
+        assert_eq!(now + millis(page.pause_ms), places[9]);
+        registry.register(nth(10), &again("node10", 11), now).unwrap();
+        now += TURN / 4;
+    }
+    let next = registry.page(nth(11).node, None, now);
+    assert_eq!(now + millis(next.pause_ms), places[9] + TURN);
+    for number in 1..=10 {
+        let page = registry.page(nth(number).node, None, places[9]);
+        assert_eq!(page.peers.len(), PAGE, "its time has come");
+    }
+}
+
+#[test]
+fn newcomers_do_not_wait_for_those_who_read_again() {
+    let mut registry = crowd(PAGE + 1);
+    // One that reads the last page is new no more.
+    let half = registry.page(nth(0).node, None, START);
+    let last = half.peers.last().map(|peer| peer.id);
+    let mut now = START + PUSH_PAUSES.0;
+    assert!(!registry.page(nth(0).node, last, now).more);
+    // Who comes from another tracker knows the others.
+    for number in 1..100 {
+        let known = again(&format!("node{number}"), 1000 + number as u64);
+        registry.exit(nth(number));
+        registry.register(nth(number), &known, now).unwrap();
+        registry.page(nth(number).node, None, now);
+    }
+    now += TURN;
+    assert!(registry.page(nth(0).node, None, now).pause_ms > 1000);
+    assert_eq!(registry.page(nth(100).node, None, now).peers.len(), PAGE);
 }

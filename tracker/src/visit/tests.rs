@@ -5,7 +5,7 @@ use shoal_common::limits::{PUSH_GROUPS, SAMPLE};
 use shoal_common::protocol::tracking::Registration;
 
 use super::*;
-use crate::registry::SessionId;
+use crate::registry::{KEPT_TURNS, SessionId};
 
 const BEAT: Duration = Duration::from_secs(10);
 const START: Duration = Duration::ZERO;
@@ -16,13 +16,18 @@ fn visit(node: u8, session: u64) -> Visit {
 }
 
 fn register(name: &str) -> ToTracker {
+    again(name, 0)
+}
+
+/// What one says that has had a join number.
+fn again(name: &str, joined: u64) -> ToTracker {
     ToTracker::Register(Registration {
         name: name.parse().unwrap(),
         exact: true,
         search: "10.0.0.1:4000".parse().unwrap(),
         download: "10.0.0.1:4001".parse().unwrap(),
         reign: None,
-        joined: 0,
+        joined,
     })
 }
 
@@ -163,14 +168,18 @@ fn in_a_large_network_a_newcomer_gets_a_sample_and_turns_pages() {
     }
     assert_eq!(seen, (0..=200).map(|n| NodeId::from_bytes([n; 32])).collect::<Vec<_>>());
     let hurried = newcomer.answer(ToTracker::Page { after: None }, &mut registry, now);
-    assert_eq!(hurried, Step::HangUp);
+    assert_eq!(hurried, Step::Say(FromTracker::Page(Page::later(PUSH_PAUSES.0))));
+    let no_room = newcomer.put_off(&mut registry, now);
+    assert_eq!(no_room, Step::Say(FromTracker::Page(Page::later(NO_ROOM_PAUSE))));
+    let stranger = visit(201, 201).put_off(&mut registry, now);
+    assert_eq!(stranger, refused(Refusal::NotAllowed));
 }
 
 #[test]
 fn who_registers_again_and_again_is_hung_up() {
     let (mut registry, mut one, mut two) = two();
     for times in 1..=3 {
-        let again = one.answer(register("one"), &mut registry, PUSH_PAUSES.0 * times);
+        let again = one.answer(again("one", 1), &mut registry, PUSH_PAUSES.0 * times);
         assert!(matches!(again, Step::Say(FromTracker::Registered(_))), "{again:?}");
     }
     assert_eq!(two.answer(register("zwei"), &mut registry, PUSH_PAUSES.0 / 2), Step::HangUp);
@@ -208,4 +217,23 @@ fn anything_that_is_understood_counts_as_heard() {
     one.answer(ToTracker::Unknown, &mut registry, BEAT);
     registry.tick(2 * BEAT);
     assert!(registry.connected() == 1 && registry.next_deadline() == Some(3 * BEAT));
+}
+
+#[test]
+fn who_is_behind_is_told_one_turn_after_the_other() {
+    let (mut registry, mut one, _) = two();
+    let start = registry.revision();
+    for number in 3..=7 {
+        visit(number, number.into()).answer(register(&format!("n{number}")), &mut registry, START);
+        publish(&mut registry);
+    }
+    // It is told of no more turns than are remembered.
+    let ends: Vec<u64> = (start + 5 - KEPT_TURNS as u64 + 1..=start + 5).collect();
+    let mut from = start;
+    for (position, to) in ends.iter().copied().enumerate() {
+        assert_eq!(one.push(&registry), Step::News { from, to, owed: false });
+        assert_eq!(one.is_behind(), position + 1 < ends.len());
+        from = to;
+    }
+    assert_eq!(one.push(&registry), Step::Wait);
 }

@@ -66,6 +66,8 @@ impl Tracker {
 /// A node that has greeted, and what it knows.
 pub(crate) struct Node {
     pub(crate) id: NodeId,
+    /// Its join number.
+    pub(crate) joined: u64,
     pub(crate) connection: Connection<TcpStream>,
     pub(crate) peers: BTreeMap<NodeId, Peer>,
     /// Who left, and how.
@@ -82,17 +84,21 @@ impl Node {
     pub(crate) async fn greet_as(tracker: &Tracker, id: NodeId) -> Self {
         let (connection, _) =
             call(tracker.address, &Party::new(DEFAULT_NETWORK, id), Talk::Tracking).await.unwrap();
-        Self { id, connection, peers: BTreeMap::new(), left: Vec::new(), messages: 0 }
+        Self { id, joined: 0, connection, peers: BTreeMap::new(), left: Vec::new(), messages: 0 }
     }
 
     /// A new node that is in the network.
     pub(crate) async fn join(tracker: &Tracker, name: &str) -> Self {
-        Self::join_as(tracker, name, NodeId::random()).await
+        let mut node = Self::greet(tracker).await;
+        node.register(&registration(name, true)).await.unwrap();
+        node
     }
 
-    pub(crate) async fn join_as(tracker: &Tracker, name: &str, id: NodeId) -> Self {
-        let mut node = Self::greet_as(tracker, id).await;
-        node.register(&registration(name, true)).await.unwrap();
+    /// It comes back by another connection.
+    pub(crate) async fn again(&self, tracker: &Tracker, name: &str) -> Self {
+        let mut node = Self::greet_as(tracker, self.id).await;
+        let wish = Registration { joined: self.joined, ..registration(name, true) };
+        node.register(&wish).await.unwrap();
         node
     }
 
@@ -115,6 +121,7 @@ impl Node {
         self.send(&ToTracker::Register(wish.clone())).await;
         match self.receive(AT_ONCE).await.unwrap() {
             FromTracker::Registered(registered) => {
+                self.joined = registered.joined;
                 self.peers = registered.peers.iter().map(|peer| (peer.id, peer.clone())).collect();
                 Ok(registered)
             }
