@@ -19,6 +19,8 @@ pub(super) struct Pages {
 enum Turn {
     Due(Instant),
     Asked {
+        /// For what.
+        after: Option<NodeId>,
         /// Whether to begin anew with the next one.
         anew: bool,
     },
@@ -36,7 +38,7 @@ impl Pages {
     /// It was told that much happened.
     pub(super) fn much(&mut self, at: usize, now: Instant) {
         match self.turns.get_mut(&at) {
-            Some(Turn::Asked { anew }) => *anew = true,
+            Some(Turn::Asked { anew, .. }) => *anew = true,
             Some(Turn::Due(due)) => {
                 self.due.insert((*due, at), None);
             }
@@ -46,10 +48,12 @@ impl Pages {
 
     /// A page came.
     pub(super) fn came(&mut self, at: usize, page: &Page, now: Instant) {
-        let Some(Turn::Asked { anew }) = self.turns.remove(&at) else { return };
+        let Some(Turn::Asked { after, anew }) = self.turns.remove(&at) else { return };
         let due = now + Duration::from_millis(page.pause_ms).max(PUSH_PAUSES.0);
         match page.peers.last() {
             _ if anew => self.wait(at, due, None),
+            // It only says when to ask again.
+            _ if page.is_later() => self.wait(at, due, after),
             Some(last) if page.more => self.wait(at, due, Some(last.id)),
             _ => {}
         }
@@ -66,7 +70,7 @@ impl Pages {
     pub(super) fn take_due(&mut self, now: Instant) -> Option<(usize, Option<NodeId>)> {
         let due = self.due.first_entry().filter(|due| due.key().0 <= now)?;
         let ((_, at), after) = due.remove_entry();
-        self.turns.insert(at, Turn::Asked { anew: false });
+        self.turns.insert(at, Turn::Asked { after, anew: false });
         Some((at, after))
     }
 
@@ -101,10 +105,14 @@ mod tests {
         pages.came(2, &page(7, true), first);
         let second = first + Duration::from_secs(10);
         assert_eq!(pages.take_due(second), Some((2, Some(NodeId::from_bytes([7; 32])))));
-        pages.much(2, second);
-        assert_eq!(pages.take_due(second), None, "one is asked for");
-        pages.came(2, &page(9, false), second);
-        let third = second + Duration::from_secs(10);
+        let later = Page { peers: Vec::new(), more: true, pause_ms: 1_000 };
+        pages.came(2, &later, second);
+        let again = second + Duration::from_secs(1);
+        assert_eq!(pages.take_due(again), Some((2, Some(NodeId::from_bytes([7; 32])))));
+        pages.much(2, again);
+        assert_eq!(pages.take_due(again), None, "one is asked for");
+        pages.came(2, &page(9, false), again);
+        let third = again + Duration::from_secs(10);
         assert_eq!(pages.take_due(third), Some((2, None)));
         pages.came(2, &page(9, false), third);
         pages.much(1, third);
