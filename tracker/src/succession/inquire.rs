@@ -170,7 +170,8 @@ impl Succession {
         let Some(own) = self.known.filter(|_| self.role == Role::Reigning) else {
             return;
         };
-        if (self.behind || reign.epoch > own.epoch) && self.is_near(reign.epoch) {
+        let is_ahead = reign.epoch > own.epoch || self.is_behind(&own, reign);
+        if (self.behind || is_ahead) && self.is_near(reign.epoch) {
             self.outbid(reign.epoch);
             self.behind = true;
             self.claim_anew(now);

@@ -358,6 +358,25 @@ fn a_home_tracker_that_forgot_its_network_is_told_of_it() {
 }
 
 #[test]
+fn a_home_tracker_whose_nodes_answer_nobody_takes_them_in_again_all_the_same() {
+    let now = BEAT;
+    let mut fresh = Succession::home(id(201), at(200), BEAT, 7, Duration::ZERO);
+    let knows = home(1);
+    assert_eq!(fresh.registers(Some(&knows), at(1), now), Welcome::Elsewhere(None));
+    let told = Inquiry { reign: Some(knows), council: council(1), claim: None };
+    fresh.asked(&told, now);
+    let questions = asked(&mut fresh);
+    assert_eq!(questions.len(), 2, "the node, and itself where that tracker was");
+    for (asked, _) in questions {
+        let own = standing(fresh.known(), Sight::Reigns, false, 0);
+        let answers = asked.to == Way::At(at(200));
+        fresh.answered(asked, answers.then_some((id(201), &own)), now);
+    }
+    fresh.tick(now);
+    assert_eq!(fresh.registers(Some(&knows), at(1), now), Welcome::Here);
+}
+
+#[test]
 fn the_council_follows_those_who_are_here_only_while_most_of_it_is() {
     let mut tracker = Succession::home(id(200), at(200), BEAT, 7, Duration::ZERO);
     let here: Vec<Member> = (1..=9).map(member).collect();
