@@ -211,8 +211,7 @@ pub const FORGET: Duration = Duration::from_secs(24 * 3600);
 /// Least and greatest time between two pushes of a tracker to one node, so that a
 /// crowd that joins at once costs each node a few messages instead of one a head.
 /// The least is far below what a person notices, and the least time between two
-/// registrations, or two pages, on one connection: who wants them faster is hung
-/// up. The greatest leaves a tenth of the second in which everyone is to know.
+/// registrations on one connection: who wants them faster is hung up. The greatest leaves a tenth of the second in which everyone is to know.
 pub const PUSH_PAUSES: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(900));
 

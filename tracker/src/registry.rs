@@ -154,7 +154,8 @@ impl Registry {
         let name = self.name_for(id, wish)?;
         let Registration { search, download, .. } = *wish;
         let before = self.nodes.get(&id);
-        let reader = before.map_or(Reader::new(wish.joined == 0), |node| node.reader);
+        let is_new = wish.joined == 0;
+        let reader = before.map_or(Reader::new(is_new), |node| node.reader.returned(is_new));
         // Who knew its number and knows of none now was restarted. Who was cut off
         // before it had the answer was not.
         let before = before.filter(|node| wish.joined > 0 || !node.knows_number);

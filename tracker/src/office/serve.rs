@@ -12,6 +12,10 @@ use super::{Office, Post};
 use crate::hub::Hub;
 use crate::succession::Welcome;
 
+/// Most inquiries on one connection: who asks makes one, and whoever stays takes the
+/// room of others.
+const MAX_INQUIRIES: usize = 8;
+
 /// What is to become of a message of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gate {
@@ -75,9 +79,9 @@ impl Office {
         if gate == Gate::Open && !serving { Gate::Elsewhere(None) } else { gate }
     }
 
-    /// Answers the inquiries of one, until it hangs up.
+    /// Answers the inquiries of one, until it hangs up or has asked enough.
     pub(crate) async fn answer(self, mut guest: Guest) -> Result<(), ConnectionError> {
-        loop {
+        for _ in 0..MAX_INQUIRIES {
             let received = guest.connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE).await;
             let reply = match received {
                 Ok(SuccessionRequest::Inquire(inquiry)) => self.stand(inquiry, &guest),
@@ -91,6 +95,7 @@ impl Office {
             };
             guest.connection.send(&reply, MAX_REQUEST_FRAME).await?;
         }
+        Ok(())
     }
 
     fn stand(&self, mut inquiry: Inquiry, guest: &Guest) -> SuccessionReply {

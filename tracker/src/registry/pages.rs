@@ -25,6 +25,11 @@ impl Reader {
     pub(super) fn new(is_new: bool) -> Self {
         Self { place: None, is_new }
     }
+
+    /// It registers again; it keeps its place.
+    pub(super) fn returned(self, is_new: bool) -> Self {
+        Self { is_new: self.is_new || is_new, ..self }
+    }
 }
 
 /// When the next page may be given: to one who is new, and to one who reads again.
@@ -34,12 +39,15 @@ impl Reader {
 pub(super) struct Queue([Duration; 2]);
 
 impl Queue {
-    /// A place behind those who wait.
-    fn place(&mut self, reader: Reader, now: Duration) -> Duration {
+    /// A place behind those who wait, of `living` who may: who came, took one and left
+    /// does not put off those who come after it.
+    fn place(&mut self, reader: Reader, living: usize, now: Duration) -> Duration {
+        const STEP: Duration = Duration::from_millis(2 * 1000 / PAGES_A_SECOND as u64);
         let [new, again] = &mut self.0;
         let next = if reader.is_new { new } else { again };
-        let place = (*next).max(now);
-        *next = place + 2 * Duration::from_secs(1) / PAGES_A_SECOND;
+        let last = now + STEP.saturating_mul(u32::try_from(living).unwrap_or(u32::MAX));
+        let place = (*next).clamp(now, last);
+        *next = place + STEP;
         place
     }
 }
@@ -67,8 +75,9 @@ impl Registry {
     /// [`PAGES_A_SECOND`] are given in all. A node has one place among those who
     /// wait, whichever connections it asks on and however often.
     pub(crate) fn page(&mut self, id: NodeId, after: Option<NodeId>, now: Duration) -> Page {
+        let living = self.order.len();
         let Some(node) = self.nodes.get_mut(&id) else { return Page::later(PUSH_PAUSES.0) };
-        let place = node.reader.place.unwrap_or_else(|| self.queue.place(node.reader, now));
+        let place = node.reader.place.unwrap_or_else(|| self.queue.place(node.reader, living, now));
         if now < place {
             node.reader.place = Some(place);
             return Page::later(place - now);
@@ -77,7 +86,8 @@ impl Registry {
         let mut behind = self.order.range((start, Bound::Unbounded));
         let ids: Vec<NodeId> = behind.by_ref().take(PAGE).copied().collect();
         let more = behind.next().is_some();
-        let next = more.then(|| self.queue.place(node.reader, now).max(now + PUSH_PAUSES.0));
+        let next =
+            more.then(|| self.queue.place(node.reader, living, now).max(now + PUSH_PAUSES.0));
         node.reader = Reader { place: next, is_new: node.reader.is_new && more };
         let pause = next.map_or(PUSH_PAUSES.0, |next| next - now);
         let peers = ids.iter().filter_map(|id| self.peer(id)).collect();

@@ -158,7 +158,8 @@ impl Succession {
             round.contested |= !standing.agrees && !has_lesser && standing.joined > 0;
             let known = standing.promised.max(standing.reign.map_or(0, |reign| reign.epoch));
             round.known = round.known.max(known);
-            if known >= claim.epoch {
+            // Who agrees has agreed to this claim, and to nothing beyond it.
+            if !standing.agrees && known >= claim.epoch {
                 self.outbid(known);
             }
         }
@@ -167,8 +168,18 @@ impl Succession {
 
     /// Its next claim is to go beyond this epoch, as far as others can agree.
     pub(super) fn outbid(&mut self, epoch: u64) {
-        let most = self.promised().saturating_add(MAX_HEARSAY);
-        self.bid = self.bid.max(epoch.min(most));
+        self.bid = self.bid.max(epoch.min(self.most_heeded()));
+    }
+
+    /// Others know of a reign in this epoch: its claims, and it as a caretaker, are
+    /// not to stay behind it.
+    pub(super) fn catch_up(&mut self, epoch: u64) {
+        self.outbid(epoch);
+        self.heard = self.heard.max(epoch.min(self.most_heeded()));
+    }
+
+    fn most_heeded(&self) -> u64 {
+        self.promised().saturating_add(MAX_HEARSAY)
     }
 
     /// Of one in office: whether somebody has a tracker that is to yield to it.
@@ -220,7 +231,7 @@ impl Succession {
     /// them will ever agree. What this one has agreed to stands.
     fn come_down(&mut self, claim: &Reign, known: u64) {
         if known > 0 && claim.epoch > known.saturating_add(MAX_LEAP) {
-            self.bid = 0;
+            (self.bid, self.heard) = (0, 0);
             self.base = self.base.min(known);
             if self.us.home {
                 // It is in no council: its own vote counts for nobody.
@@ -232,8 +243,8 @@ impl Succession {
     /// Without a majority. The home tracker takes the next epoch all the same: it
     /// is to be in charge of whomever it reaches.
     fn take_care(&mut self, claim: Reign, now: Duration) {
-        // Who knows of a later epoch would be ahead of it.
-        let known = self.base.max(self.bid);
+        // Who knows of a later reign would be ahead of it.
+        let known = self.base.max(self.heard);
         let epoch = if self.us.home { known + 1 } else { known };
         let reign = Reign { epoch, elected: false, ..claim };
         if self.role == Role::Reigning && !self.behind {

@@ -90,7 +90,7 @@ impl Succession {
             }
             self.known = Some(*reign);
             self.base = reign.epoch;
-            self.bid = 0;
+            (self.bid, self.heard) = (0, 0);
         }
         if let Some(council) = council {
             if !is_sound(council) {

@@ -93,11 +93,11 @@ impl Succession {
                 _ => self.check(&reign, now),
             },
             (Role::Seeking, _) if self.us.home && !reign.home => {
-                self.outbid(reign.epoch);
+                self.catch_up(reign.epoch);
                 self.claim_anew(now);
             }
             (Role::Seeking | Role::Outside, known) => {
-                self.outbid(reign.epoch);
+                self.catch_up(reign.epoch);
                 let is_lost = known.is_some_and(|known| known.is(&reign));
                 match standing.sight {
                     Sight::Reigns if is_itself => self.found(&reign, now),
@@ -146,7 +146,8 @@ impl Succession {
     /// Looks whether there is such a tracker, unless that was done just now.
     fn check(&mut self, reign: &Reign, now: Duration) {
         self.checked.retain(|(_, at)| now < *at + MEET);
-        let is_known = self.checked.iter().any(|(checked, _)| checked.is(reign));
+        let is_same = |checked: &Reign| checked.is(reign) && checked.address == reign.address;
+        let is_known = self.checked.iter().any(|(checked, _)| is_same(checked));
         if !is_known && self.checked.len() < MAX_CHECKED {
             self.checked.push((*reign, now));
             self.ask(Way::At(reign.address), Why::Check(*reign), None);
@@ -170,9 +171,9 @@ impl Succession {
         let Some(own) = self.known.filter(|_| self.role == Role::Reigning) else {
             return;
         };
-        let is_ahead = reign.epoch > own.epoch || self.is_behind(&own, reign);
+        let is_ahead = reign.epoch > own.epoch || self.is_fresh_home() && reign.epoch == own.epoch;
         if (self.behind || is_ahead) && self.is_near(reign.epoch) {
-            self.outbid(reign.epoch);
+            self.catch_up(reign.epoch);
             self.behind = true;
             self.claim_anew(now);
         }

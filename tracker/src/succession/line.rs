@@ -7,7 +7,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::COUNCIL;
 use shoal_common::protocol::succession::Member;
 
-use super::{AWAY, LINE, Role, Succession, Way};
+use super::{AWAY, FRESH, LINE, Role, Succession, Way};
 
 pub(super) fn has(members: &[Member], id: NodeId) -> bool {
     members.iter().any(|member| member.id == id)
@@ -102,7 +102,9 @@ impl Succession {
         let gives_up = now.saturating_sub(self.majority) > AWAY;
         let before = self.council.clone();
         let known = mem::take(&mut self.others);
-        let begins = before.is_empty() && reign.elected;
+        // One that had a network is told of its council by then.
+        let begins = before.is_empty() && (reign.elected || now > self.since + FRESH);
+        let gives_up = gives_up && !self.here.is_empty();
         if begins || reign.elected && is_majority || gives_up {
             // One that was restarted is here as another member.
             let may_return = |id| {
@@ -132,7 +134,7 @@ impl Succession {
     }
 
     /// Keeps those in mind who are in line no more, the last first.
-    fn miss<'a>(&mut self, known: impl Iterator<Item = &'a Member>) {
+    pub(super) fn miss<'a>(&mut self, known: impl Iterator<Item = &'a Member>) {
         let before = mem::take(&mut self.absent);
         for member in known.copied().chain(before) {
             let is_known = has(&self.absent, member.id) || has(&self.council, member.id);

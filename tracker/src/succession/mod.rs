@@ -91,8 +91,10 @@ pub struct Succession {
     known: Option<Reign>,
     /// The epoch of the tracker that it follows, has lost, or is: never from hearsay.
     base: u64,
-    /// An epoch that others have said to know of, and that is to be outbid.
+    /// An epoch that others have said to have agreed to, and that is to be outbid.
     bid: u64,
+    /// The epoch of a reign that others have said to know of.
+    heard: u64,
     council: Vec<Member>,
     /// The epoch in which that was the council.
     council_epoch: u64,
@@ -147,6 +149,7 @@ impl Succession {
             known: None,
             base: 0,
             bid: 0,
+            heard: 0,
             council: Vec::new(),
             council_epoch: 0,
             others: Vec::new(),
@@ -296,17 +299,26 @@ impl Succession {
         self.heartbeat = heartbeat;
     }
 
-    /// The others in line, by join number; as many as are known.
+    /// The others in line, by join number; as many as are known. Of one that seeks
+    /// the turn to claim is counted anew.
     pub fn set_line(&mut self, line: impl IntoIterator<Item = Member>) {
         let us = self.us.id;
+        let before = self.position();
         let beyond = line.into_iter().filter(|member| member.id != us);
         let beyond = beyond.filter(|member| !line::has(&self.council, member.id));
-        self.others = beyond.take(LINE).collect();
+        let known = mem::replace(&mut self.others, beyond.take(LINE).collect());
+        self.miss(known.iter());
+        self.absent.retain(|member| !line::has(&self.others, member.id));
+        if self.role == Role::Seeking && self.round.is_none() {
+            let turn = self.timers.claim + STEP * self.position();
+            self.timers.claim = turn.saturating_sub(STEP * before);
+        }
     }
 
     /// Gives up the office, if it has it, and takes it no more: this node leaves.
     pub fn resign(&mut self, now: Duration) {
         self.us.eligible = false;
+        self.round = None;
         if self.role == Role::Reigning {
             self.effects.push(Effect::Resign);
             self.seek(GRACE_LOST, now);

@@ -60,9 +60,12 @@ impl Succession {
             self.before = self.known.filter(|before| before.tracker != self.us.id);
         }
         self.base = self.base.max(reign.epoch);
-        self.bid = 0;
+        (self.bid, self.heard) = (0, 0);
         self.contested = 0;
-        self.majority = now;
+        // That somebody makes it ask anew gives nobody more time.
+        if !was_tracker || reign.elected {
+            self.majority = now;
+        }
         self.known = Some(reign);
         self.behind = false;
         if reign.elected {
@@ -90,7 +93,7 @@ impl Succession {
     /// The home tracker hears of a reign of others: it follows it in office.
     pub(super) fn return_after(&mut self, own: &Reign, reign: &Reign, now: Duration) {
         if self.is_behind(own, reign) {
-            self.outbid(reign.epoch);
+            self.catch_up(reign.epoch);
             self.behind = true;
             self.claim_anew(now);
         }

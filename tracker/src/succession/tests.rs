@@ -44,8 +44,13 @@ fn claims(reign: Reign) -> Inquiry {
     Inquiry { reign: None, council: vec![], claim: Some(reign) }
 }
 
+/// Who agrees has promised the epoch that was claimed: see [`agrees_to`].
 fn standing(reign: Option<Reign>, sight: Sight, agrees: bool, joined: u64) -> Standing {
     Standing { reign, sight, agrees, promised: 0, joined, council: vec![] }
+}
+
+fn agrees_to(epoch: u64, said: Standing) -> Standing {
+    Standing { agrees: true, promised: epoch, ..said }
 }
 
 fn asked(node: &mut Succession) -> Vec<(Asked, Inquiry)> {
@@ -129,7 +134,8 @@ fn a_majority_elects_and_without_one_there_is_a_caretaker() {
             };
             let number = (2..=5).find(|number| at(*number) == address);
             let answer = number.filter(|number| *number <= 1 + agreeing).map(|number| {
-                (id(number), standing(Some(home(3)), Sight::Seeks, true, number.into()))
+                let said = standing(Some(home(3)), Sight::Seeks, true, number.into());
+                (id(number), agrees_to(4, said))
             });
             node.answered(asked, answer.as_ref().map(|(from, said)| (*from, said)), now);
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shoal_common::protocol::succession::{Reign, Sight};
 
+use super::super::FRESH;
 use super::super::chance::Chance;
 use super::entity::{Entity, Session};
 use super::world::{HOME, World};
@@ -86,6 +87,9 @@ impl Schedule {
     fn grow(&mut self) {
         for index in 0..self.world.entities.len() {
             self.world.start(index);
+            if self.kind == Kind::Lies && self.world.below(3) == 0 {
+                self.world.lie();
+            }
             self.moment(200);
         }
         self.world.pass(Duration::from_secs(3));
@@ -164,8 +168,26 @@ impl Schedule {
         for island in 0..3 {
             self.check(island);
         }
+        let kept = self.kept_office();
         self.join();
         self.moment(9000);
+        if let Some((tracker, reign)) = kept {
+            let machine = &self.world.entities[tracker].machine;
+            let known = machine.known().unwrap();
+            assert!(known.is(&reign), "{reign:?} became {known:?}: {}", self.picture());
+        }
+    }
+
+    /// A tracker that a majority of its council follows, if there is no home tracker
+    /// to which it would give way, nor an elder of the same epoch.
+    fn kept_office(&self) -> Option<(usize, Reign)> {
+        let world = &self.world;
+        let reigning = world.entities.iter().filter(|entity| entity.runs());
+        let reigning = reigning.filter(|entity| reigns(entity, world.now));
+        let best = reigning.filter_map(|entity| entity.machine.known().map(|r| (entity.index, r)));
+        let (index, reign) = best.reduce(|a, b| if a.1.beats(&b.1) { a } else { b })?;
+        let is_kept = reign.elected && !world.entities[HOME].alive;
+        is_kept.then_some((index, reign))
     }
 
     fn tracker_after_tracker(&mut self) {
@@ -208,6 +230,18 @@ impl Schedule {
     fn settles(&mut self) {
         self.world.pass(SETTLE);
         self.check(0);
+        // A home tracker that never learns of a council has a new one in the end.
+        if self.tracker().is_some_and(|tracker| self.lacks_council(tracker)) {
+            self.world.pass(FRESH);
+            self.check(0);
+            let tracker = self.tracker().unwrap();
+            assert!(!self.lacks_council(tracker), "no council: {}", self.picture());
+        }
+    }
+
+    fn lacks_council(&self, tracker: usize) -> bool {
+        let tracker = &self.world.entities[tracker];
+        tracker.machine.council().is_empty() && !tracker.guests.is_empty()
     }
 
     /// What works is not touched.
