@@ -300,6 +300,27 @@ async fn who_passes_nothing_on_is_replaced() {
     assert_eq!(gathered.silent, [crowd.peers[new].name.clone()]);
 }
 
+/// As those do that are busy: each answers for itself alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_answer_for_themselves_alone_each_is_asked() {
+    const FEW: usize = 45;
+    let mut crowd = Crowd::start().await;
+    for number in 0..FEW {
+        let peer = crowd.peers[number].clone();
+        let odd = Odd::start(peer.id, move |_| {
+            let answers = vec![invented(&peer, 0)];
+            Some(Gathered { answers, asked: 1, ..Gathered::default() })
+        });
+        let odd = odd.await;
+        crowd.replace(number, odd).await;
+    }
+    let few = &crowd.peers[..FEW];
+    let us = crowd.peers[COUNT - 1].id;
+    let gathered = search(us, few, exact("all.txt"), REPLY_DEADLINE).await;
+    assert_eq!(owners_of(&gathered), ids(few));
+    assert_eq!((gathered.asked, gathered.missing), (FEW as u64, 0));
+}
+
 /// Who has the address of one that is gone does not answer in its place.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_node_at_an_address_is_not_believed() {

@@ -119,7 +119,7 @@ impl Search {
             let Some((peer, upto)) = share.take() else { return };
             let is_last = others == 0 || share.len() == 0;
             match self.ask_one(&peer, upto, is_last).await {
-                Ok((gathered, _room)) if speaks_for_few(&gathered, known) => {
+                Ok((gathered, _room)) if !is_last && speaks_for_few(&gathered, known) => {
                     debug!("`{}` has asked few of {known}", peer.name);
                     // The next one counts those behind it.
                     let asked = cmp::min(gathered.asked, 1);
@@ -127,7 +127,10 @@ impl Search {
                         Gathered { asked, missing: 1 - asked, silent: Vec::new(), ..gathered };
                     parts.send(Part::Of(part, own)).await.ok();
                 }
-                Ok((gathered, _room)) => {
+                Ok((mut gathered, _room)) => {
+                    // Those of whom it says nothing.
+                    let missed = (known as u64).saturating_sub(gathered.asked);
+                    gathered.missing = gathered.missing.max(missed);
                     parts.send(Part::Of(part, gathered)).await.ok();
                     return;
                 }
@@ -209,10 +212,10 @@ async fn in_time<T>(deadline: Instant, asked: impl Future<Output = T>) -> Result
     timeout_at(deadline, asked).await.map_err(|_| LATE.to_owned())
 }
 
-/// Whether who answered for a part of the ring has asked, or missed, clearly fewer
-/// than those known there: it knows nobody yet, has no time for it, or lies.
+/// Whether who answered for a part of the ring has asked, or missed, no more than half
+/// of those known there: it knows nobody yet, has no time for it, or lies.
 fn speaks_for_few(gathered: &Gathered, known: usize) -> bool {
-    gathered.asked.saturating_add(gathered.missing) < (known as u64).div_ceil(2)
+    known > 1 && gathered.asked.saturating_add(gathered.missing) <= (known as u64) / 2
 }
 
 /// Whether a peer may say so of its files.
