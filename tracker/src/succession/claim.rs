@@ -284,10 +284,12 @@ impl Succession {
     /// the one that claims, or gives way to the home tracker.
     fn may_succeed(&self, claim: &Reign, now: Duration) -> bool {
         let ours = self.known.is_some_and(|reign| reign.tracker == claim.tracker);
+        let is_own = claim.tracker == self.us.id;
         match self.role {
-            Role::Reigning => claim.tracker == self.us.id || claim.home && !self.us.home,
+            Role::Reigning => is_own || claim.home && !self.us.home,
             Role::Following { heard } => claim.home || ours || now >= heard + 2 * self.heartbeat,
-            Role::Outside | Role::Seeking => true,
+            // Who is on its way to one deposes it as little as who hears it.
+            Role::Outside | Role::Seeking => claim.home || ours || is_own || !self.attempt.found,
         }
     }
 }

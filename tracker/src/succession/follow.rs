@@ -13,6 +13,8 @@ use super::{Effect, GRACE_LOST, MEET, PROBE, Role, SELDOM, STEP, Succession, Way
 pub(super) struct Attempt {
     /// Where it is tried at the moment.
     target: Option<Way>,
+    /// Whether a tracker was found there, alive.
+    pub(super) found: bool,
     /// When the next one is due.
     at: Duration,
     pause: Duration,
@@ -180,6 +182,7 @@ impl Succession {
     pub(super) fn join(&mut self, reign: &Reign) {
         self.round = None;
         self.follow(Way::At(reign.address));
+        self.attempt.found = true;
     }
 
     /// There is a better tracker than the one this node follows, to which it goes

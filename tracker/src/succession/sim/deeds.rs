@@ -93,11 +93,10 @@ impl World {
                     }
                     self.post(self.now + ANSWER_DEADLINE, index, Message::Late { ticket });
                 }
-                Effect::Follow(way) => {
-                    if let Some(to) = self.find(index, way) {
-                        self.try_at(index, to);
-                    }
-                }
+                Effect::Follow(way) => match self.find(index, way) {
+                    Some(to) => self.try_at(index, to),
+                    None => self.entities[index].machine.failed(self.now),
+                },
                 Effect::Reign(reign) => self.reign(index, reign),
                 Effect::Publish => self.tell_all(index),
                 // Nobody here leaves in order.

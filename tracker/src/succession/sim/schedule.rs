@@ -93,7 +93,10 @@ impl Schedule {
             self.moment(200);
         }
         self.world.pass(Duration::from_secs(3));
-        self.check(0);
+        // A lie may have its effect just now.
+        if self.kind != Kind::Lies {
+            self.check(0);
+        }
     }
 
     fn fault(&mut self) {
@@ -299,7 +302,9 @@ impl Schedule {
             );
             let guest = tracker.guests.get(&entity.id);
             assert!(guest.is_some_and(|guest| guest.session.is_some()), "{}", self.picture());
-            assert_eq!(entity.machine.council(), tracker.machine.council());
+            // A home tracker that has none yet leaves the others theirs.
+            let council = tracker.machine.council();
+            assert!(council.is_empty() || entity.machine.council() == council);
         }
         let numbers: Vec<u64> = tracker.line().iter().map(|member| member.joined).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b), "join numbers: {numbers:?}");
