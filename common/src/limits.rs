@@ -437,6 +437,10 @@ pub const MAX_POSITION: u64 = 1 << 62;
 /// most, so no network gets so far; and a liar needs decades to use them up.
 pub const MAX_BALLOT_LEAP: u64 = 1 << 32;
 
+/// Most generations by which a log may be ahead of all that others know of to be
+/// believed in. People begin them, one at a time.
+pub const MAX_GENERATION_LEAP: u64 = 1 << 32;
+
 /// Most lines of the past in an answer; they fit well into a frame.
 pub const MAX_HISTORY: u64 = 1000;
 

@@ -114,6 +114,11 @@ impl Log {
         self.base.log
     }
 
+    /// How much room its entries take, about, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Where it begins.
     pub fn base(&self) -> &Base {
         &self.base

@@ -30,7 +30,7 @@ use std::time::Duration;
 use shoal_common::chat::entry::{Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::MAX_POSITION;
+use shoal_common::limits::{COUNCIL, MAX_GENERATION_LEAP, MAX_POSITION};
 use shoal_common::protocol::chat::{FromReplica, Standing, Summary, ToReplica};
 
 use super::book::{Book, Posted};
@@ -87,6 +87,9 @@ struct Link {
     summary: Summary,
     /// Of which log its node has heard, as a replica or not.
     knows: Option<LogId>,
+    /// Whether it claimed a piece of a log that no replica has: it is not asked for
+    /// another one.
+    lied: bool,
     /// Whether it has promised the present ballot.
     promised: bool,
     /// When it was last asked for a promise.
@@ -115,6 +118,8 @@ enum Phase {
         log: LogId,
         end: Position,
         last: Ballot,
+        /// Whether a piece has come: a base comes with the first one only.
+        has_begun: bool,
     },
     Office {
         /// The first entry under the present ballot.
@@ -197,6 +202,7 @@ impl Proposer {
             session,
             summary,
             knows,
+            lied: false,
             promised: false,
             asked: None,
             next: 0,
@@ -382,12 +388,28 @@ impl Proposer {
     fn is_of_elder(&self, node: NodeId) -> bool {
         let ours = self.book.as_ref().map(|book| book.log().id());
         let theirs = self.links.get(&node).and_then(|link| link.summary.log);
-        theirs.is_some_and(|theirs| ours.is_none_or(|ours| theirs < ours))
+        let is_elder = |theirs: LogId| ours.is_none_or(|ours| theirs < ours);
+        theirs.is_some_and(|theirs| is_elder(theirs) && self.is_believed(node, theirs))
+    }
+
+    /// Whether a node is believed that there is a log of that generation: not if it
+    /// alone is far ahead of everyone. Else one lie could use up all generations.
+    fn is_believed(&self, node: NodeId, log: LogId) -> bool {
+        let is_near =
+            |generation: u64| log.generation <= generation.saturating_add(MAX_GENERATION_LEAP);
+        let known = |link: &Link| {
+            [link.knows, link.summary.log].into_iter().flatten().max_by_key(|log| log.generation)
+        };
+        let mut others = self.links.iter().filter(|(other, _)| **other != node);
+        is_near(self.book.as_ref().map_or(0, |book| book.log().id().generation))
+            || others.any(|(_, link)| known(link).is_some_and(|log| is_near(log.generation)))
     }
 }
 
 /// Without what no replica can hold.
 fn credible(summary: Summary) -> Summary {
-    let log = summary.log.filter(|_| summary.end.max(summary.committed) <= MAX_POSITION);
+    let is_credible =
+        summary.end.max(summary.committed) <= MAX_POSITION && summary.council.len() <= COUNCIL;
+    let log = summary.log.filter(|_| is_credible);
     Summary { log, ..summary }
 }
