@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use shoal_common::chat::entry::{Act, Event, LogId, Position};
 use shoal_common::ident::{NodeId, NodeName};
-use shoal_common::limits::CHAT_WINDOW;
+use shoal_common::limits::{CHAT_WINDOW, MAX_EVENT_TIME};
 use shoal_common::protocol::chat::Attached;
 
 /// Most events that wait to be accepted; more are refused at the prompt.
@@ -84,7 +84,7 @@ impl Member {
         if self.waiting.len() >= MAX_WAITING {
             return None;
         }
-        self.last = now_us.max(self.last.saturating_add(1));
+        self.last = now_us.min(MAX_EVENT_TIME).max(self.last.saturating_add(1));
         self.waiting.push_back(Event { author: self.node, number: self.last, name, act });
         self.waiting.back()
     }
@@ -140,6 +140,10 @@ impl Member {
         }
         self.heard.position = position;
         let own = author.filter(|(author, _)| *author == self.node);
+        // Another may have spoken in its name: what it says next is to count all the same.
+        if let Some((_, number)) = own.filter(|(_, number)| *number <= MAX_NUMBER) {
+            self.last = self.last.max(number);
+        }
         Some(own.and_then(|(_, number)| self.settle(number)))
     }
 
@@ -191,5 +195,14 @@ mod tests {
         assert_eq!(write(0), 6, "the clock was set back");
         assert_eq!(write(1000), 1001, "the disk was lost");
         assert_eq!(write(u64::MAX), 1002);
+    }
+
+    #[test]
+    fn numbers_go_on_behind_those_of_one_that_speaks_in_its_name() {
+        let node = NodeId::from_bytes([1; 32]);
+        let mut member = Member::new(node, Heard::default(), Vec::new(), 5);
+        member.hears(1, Some((node, 1000)));
+        let act = Act::Join { room: RoomName::lobby() };
+        assert_eq!(member.write("a".parse().unwrap(), act, 1).unwrap().number, 1001);
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shoal_common::chat::entry::{Ballot, Body, Entry, LogId, Position, ReplicaId};
+use shoal_common::chat::entry::{Act, Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
 use shoal_common::chat::log::Base;
-use shoal_common::limits::{COUNCIL, KEPT_ENTRIES};
+use shoal_common::chat::words::RoomName;
+use shoal_common::limits::{COUNCIL, KEPT_ENTRIES, MAX_EVENT_TIME, MAX_NUMBER_LEAP};
 use shoal_common::protocol::chat::{FromReplica, Summary, ToReplica};
 
 use super::{Lab, Ruler, SESSION, id};
@@ -108,4 +109,47 @@ fn one_lie_does_not_use_up_the_generations() {
     lab.pass(&mut ruler, &[1], 12);
     assert_eq!(ruler.proposer.book().unwrap().log().id().generation, 1);
     assert_eq!(ruler.history(), ["a"]);
+}
+
+#[test]
+fn numbers_of_another_can_t_be_used_up() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    let submit = |lab: &Lab, ruler: &mut Ruler, number| {
+        let act = Act::Join { room: RoomName::lobby() };
+        let event = Event { author: id(1), number, name: "a".parse().unwrap(), act };
+        ruler.proposer.submit(&event, 0, lab.stamp()).unwrap();
+    };
+    let end = |ruler: &Ruler| ruler.proposer.book().unwrap().log().end();
+    let before = end(&ruler);
+    for number in [u64::MAX, 1 << 62, MAX_EVENT_TIME + MAX_NUMBER_LEAP + 1] {
+        submit(&lab, &mut ruler, number);
+        assert_eq!(end(&ruler), before, "{number}");
+    }
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    assert_eq!(ruler.history(), ["a"]);
+    // There are numbers behind any that is taken.
+    let before = end(&ruler);
+    submit(&lab, &mut ruler, MAX_EVENT_TIME + MAX_NUMBER_LEAP);
+    submit(&lab, &mut ruler, MAX_EVENT_TIME + MAX_NUMBER_LEAP + 1);
+    assert_eq!(end(&ruler), before + 2);
+}
+
+#[test]
+fn who_lacks_the_log_for_ever_is_not_sent_it_for_each_word() {
+    let (mut lab, mut ruler) = Lab::founded(2);
+    let summary = Summary { log: None, end: 0, ..endless(0) };
+    come(&lab, &mut ruler, &summary);
+    let mut installs = 0;
+    for _ in 0..100 {
+        for message in ruler.hears_from(99) {
+            installs += u32::from(matches!(message, ToReplica::Install { .. }));
+            let ballot = message.ballot();
+            lab.answer(&mut ruler, 99, FromReplica::Behind { ballot, from: None });
+        }
+        lab.now += Duration::from_millis(100);
+        ruler.proposer.tick(lab.stamp());
+        lab.settle(&mut ruler, &[1, 2]);
+    }
+    assert!(installs < 6, "{installs} times in ten seconds");
 }

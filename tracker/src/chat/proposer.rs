@@ -30,7 +30,9 @@ use std::time::Duration;
 use shoal_common::chat::entry::{Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{COUNCIL, MAX_GENERATION_LEAP, MAX_POSITION};
+use shoal_common::limits::{
+    COUNCIL, MAX_EVENT_TIME, MAX_GENERATION_LEAP, MAX_NUMBER_LEAP, MAX_POSITION,
+};
 use shoal_common::protocol::chat::{FromReplica, Standing, Summary, ToReplica};
 
 use super::book::{Book, Posted};
@@ -106,6 +108,8 @@ struct Link {
     tries: u32,
     /// When it last answered, or was last sent something again.
     moved: Duration,
+    /// When it last said that it has no piece of the log, and was heard.
+    lacked: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,6 +215,7 @@ impl Proposer {
             flights: 0,
             tries: 0,
             moved: stamp.now,
+            lacked: None,
         };
         self.links.insert(node, link);
         self.leaving.remove(&node);
@@ -279,7 +284,7 @@ impl Proposer {
 
     /// An author did something; `previous` is the number of the event before it
     /// that the author still waits for, or 0. What was taken before is taken
-    /// again in silence.
+    /// again in silence; a number that no author gets to is dropped.
     ///
     /// # Errors
     /// It can't be taken now; the author tries again, from the first that it
@@ -291,7 +296,8 @@ impl Proposer {
         let author = event.author;
         let committed = book.state().rooms.last_of(author);
         let last = self.tail.get(&author).copied().unwrap_or(0).max(committed);
-        if event.number <= last {
+        let most = last.max(MAX_EVENT_TIME).saturating_add(MAX_NUMBER_LEAP);
+        if event.number <= last || event.number > most {
             return Ok(());
         }
         if previous > last {
