@@ -97,9 +97,12 @@ fn a_revival_that_is_interrupted_costs_nothing() {
     }
     let mut next = Ruler::new(3);
     lab.attach(&mut next, &[1, 2]);
-    next.proposer.revive(lab.stamp());
+    let revived = lab.replicas[&1].summary().log;
+    assert!(!next.proposer.revive(lab.stamp()), "the founder of the new log is here");
     lab.pass(&mut next, &[1, 2], 12);
     assert!(next.proposer.is_in_office());
+    let log = next.proposer.book().map(|book| book.log().id());
+    assert_eq!((log, log.map(|log| log.generation)), (revived, Some(1)));
     assert_eq!(
         (next.history(), next.rooms()),
         (vec!["one".into(), "two".into(), "three".into()], vec!["pets".to_owned()])

@@ -309,9 +309,7 @@ impl Chat {
         self.hall().proposer.fetches_from(node)
     }
 
-    /// What a member is to be told that comes, if there is a log that is written:
-    /// one that `knows` of it goes on behind `after`, one that knows the log of which it
-    /// is the continuation too, but no further than that went, another begins now.
+    /// What a node is to be told that comes, if there is a log that is written.
     pub(super) fn welcome(
         &self,
         node: NodeId,
@@ -320,22 +318,7 @@ impl Chat {
     ) -> Option<Attached> {
         let hall = self.hall();
         let book = hall.proposer.book().filter(|_| hall.proposer.is_in_office())?;
-        let (log, committed) = (book.log().id(), book.committed());
-        let after = match knows {
-            Some(known) if known == log => after,
-            Some(known) if known.generation < log.generation => {
-                after.min(book.log().base().founded)
-            }
-            _ => committed,
-        };
-        if after > committed {
-            // It has heard more than is known here: others have gone on, and
-            // what came of its events is to be learned first.
-            return None;
-        }
-        let from = after.max(book.log().base().position);
-        let last = book.state().rooms.last_of(node);
-        Some(Attached { log, from, committed, last })
+        book.welcome(node, knows, after)
     }
 
     /// What a member is to be told that belongs to `log` and knows all up to

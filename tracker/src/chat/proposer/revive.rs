@@ -41,7 +41,7 @@ impl Proposer {
     fn is_just_revived(&self, stamp: Stamp) -> bool {
         let (Phase::Office { .. }, Some(book)) = (self.phase, &self.book) else { return false };
         let is_new =
-            book.log().id().generation > 0 && book.committed() == book.log().base().founded;
+            book.log().id().generation > 0 && book.committed() == book.log().base().founded();
         is_new && stamp.now < self.since + AWAY
     }
 
@@ -81,7 +81,12 @@ impl Proposer {
                 book.begin_anew(log, TAKEN_OVER);
                 book
             }
-            None => Book::new(Base::found(log, founder), self.settings.kept),
+            None => {
+                // Nobody has anything of the log before.
+                let mut base = Base::found(known, founder);
+                base.branch(log, 0);
+                Book::new(base, self.settings.kept)
+            }
         };
         self.book = Some(book);
         self.revival = None;
