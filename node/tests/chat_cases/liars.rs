@@ -31,8 +31,8 @@ fn lie(lab: &Lab, ruler: &mut Ruler, summary: &Summary, many: usize) -> usize {
                 asked += 1;
                 let base = Base::found(summary.log.unwrap(), summary.replica);
                 let body = Body::Reign { tracker: id(99) };
-                let entry = Entry { ballot: Ballot::NONE, at: 1, time_ms: 1, body };
-                let entries = vec![Arc::new(entry); many];
+                let entry = Arc::new(Entry { ballot: Ballot::NONE, at: 1, time_ms: 1, body });
+                let entries = vec![entry; many];
                 let base = after.is_none().then(|| Box::new(base));
                 FromReplica::Piece { ballot, base, previous: after.unwrap_or(0), entries }
             }
