@@ -436,6 +436,19 @@ pub const MAX_POSITION: u64 = 1 << 62;
 /// most, so no network gets so far; and a liar needs decades to use them up.
 pub const MAX_BALLOT_LEAP: u64 = 1 << 32;
 
+/// Most generations by which a log may be ahead of all that others know of to be
+/// believed in. People begin them, one at a time.
+pub const MAX_GENERATION_LEAP: u64 = 1 << 32;
+
+/// Last time that numbers an event of the chat, in microseconds since 1970: in the
+/// year 2112. A clock beyond it counts on from there.
+pub const MAX_EVENT_TIME: u64 = 1 << 52;
+
+/// Most by which the number of an event is believed to exceed both that time and the
+/// author's last one: so that whoever speaks in the name of another can't use up
+/// the numbers that the other has.
+pub const MAX_NUMBER_LEAP: u64 = 1 << 32;
+
 /// Most lines of the past in an answer; they fit well into a frame.
 pub const MAX_HISTORY: u64 = 1000;
 

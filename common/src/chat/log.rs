@@ -29,6 +29,19 @@ impl State {
     }
 }
 
+/// A log of which another one is the continuation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// Which.
+    pub log: LogId,
+    /// The last position that the two have in common.
+    pub founded: Position,
+}
+
+/// Most logs of which it is remembered that this one is their continuation: more than
+/// are begun while somebody who may come back is away.
+const MAX_BEFORE: usize = 16;
+
 /// Where a piece of the log begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
@@ -38,10 +51,9 @@ pub struct Base {
     pub position: Position,
     /// The ballot of the entry there.
     pub ballot: Ballot,
-    /// The position after which this log is another one than the log before, of which
-    /// it is the continuation; 0 if there was none.
+    /// The logs of which this one is the continuation, the last ones, in order.
     #[serde(default)]
-    pub founded: Position,
+    pub before: Vec<Before>,
     /// What all entries up to there say.
     pub state: State,
 }
@@ -50,7 +62,31 @@ impl Base {
     /// The beginning of a log that is held by one replica.
     pub fn found(log: LogId, founder: ReplicaId) -> Self {
         let state = State { rooms: Rooms::default(), council: vec![founder] };
-        Self { log, position: 0, ballot: Ballot::NONE, founded: 0, state }
+        Self { log, position: 0, ballot: Ballot::NONE, before: Vec::new(), state }
+    }
+
+    /// The position after which this log is another one than the log before; 0 if
+    /// there was none.
+    pub fn founded(&self) -> Position {
+        self.before.last().map_or(0, |before| before.founded)
+    }
+
+    /// The last position that this log has in common with another one; `None` if it is
+    /// not the continuation of that.
+    pub fn common_with(&self, log: LogId) -> Option<Position> {
+        if log == self.log {
+            return Some(Position::MAX);
+        }
+        let since = self.before.iter().skip_while(|before| before.log != log);
+        since.map(|before| before.founded).min()
+    }
+
+    /// It is another log from a position on.
+    pub fn branch(&mut self, log: LogId, founded: Position) {
+        self.before.push(Before { log: self.log, founded });
+        let surplus = self.before.len().saturating_sub(MAX_BEFORE);
+        self.before.drain(..surplus);
+        self.log = log;
     }
 }
 
@@ -112,6 +148,11 @@ impl Log {
     /// Which log.
     pub fn id(&self) -> LogId {
         self.base.log
+    }
+
+    /// How much room its entries take, about, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Where it begins.
@@ -217,7 +258,7 @@ impl Log {
         self.kept.bytes = kept.bytes.min(bytes);
         let dropped = self.compact(self.end());
         self.kept = kept;
-        (self.base.log, self.base.founded) = (log, self.end());
+        self.base.branch(log, self.end());
         dropped
     }
 

@@ -255,6 +255,9 @@ pub struct Attached {
     pub committed: Position,
     /// The number of this node's last event up to there; 0 if none is known.
     pub last: u64,
+    /// Whether the log that the node knew is this one, or goes on in it.
+    #[serde(default)]
+    pub continues: bool,
 }
 
 /// How many of the council are connected to the tracker.

@@ -77,7 +77,7 @@ pub(super) struct Disk {
     heard: File,
     /// The highest number of an event that ever waited.
     last: u64,
-    /// Size of the log's file when it was last written anew, in bytes.
+    /// Size of the log's file when it was last written anew, or could not be, in bytes.
     shortest: u64,
 }
 
@@ -151,8 +151,13 @@ impl Disk {
             return Ok(());
         }
         self.log.add(records)?;
-        if self.log.size() > MAX_LOG.max(2 * self.shortest) {
-            self.rewrite(replica)?;
+        if self.log.size() > MAX_LOG.max(2 * self.shortest)
+            && let Err(error) = self.rewrite(replica)
+        {
+            // A second copy needs room that there may not be. What is to be remembered is
+            // on disk, so nothing is lost; it is tried again later.
+            warn!("the copy of the chat's log in `.shoal/chat` can't be shortened: {error}");
+            self.shortest = self.log.size();
         }
         Ok(())
     }
@@ -189,7 +194,12 @@ impl Disk {
             // that may still wait.
             let left = left.map(|event| Outgoing::Waits(event.clone()));
             let left: Vec<_> = [Outgoing::Settled(self.last)].into_iter().chain(left).collect();
-            return self.outbox.replace(&self.dir, &left);
+            match self.outbox.replace(&self.dir, &left) {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    warn!("`.shoal/chat/outbox` can't be shortened: {error}");
+                }
+            }
         }
         let settled: Vec<_> = numbers.iter().map(|number| Outgoing::Settled(*number)).collect();
         self.outbox.add(&settled)
@@ -354,6 +364,35 @@ mod tests {
         let (_, found) = Disk::open(&volume, node()).unwrap();
         assert_ne!(found.replica.id(), id);
         assert!(found.replica.log().is_none());
+    }
+
+    #[test]
+    fn a_log_that_can_not_be_shortened_is_added_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
+        let id = replica(&volume).1;
+        let (mut disk, Remembered { mut replica, .. }) = Disk::open(&volume, node()).unwrap();
+        // Where the log is to be written beside the old one nothing can be written.
+        let obstacle = Volume::state_path(folder.path()).join("chat/log.new");
+        std::fs::create_dir(&obstacle).unwrap();
+        let text = "x".repeat(1000).try_into().unwrap();
+        let act = shoal_common::chat::entry::Act::Say { room: RoomName::lobby(), text };
+        let event = Event { author: node(), number: 1, name: "a".parse().unwrap(), act };
+        let ballot = Ballot { round: 7, ..Ballot::NONE };
+        let entry = Arc::new(Entry { ballot, at: 1, time_ms: 1, body: Body::Event(event) });
+        let many = Record::Entries(vec![entry; usize::try_from(MAX_LOG).unwrap() / 1000]);
+        disk.remember(&[many], &replica).unwrap();
+        assert!(disk.log.size() > MAX_LOG);
+        let last = Record::Promise(Ballot { round: 9, ..Ballot::NONE });
+        disk.remember(&[last], &replica).unwrap();
+        drop(disk);
+        std::fs::remove_dir(&obstacle).unwrap();
+        let (_, found) = Disk::open(&volume, node()).unwrap();
+        replica = found.replica;
+        assert_eq!(replica.id(), id);
+        let low = ToReplica::Prepare { ballot: Ballot { round: 8, ..Ballot::NONE } };
+        let answer = replica.hear(low, &mut Vec::new());
+        assert!(matches!(answer, shoal_common::protocol::chat::FromReplica::Refused { .. }));
     }
 
     #[test]

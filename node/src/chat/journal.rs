@@ -13,10 +13,14 @@ use serde::de::DeserializeOwned;
 
 use crate::volume::ChatDir;
 
-/// Bytes in front of a record: its length (`u32`, big endian) and the beginning
-/// of its hash.
+/// Bytes in front of a record: its length (`u32`, big endian), the beginning of the
+/// length's hash, and that of the record's. A length that is damaged is told from a
+/// record that is cut off by a hash of its own.
 #[cfg(test)]
-const HEAD: usize = 4 + SUM;
+const HEAD: usize = 4 + LENGTH_SUM + SUM;
+
+/// Bytes of the hash of a length that are kept.
+const LENGTH_SUM: usize = 4;
 
 /// Bytes of the hash that are kept.
 const SUM: usize = 8;
@@ -40,6 +44,8 @@ pub(super) struct Journal<R> {
     file: File,
     /// Its size in bytes.
     size: u64,
+    /// Whether `file` has no name any more, and nothing may be added to it.
+    is_replaced: bool,
     kind: PhantomData<fn(R)>,
 }
 
@@ -54,7 +60,8 @@ impl<R: Serialize + DeserializeOwned> Journal<R> {
         let bytes = dir.read(name)?;
         let (records, whole, end) = decode(&bytes);
         let file = dir.append(name)?;
-        Ok((Self { name, file, size: whole as u64, kind: PhantomData }, records, end))
+        let size = whole as u64;
+        Ok((Self { name, file, size, is_replaced: false, kind: PhantomData }, records, end))
     }
 
     /// Adds records.
@@ -66,6 +73,9 @@ impl<R: Serialize + DeserializeOwned> Journal<R> {
     where
         R: 'a,
     {
+        if self.is_replaced {
+            return Err(io::Error::other("the file was replaced, and could not be opened anew"));
+        }
         let bytes = encode(records)?;
         if let Err(error) = self.file.write_all(&bytes) {
             self.file.set_len(self.size).ok();
@@ -78,7 +88,8 @@ impl<R: Serialize + DeserializeOwned> Journal<R> {
     /// Has these records instead of all before.
     ///
     /// # Errors
-    /// They can't be written; those before stay then.
+    /// They can't be written; those before stay then, and others can be added to
+    /// them.
     pub(super) fn replace<'a>(
         &mut self,
         dir: &ChatDir,
@@ -89,8 +100,9 @@ impl<R: Serialize + DeserializeOwned> Journal<R> {
     {
         let bytes = encode(records)?;
         dir.replace(self.name, &bytes)?;
+        self.is_replaced = true;
         self.file = dir.append(self.name)?;
-        self.size = bytes.len() as u64;
+        (self.size, self.is_replaced) = (bytes.len() as u64, false);
         Ok(())
     }
 
@@ -108,9 +120,9 @@ impl<R: Serialize + DeserializeOwned> Journal<R> {
     }
 }
 
-fn sum(body: &[u8]) -> [u8; SUM] {
+fn sum<const SIZE: usize>(body: &[u8]) -> [u8; SIZE] {
     let hash = *blake3::hash(body).as_bytes();
-    let mut sum = [0; SUM];
+    let mut sum = [0; SIZE];
     sum.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
     sum
 }
@@ -120,8 +132,10 @@ fn encode<'a, R: Serialize + 'a>(records: impl IntoIterator<Item = &'a R>) -> io
     for record in records {
         let body = rmp_serde::to_vec_named(record).map_err(io::Error::other)?;
         let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-        bytes.extend(length.to_be_bytes());
-        bytes.extend(sum(&body));
+        let length = length.to_be_bytes();
+        bytes.extend(length);
+        bytes.extend(sum::<LENGTH_SUM>(&length));
+        bytes.extend(sum::<SUM>(&body));
         bytes.extend(body);
     }
     Ok(bytes)
@@ -136,10 +150,10 @@ fn decode<R: DeserializeOwned>(bytes: &[u8]) -> (Vec<R>, usize, End) {
         if rest.is_empty() {
             break End::Whole;
         }
-        let Some((sum_of_it, body, after)) = split(rest) else { break End::Cut };
-        if sum(body) != *sum_of_it {
-            break End::Damaged;
-        }
+        let (body, after) = match split(rest) {
+            Ok(parts) => parts,
+            Err(end) => break end,
+        };
         let Ok(record) = rmp_serde::from_slice(body) else { break End::Damaged };
         records.push(record);
         rest = after;
@@ -147,14 +161,20 @@ fn decode<R: DeserializeOwned>(bytes: &[u8]) -> (Vec<R>, usize, End) {
     (records, bytes.len() - rest.len(), end)
 }
 
-/// The first record's sum and body, and what follows it; `None` if there is not all
-/// of it.
-fn split(bytes: &[u8]) -> Option<(&[u8; SUM], &[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let (sum, rest) = rest.split_first_chunk::<SUM>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let (body, after) = rest.split_at_checked(length)?;
-    Some((sum, body, after))
+/// The first record's body, and what follows it; or how the file ends instead.
+fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), End> {
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or(End::Cut)?;
+    let (sum_of_length, rest) = rest.split_first_chunk::<LENGTH_SUM>().ok_or(End::Cut)?;
+    if *sum_of_length != sum(length) {
+        return Err(End::Damaged);
+    }
+    let (sum_of_body, rest) = rest.split_first_chunk::<SUM>().ok_or(End::Cut)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| End::Damaged)?;
+    let (body, after) = rest.split_at_checked(length).ok_or(End::Cut)?;
+    if *sum_of_body != sum(body) {
+        return Err(End::Damaged);
+    }
+    Ok((body, after))
 }
 
 #[cfg(test)]
@@ -189,11 +209,14 @@ mod tests {
             assert_eq!((again.last(), end), (Some(&9), End::Whole));
             assert_eq!(again.len(), records.len() + 1);
         }
-        let mut wrong = whole;
-        wrong[HEAD + 1 + 5] ^= 1;
-        fs::write(&path, &wrong).unwrap();
-        let (_, records, end) = Journal::<u64>::open(&dir, "test").unwrap();
-        assert_eq!((records, end), (vec![1], End::Damaged));
+        for at in 0..whole.len() {
+            let mut wrong = whole.clone();
+            wrong[at] ^= 1;
+            fs::write(&path, &wrong).unwrap();
+            let (_, records, end) = Journal::<u64>::open(&dir, "test").unwrap();
+            let before: Vec<u64> = (1..).take(at / (HEAD + 1)).collect();
+            assert_eq!((records, end), (before, End::Damaged), "{at}");
+        }
     }
 
     /// Where [`a_process_that_may_write_little`] writes.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use shoal_common::chat::entry::{Act, Event, LogId, Position};
 use shoal_common::ident::{NodeId, NodeName};
-use shoal_common::limits::CHAT_WINDOW;
+use shoal_common::limits::{CHAT_WINDOW, MAX_EVENT_TIME};
 use shoal_common::protocol::chat::Attached;
 
 /// Most events that wait to be accepted; more are refused at the prompt.
@@ -39,7 +39,10 @@ pub enum Continuity {
     /// It is another log than before, of a network that began apart.
     OtherLog,
     /// It is the continuation of the log before, without most of those that held it.
-    Revived,
+    Revived {
+        /// Whether something that was committed between is not kept any more, too.
+        has_gap: bool,
+    },
 }
 
 /// What a node says and has heard.
@@ -84,17 +87,20 @@ impl Member {
         if self.waiting.len() >= MAX_WAITING {
             return None;
         }
-        self.last = now_us.max(self.last.saturating_add(1));
+        self.last = now_us.min(MAX_EVENT_TIME).max(self.last.saturating_add(1));
         self.waiting.push_back(Event { author: self.node, number: self.last, name, act });
         self.waiting.back()
     }
 
     /// A connection stands, and the tracker says this.
     pub fn attached(&mut self, attached: Attached) -> Continuity {
+        let has_gap = attached.from > self.heard.position;
         let continuity = match self.heard.log {
-            Some(log) if log.generation < attached.log.generation => Continuity::Revived,
+            Some(log) if log != attached.log && attached.continues => {
+                Continuity::Revived { has_gap }
+            }
             Some(log) if log != attached.log => Continuity::OtherLog,
-            Some(_) if attached.from > self.heard.position => Continuity::Gap,
+            Some(_) if has_gap => Continuity::Gap,
             _ => Continuity::Whole,
         };
         if self.heard.log != Some(attached.log) {
@@ -140,6 +146,10 @@ impl Member {
         }
         self.heard.position = position;
         let own = author.filter(|(author, _)| *author == self.node);
+        // Another may have spoken in its name: what it says next is to count all the same.
+        if let Some((_, number)) = own.filter(|(_, number)| *number <= MAX_NUMBER) {
+            self.last = self.last.max(number);
+        }
         Some(own.and_then(|(_, number)| self.settle(number)))
     }
 
@@ -182,7 +192,7 @@ mod tests {
         let node = NodeId::from_bytes([1; 32]);
         let mut member = Member::new(node, Heard::default(), Vec::new(), 5);
         let log = LogId { generation: 0, founded_ms: 1, nonce: 1 };
-        let attached = |last| Attached { log, from: 0, committed: 0, last };
+        let attached = |last| Attached { log, from: 0, committed: 0, last, continues: true };
         let mut write = |last| {
             member.attached(attached(last));
             let act = Act::Join { room: RoomName::lobby() };
@@ -191,5 +201,28 @@ mod tests {
         assert_eq!(write(0), 6, "the clock was set back");
         assert_eq!(write(1000), 1001, "the disk was lost");
         assert_eq!(write(u64::MAX), 1002);
+    }
+
+    #[test]
+    fn a_gap_is_reported_beside_a_revival_and_another_network_is_told_apart() {
+        let heard_log = LogId { generation: 0, founded_ms: 1, nonce: 1 };
+        let heard = Heard { log: Some(heard_log), position: 5 };
+        let log = LogId { generation: 1, ..heard_log };
+        let attach = |from, continues| {
+            let mut member = Member::new(NodeId::from_bytes([1; 32]), heard, Vec::new(), 0);
+            member.attached(Attached { log, from, committed: 9, last: 0, continues })
+        };
+        assert_eq!(attach(5, true), Continuity::Revived { has_gap: false });
+        assert_eq!(attach(6, true), Continuity::Revived { has_gap: true });
+        assert_eq!(attach(9, false), Continuity::OtherLog);
+    }
+
+    #[test]
+    fn numbers_go_on_behind_those_of_one_that_speaks_in_its_name() {
+        let node = NodeId::from_bytes([1; 32]);
+        let mut member = Member::new(node, Heard::default(), Vec::new(), 5);
+        member.hears(1, Some((node, 1000)));
+        let act = Act::Join { room: RoomName::lobby() };
+        assert_eq!(member.write("a".parse().unwrap(), act, 1).unwrap().number, 1001);
     }
 }

@@ -138,7 +138,15 @@ impl Replica {
     pub fn hear(&mut self, message: ToReplica, records: &mut Vec<Record>) -> FromReplica {
         let ballot = message.ballot();
         let leap = ballot.round.saturating_sub(self.promised.round);
-        if ballot < self.promised || leap > MAX_BALLOT_LEAP {
+        if ballot < self.promised {
+            return FromReplica::Refused { ballot, promised: self.promised };
+        }
+        if leap > MAX_BALLOT_LEAP {
+            // A lie may be behind it, or the truth after many: it goes part of the way, and
+            // whoever means it asks again.
+            let round = self.promised.round.saturating_add(MAX_BALLOT_LEAP);
+            self.promised = Ballot { round, ..Ballot::NONE };
+            records.push(Record::Promise(self.promised));
             return FromReplica::Refused { ballot, promised: self.promised };
         }
         if ballot > self.promised {

@@ -236,17 +236,18 @@ impl<'a> Session<'a> {
         self.attached = Some(attached);
         self.client.standing = Some(Standing { writes: true, here: 0, council: 1 });
         self.client.disk.heard(self.client.member.heard())?;
+        let gap = || {
+            let (after, upto) = (before.position, attached.from);
+            format!("what was said between {after} and {upto} is not kept any more")
+        };
         let remark = match continuity {
             Continuity::Whole => None,
-            Continuity::Gap => Some(format!(
-                "what was said between {} and {} is not kept any more",
-                before.position, attached.from
-            )),
-            Continuity::Revived => Some(
-                "the chat goes on without most of those that held it: \
-                 what only they had is lost"
-                    .to_owned(),
-            ),
+            Continuity::Gap => Some(gap()),
+            Continuity::Revived { has_gap } => {
+                let revived = "the chat goes on without most of those that held it: \
+                               what only they had is lost";
+                Some(if has_gap { format!("{revived}; {}", gap()) } else { revived.to_owned() })
+            }
             Continuity::OtherLog => Some(
                 "the chat goes on in another log, of a network that began apart: \
                  what was said last in this one may not be in that"

@@ -379,9 +379,13 @@ fn write_beside(
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = dir.open_with(&beside, &options)?.into_std();
-    file.write_all(content)?;
-    sync(&file)?;
-    dir.rename(&beside, dir, name)
+    let written = file.write_all(content).and_then(|()| sync(&file));
+    let written = written.and_then(|()| dir.rename(&beside, dir, name));
+    if written.is_err() {
+        // Half of it would only take the room that there is too little of.
+        dir.remove_file(&beside).ok();
+    }
+    written
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shoal_common::chat::entry::Ballot;
+use shoal_common::limits::MAX_BALLOT_LEAP;
 use shoal_common::protocol::chat::{FromReplica, ToReplica};
 
 use super::{Lab, Ruler, id};
@@ -52,7 +53,7 @@ fn the_founder_is_one_that_answers() {
 }
 
 #[test]
-fn a_ballot_from_the_end_of_all_numbers_is_not_believed() {
+fn a_ballot_from_the_end_of_all_numbers_is_not_reached_at_once() {
     let (mut lab, mut ruler) = Lab::founded(3);
     let (round, proposer, instance) = (u64::MAX, id(99), 0);
     let far = Ballot { round, proposer, instance };
@@ -62,12 +63,61 @@ fn a_ballot_from_the_end_of_all_numbers_is_not_believed() {
     lab.pass(&mut ruler, &[1, 2], 3);
     assert!(ruler.proposer.is_in_office());
     assert_eq!(ruler.history(), ["a"]);
-    // Nor does a replica promise it.
+    // A replica does not promise it, and goes part of the way.
+    lab.says(&mut ruler, 1, "b");
+    let before = ballot_of(&mut ruler, 1).round;
     let replica = lab.replicas.get_mut(&1).unwrap();
     let answer = replica.hear(ToReplica::Prepare { ballot: far }, &mut Vec::new());
-    assert!(matches!(answer, FromReplica::Refused { .. }), "{answer:?}");
-    let answer = replica.hear(ToReplica::Prepare { ballot }, &mut Vec::new());
-    assert!(matches!(answer, FromReplica::Promised { .. }), "{answer:?}");
+    let FromReplica::Refused { promised, .. } = answer else { panic!("{answer:?}") };
+    assert_eq!(promised.round, before + MAX_BALLOT_LEAP);
+    // So far its own proposer follows.
+    lab.pass(&mut ruler, &[1, 2], 5);
+    assert!(ruler.proposer.is_in_office());
+    assert_eq!(ruler.history(), ["a", "b"]);
+}
+
+#[test]
+fn one_lie_about_a_far_ballot_does_not_stop_the_chat() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    lab.says(&mut ruler, 1, "a");
+    let ballot = ballot_of(&mut ruler, 3);
+    let promised = Ballot { round: ballot.round + MAX_BALLOT_LEAP, ..ballot };
+    lab.answer(&mut ruler, 3, FromReplica::Refused { ballot, promised });
+    lab.pass(&mut ruler, &[1, 2], 5);
+    assert!(ruler.proposer.is_in_office());
+    lab.says(&mut ruler, 1, "b");
+    lab.settle(&mut ruler, &[1, 2]);
+    assert_eq!(ruler.history(), ["a", "b"]);
+}
+
+#[test]
+fn after_many_such_lies_a_later_tracker_gets_into_office() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    for _ in 0..6 {
+        lab.says(&mut ruler, 1, "a");
+        let ballot = ballot_of(&mut ruler, 3);
+        let promised = Ballot { round: ballot.round + MAX_BALLOT_LEAP - 1, ..ballot };
+        lab.answer(&mut ruler, 3, FromReplica::Refused { ballot, promised });
+        lab.pass(&mut ruler, &[1, 2], 5);
+        assert!(ruler.proposer.is_in_office());
+    }
+    assert!(ballot_of_next(&mut lab, &mut ruler).round > 2 * MAX_BALLOT_LEAP);
+    let mut next = Ruler::new(2);
+    // The third was away all the time: it is asked to leap further than it does at once.
+    lab.attach(&mut next, &[1, 2, 3]);
+    lab.pass(&mut next, &[1, 2, 3], 15);
+    assert!(next.proposer.is_in_office());
+    lab.says(&mut next, 1, "b");
+    lab.settle(&mut next, &[1, 2, 3]);
+    assert_eq!(next.history().last().unwrap(), "b");
+    assert_eq!(next.proposer.quorum(), (3, 3));
+    let end = next.proposer.book().unwrap().log().end();
+    assert_eq!(lab.replicas[&3].summary().end, end);
+}
+
+fn ballot_of_next(lab: &mut Lab, ruler: &mut Ruler) -> Ballot {
+    lab.says(ruler, 1, "next");
+    ballot_of(ruler, 1)
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! People decide to go on without those that held the log.
 
-use shoal_common::chat::entry::Act;
+use shoal_common::chat::entry::{Act, Ballot, LogId};
+use shoal_common::protocol::chat::FromReplica;
 
-use super::{Lab, Ruler};
+use super::{Lab, Ruler, SESSION};
 
 /// Five nodes with a room and some history; the last entry is held by three.
 fn talked() -> Lab {
@@ -96,11 +97,40 @@ fn a_revival_that_is_interrupted_costs_nothing() {
     }
     let mut next = Ruler::new(3);
     lab.attach(&mut next, &[1, 2]);
-    next.proposer.revive(lab.stamp());
+    let revived = lab.replicas[&1].summary().log;
+    assert!(!next.proposer.revive(lab.stamp()), "the founder of the new log is here");
     lab.pass(&mut next, &[1, 2], 12);
     assert!(next.proposer.is_in_office());
+    let log = next.proposer.book().map(|book| book.log().id());
+    assert_eq!((log, log.map(|log| log.generation)), (revived, Some(1)));
     assert_eq!(
         (next.history(), next.rooms()),
         (vec!["one".into(), "two".into(), "three".into()], vec!["pets".to_owned()])
     );
+}
+
+#[test]
+fn a_wish_to_revive_ends_when_the_chat_goes_on() {
+    let (mut lab, mut ruler) = (Lab::new(3), Ruler::new(1));
+    let knows = Some(LogId { generation: 0, founded_ms: 1, nonce: 1 });
+    ruler.proposer.attach(SESSION, lab.replicas[&1].summary(), knows, lab.stamp());
+    assert!(ruler.proposer.revive(lab.stamp()));
+    // Who knew of a log leaves, and the others found one.
+    lab.detach(&mut ruler, &[1]);
+    lab.attach(&mut ruler, &[1, 2, 3]);
+    lab.pass(&mut ruler, &[1, 2, 3], 3);
+    assert!(ruler.proposer.is_in_office());
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    // Later it is deposed, and most are away.
+    let ballot = {
+        lab.says(&mut ruler, 1, "b");
+        ruler.hears_from(1).last().unwrap().ballot()
+    };
+    lab.detach(&mut ruler, &[2, 3]);
+    let promised = Ballot { round: ballot.round + 1, ..ballot };
+    lab.answer(&mut ruler, 1, FromReplica::Refused { ballot, promised });
+    lab.pass(&mut ruler, &[1], 20);
+    assert!(!ruler.proposer.is_in_office());
+    assert_eq!(lab.replicas[&1].summary().log.unwrap().generation, 0);
 }

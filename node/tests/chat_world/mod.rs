@@ -25,7 +25,7 @@ const STEP: u64 = 20;
 /// From a node to a tracker.
 #[derive(Debug, Clone)]
 enum Up {
-    Attach { summary: Summary, knows: Option<LogId>, after: Option<Position> },
+    Attach { summary: Summary, knows: Option<LogId>, after: Position },
     Submit { previous: u64, event: Event },
     Answer(FromReplica),
 }

@@ -80,7 +80,7 @@ impl SimNode {
     }
 
     pub(super) fn attach(&self) -> Up {
-        let after = self.heard.log.map(|_| self.heard.position);
+        let after = self.heard.position;
         Up::Attach { summary: self.replica.summary(), knows: self.knows(), after }
     }
 
@@ -204,9 +204,12 @@ impl World {
             Down::Attached(attached) => {
                 node.attached = true;
                 match node.member.attached(attached) {
-                    Continuity::Whole => {}
-                    Continuity::Gap => node.missed.push((node.heard.position, attached.from)),
-                    Continuity::Revived => {
+                    // Who comes for the first time begins now.
+                    Continuity::Whole if node.heard.log.is_some() => {}
+                    Continuity::Whole | Continuity::Gap => {
+                        node.missed.push((node.heard.position, attached.from));
+                    }
+                    Continuity::Revived { .. } => {
                         assert!(attached.log.generation == 1 && !self.is_rough, "it is wiped");
                         assert_eq!(attached.from, node.heard.position, "all is taken over");
                     }

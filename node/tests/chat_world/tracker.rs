@@ -8,7 +8,6 @@ use shoal_common::chat::entry::{Body, Entry, LogId, Position};
 use shoal_common::chat::log::Kept;
 use shoal_common::chat::rooms::Outcome;
 use shoal_common::ident::NodeId;
-use shoal_common::protocol::chat::Attached;
 use shoal_tracker::chat::proposer::{Proposer, Settings, Stamp};
 
 use super::{Down, Up, World};
@@ -17,7 +16,7 @@ use super::{Down, Up, World};
 struct Session {
     number: u64,
     knows: Option<LogId>,
-    after: Option<Position>,
+    after: Position,
     /// Of which log, and up to where it has been told, once it is attached.
     told: Option<(LogId, Position)>,
 }
@@ -74,20 +73,10 @@ impl SimTracker {
         let log = book.log().id();
         for (node, session) in &mut self.sessions {
             match &mut session.told {
-                None if self.proposer.is_in_office()
-                    && session.after.is_none_or(|after| after <= book.committed()) =>
-                {
-                    let is_new = session.knows.is_some_and(|known| known != log);
-                    let most = if is_new { book.log().base().founded } else { Position::MAX };
-                    let from = session.after.unwrap_or(0).min(most);
-                    let from = from.max(book.log().base().position);
-                    let committed = book.committed();
-                    let last = book.state().rooms.last_of(*node);
-                    news.push((
-                        session.number,
-                        Down::Attached(Attached { log, from, committed, last }),
-                    ));
-                    session.told = Some((log, from));
+                None if self.proposer.is_in_office() => {
+                    let welcome = book.welcome(*node, session.knows, session.after);
+                    session.told = welcome.map(|attached| (log, attached.from));
+                    news.extend(welcome.map(|said| (session.number, Down::Attached(said))));
                 }
                 None => {}
                 Some((told, _)) if *told != log => ends.push(session.number),

@@ -8,6 +8,7 @@ use shoal_common::chat::log::{Base, Kept, Log, State};
 use shoal_common::chat::rooms::{Members, Outcome};
 use shoal_common::chat::words::RoomName;
 use shoal_common::ident::{NodeId, NodeName};
+use shoal_common::protocol::chat::Attached;
 
 /// No node has this id, which would have to be drawn by chance.
 const NOBODY: NodeId = NodeId::from_bytes([0; 32]);
@@ -107,6 +108,21 @@ impl Book {
     /// What the committed part says.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// What a node is to be told that comes: one that `knows` the log goes on behind
+    /// `after`, one that knows a log of which this is the continuation too, but no
+    /// further than the two have in common; another begins now. `None` if it has heard
+    /// more than is known here: others have gone on, and what came of its events is to
+    /// be learned first.
+    pub fn welcome(&self, node: NodeId, knows: Option<LogId>, after: Position) -> Option<Attached> {
+        let (log, committed) = (self.log.id(), self.committed);
+        let common = knows.and_then(|known| self.log.base().common_with(known));
+        let after = common.map_or(committed, |common| after.min(common));
+        let from = after.max(self.log.base().position);
+        let last = self.state.rooms.last_of(node);
+        let continues = common.is_some();
+        (after <= committed).then_some(Attached { log, from, committed, last, continues })
     }
 
     /// Commits up to a position; what that brings.

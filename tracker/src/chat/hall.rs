@@ -31,8 +31,8 @@ use super::unsent::Unsent;
 const TICK: Duration = Duration::from_millis(50);
 
 /// Most bytes that are submitted and wait to be written, of all nodes together.
-/// Beyond it whoever submits more is hung up, and comes again.
-const MAX_SUBMITTED: usize = 64 * 1024 * 1024;
+/// Beyond it what is submitted is dropped, and its author sends it again.
+pub(super) const MAX_SUBMITTED: usize = 64 * 1024 * 1024;
 
 /// Most nodes of which it is remembered why they were hung up.
 const MAX_REASONS: usize = 1024;
@@ -222,7 +222,8 @@ impl Chat {
         self.tell(|hall, stamp| hall.proposer.hear(node, session, answer, stamp));
     }
 
-    /// Takes events of a node from the front, as many as can be taken now.
+    /// Takes events of a node from the front, as many as can be taken now. Those of a
+    /// node that is not registered are dropped.
     pub(super) fn submit(&self, events: &mut std::collections::VecDeque<(u64, Event)>) {
         if events.is_empty() {
             return;
@@ -231,10 +232,11 @@ impl Chat {
         let clock = &self.shared.clock;
         self.tell(|hall, stamp| {
             while let Some((previous, event)) = events.pop_front() {
-                // A node is called what it is registered as, and nobody speaks under a
-                // name that is not theirs.
+                // A node is called what it is registered as, whatever it says.
                 let Some(name) = names(event.author) else {
-                    events.push_front((previous, event));
+                    // Its author sends them again. Here they would take the room of those
+                    // that may speak.
+                    events.clear();
                     break;
                 };
                 let named = Event { name, ..event };
@@ -307,9 +309,7 @@ impl Chat {
         self.hall().proposer.fetches_from(node)
     }
 
-    /// What a member is to be told that comes, if there is a log that is written:
-    /// one that `knows` of it goes on behind `after`, one that knows the log of which it
-    /// is the continuation too, but no further than that went, another begins now.
+    /// What a node is to be told that comes, if there is a log that is written.
     pub(super) fn welcome(
         &self,
         node: NodeId,
@@ -318,22 +318,7 @@ impl Chat {
     ) -> Option<Attached> {
         let hall = self.hall();
         let book = hall.proposer.book().filter(|_| hall.proposer.is_in_office())?;
-        let (log, committed) = (book.log().id(), book.committed());
-        let after = match knows {
-            Some(known) if known == log => after,
-            Some(known) if known.generation < log.generation => {
-                after.min(book.log().base().founded)
-            }
-            _ => committed,
-        };
-        if after > committed {
-            // It has heard more than is known here: others have gone on, and
-            // what came of its events is to be learned first.
-            return None;
-        }
-        let from = after.max(book.log().base().position);
-        let last = book.state().rooms.last_of(node);
-        Some(Attached { log, from, committed, last })
+        book.welcome(node, knows, after)
     }
 
     /// What a member is to be told that belongs to `log` and knows all up to

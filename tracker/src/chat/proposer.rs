@@ -30,7 +30,9 @@ use std::time::Duration;
 use shoal_common::chat::entry::{Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::MAX_POSITION;
+use shoal_common::limits::{
+    COUNCIL, MAX_EVENT_TIME, MAX_GENERATION_LEAP, MAX_NUMBER_LEAP, MAX_POSITION,
+};
 use shoal_common::protocol::chat::{FromReplica, Standing, Summary, ToReplica};
 
 use super::book::{Book, Posted};
@@ -87,6 +89,9 @@ struct Link {
     summary: Summary,
     /// Of which log its node has heard, as a replica or not.
     knows: Option<LogId>,
+    /// Whether it claimed a piece of a log that no replica has: it is not asked for
+    /// another one.
+    lied: bool,
     /// Whether it has promised the present ballot.
     promised: bool,
     /// When it was last asked for a promise.
@@ -103,6 +108,8 @@ struct Link {
     tries: u32,
     /// When it last answered, or was last sent something again.
     moved: Duration,
+    /// When it last said that it has no piece of the log, and was heard.
+    lacked: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +122,8 @@ enum Phase {
         log: LogId,
         end: Position,
         last: Ballot,
+        /// Whether a piece has come: a base comes with the first one only.
+        has_begun: bool,
     },
     Office {
         /// The first entry under the present ballot.
@@ -197,6 +206,7 @@ impl Proposer {
             session,
             summary,
             knows,
+            lied: false,
             promised: false,
             asked: None,
             next: 0,
@@ -205,6 +215,7 @@ impl Proposer {
             flights: 0,
             tries: 0,
             moved: stamp.now,
+            lacked: None,
         };
         self.links.insert(node, link);
         self.leaving.remove(&node);
@@ -273,7 +284,7 @@ impl Proposer {
 
     /// An author did something; `previous` is the number of the event before it
     /// that the author still waits for, or 0. What was taken before is taken
-    /// again in silence.
+    /// again in silence; a number that no author gets to is dropped.
     ///
     /// # Errors
     /// It can't be taken now; the author tries again, from the first that it
@@ -285,7 +296,8 @@ impl Proposer {
         let author = event.author;
         let committed = book.state().rooms.last_of(author);
         let last = self.tail.get(&author).copied().unwrap_or(0).max(committed);
-        if event.number <= last {
+        let most = last.max(MAX_EVENT_TIME).saturating_add(MAX_NUMBER_LEAP);
+        if event.number <= last || event.number > most {
             return Ok(());
         }
         if previous > last {
@@ -382,12 +394,28 @@ impl Proposer {
     fn is_of_elder(&self, node: NodeId) -> bool {
         let ours = self.book.as_ref().map(|book| book.log().id());
         let theirs = self.links.get(&node).and_then(|link| link.summary.log);
-        theirs.is_some_and(|theirs| ours.is_none_or(|ours| theirs < ours))
+        let is_elder = |theirs: LogId| ours.is_none_or(|ours| theirs < ours);
+        theirs.is_some_and(|theirs| is_elder(theirs) && self.is_believed(node, theirs))
+    }
+
+    /// Whether a node is believed that there is a log of that generation: not if it
+    /// alone is far ahead of everyone. Else one lie could use up all generations.
+    fn is_believed(&self, node: NodeId, log: LogId) -> bool {
+        let is_near =
+            |generation: u64| log.generation <= generation.saturating_add(MAX_GENERATION_LEAP);
+        let known = |link: &Link| {
+            [link.knows, link.summary.log].into_iter().flatten().max_by_key(|log| log.generation)
+        };
+        let mut others = self.links.iter().filter(|(other, _)| **other != node);
+        is_near(self.book.as_ref().map_or(0, |book| book.log().id().generation))
+            || others.any(|(_, link)| known(link).is_some_and(|log| is_near(log.generation)))
     }
 }
 
 /// Without what no replica can hold.
 fn credible(summary: Summary) -> Summary {
-    let log = summary.log.filter(|_| summary.end.max(summary.committed) <= MAX_POSITION);
+    let is_credible =
+        summary.end.max(summary.committed) <= MAX_POSITION && summary.council.len() <= COUNCIL;
+    let log = summary.log.filter(|_| is_credible);
     Summary { log, ..summary }
 }

@@ -176,12 +176,13 @@ impl Session<'_> {
             // All that waits is sent again from time to time.
             ToChat::Submit { event, .. } if self.has(event.number) => {}
             ToChat::Submit { previous, event } => {
-                if self.submitted.len() >= 2 * CHAT_WINDOW
-                    || !self.chat.reserve(weight_of(&event.act))
-                {
+                if self.submitted.len() >= 2 * CHAT_WINDOW {
                     return Ok(Some("too much is waiting to be accepted"));
                 }
-                self.submitted.push_back((previous, event));
+                // Where others leave no room it is dropped, and sent again.
+                if self.chat.reserve(weight_of(&event.act)) {
+                    self.submitted.push_back((previous, event));
+                }
             }
             ToChat::Replica { answer } => self.chat.hear(self.node, self.number, answer),
             ToChat::Ask { number, question } => {

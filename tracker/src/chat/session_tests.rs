@@ -1,25 +1,31 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
+use shoal_common::chat::entry::Act;
+use shoal_common::chat::words::RoomName;
 use shoal_common::party::Party;
 use shoal_common::task::Tasks;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use super::*;
+use crate::chat::hall::{MAX_SUBMITTED, Names};
 use crate::chat::proposer::Settings;
 
-#[tokio::test]
-async fn while_much_waits_to_be_sent_no_more_is_asked_for() {
+fn start(names: Names) -> (Chat, Tasks) {
     let tasks = Tasks::new(Handle::current());
     let us = Party::new("test", NodeId::random());
-    let chat = Chat::start(&us, 1, Settings::default(), Arc::new(|_| None), &tasks);
+    (Chat::start(&us, 1, Settings::default(), names, &tasks), tasks)
+}
+
+/// A session, and the far end of its connection.
+async fn session_of(chat: &Chat) -> (Session<'_>, Connection<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (near, _) = listener.accept().await.unwrap();
-    let (mut far, connection) = (Connection::new(far), Connection::new(near));
-    let mut session = Session {
-        chat: &chat,
+    let (far, connection) = (Connection::new(far), Connection::new(near));
+    let session = Session {
+        chat,
         node: NodeId::random(),
         number: 1,
         connection,
@@ -31,6 +37,42 @@ async fn while_much_waits_to_be_sent_no_more_is_asked_for() {
         leaving: false,
         beat_due: Instant::now(),
     };
+    (session, far)
+}
+
+fn submit(session: &Session<'_>, number: u64) -> ToChat {
+    let act = Act::Join { room: RoomName::lobby() };
+    let event = Event { author: session.node, number, name: "a".parse().unwrap(), act };
+    ToChat::Submit { previous: number - 1, event }
+}
+
+#[tokio::test]
+async fn who_is_not_registered_takes_no_room() {
+    let (chat, _tasks) = start(Arc::new(|_| None));
+    let (mut session, _far) = session_of(&chat).await;
+    session.hear(submit(&session, 1)).unwrap();
+    session.submit();
+    assert_eq!(session.weight(), 0);
+    assert!(chat.reserve(MAX_SUBMITTED), "all is free");
+}
+
+#[tokio::test]
+async fn where_others_leave_no_room_nobody_is_hung_up() {
+    let (chat, _tasks) = start(Arc::new(|_| "a".parse().ok()));
+    let (mut session, _far) = session_of(&chat).await;
+    assert!(chat.reserve(MAX_SUBMITTED));
+    assert_eq!(session.hear(submit(&session, 1)).unwrap(), None);
+    assert_eq!(session.weight(), 0);
+    chat.release(MAX_SUBMITTED);
+    // It is sent again.
+    assert_eq!(session.hear(submit(&session, 1)).unwrap(), None);
+    assert_eq!(session.submitted.len(), 1);
+}
+
+#[tokio::test]
+async fn while_much_waits_to_be_sent_no_more_is_asked_for() {
+    let (chat, _tasks) = start(Arc::new(|_| None));
+    let (mut session, mut far) = session_of(&chat).await;
     far.send(&ToChat::Beat, MAX_REQUEST_FRAME).await.unwrap();
     poll_fn(|context| session.connection.poll_begun(context)).await.unwrap();
     assert!(session.hears_more(MAX_REQUEST_FRAME));

@@ -6,17 +6,26 @@ use std::time::Duration;
 
 use shoal_common::chat::entry::{Ballot, Body, Entry, LogId, Position};
 use shoal_common::chat::log::Base;
+use shoal_common::chat::log::weight;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{COUNCIL, MAX_BALLOT_LEAP};
+use shoal_common::limits::{COUNCIL, KEPT_BYTES, KEPT_ENTRIES, MAX_BALLOT_LEAP, PIECE_BYTES};
 use shoal_common::protocol::chat::{Summary, ToReplica};
 
-use super::{AWAY, Link, Phase, Proposer, RESEND, Stamp, credible};
+use super::{AWAY, Link, MAX_TAIL, Phase, Proposer, RESEND, Stamp, credible};
 use crate::chat::book::Book;
 
 /// Least pause before another's ballot is exceeded; the longest is eight times
 /// that. Two that contend get out of each other's way, because they pause for
 /// different times.
 const YIELD: Duration = Duration::from_millis(100);
+
+/// Most entries that a replica may have behind what is known to be committed: those
+/// that are kept, and twice what a proposer may leave uncommitted, as each reign
+/// and each change of the council adds one.
+const MOST_FETCHED: Position = KEPT_ENTRIES as Position + 2 * MAX_TAIL;
+
+/// Most bytes of them, together with those that are here already.
+const MOST_FETCHED_BYTES: usize = 3 * KEPT_BYTES;
 
 impl Proposer {
     /// Asks for a promise, if the replica has a piece of a log, or one that has none
@@ -50,8 +59,17 @@ impl Proposer {
         promised: Ballot,
         now: Duration,
     ) {
-        let leap = promised.round.saturating_sub(ballot.round);
-        if ballot != self.ballot || promised <= ballot || leap > MAX_BALLOT_LEAP {
+        if ballot != self.ballot {
+            return;
+        }
+        if promised <= ballot {
+            // It was asked to leap too far, and has come nearer. In office it is sent the log
+            // again, in time.
+            let is_asked =
+                self.links.get(&node).is_some_and(|link| link.asked.is_some() && !link.promised);
+            if is_asked && !matches!(self.phase, Phase::Office { .. }) {
+                self.prepare(node, false, now);
+            }
             return;
         }
         let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
@@ -79,7 +97,9 @@ impl Proposer {
     }
 
     pub(super) fn exceed(&mut self, rival: Ballot, now: Duration) {
-        self.ballot.round = rival.round.max(self.ballot.round).saturating_add(1);
+        // No further at once than replicas follow: whoever has promised more says so again.
+        let most = self.ballot.round.saturating_add(MAX_BALLOT_LEAP / 2);
+        self.ballot.round = rival.round.clamp(self.ballot.round, most).saturating_add(1);
         self.wrote = false;
         for link in self.links.values_mut() {
             link.promised = false;
@@ -127,8 +147,9 @@ impl Proposer {
     }
 
     pub(super) fn promised(&mut self, node: NodeId, summary: Summary, stamp: Stamp) {
-        let summary = credible(summary);
+        let mut summary = credible(summary);
         if let Some(link) = self.links.get_mut(&node) {
+            summary.log = summary.log.filter(|_| !link.lied);
             link.knows = link.knows.or(summary.log);
             link.summary = summary;
             link.promised = true;
@@ -140,7 +161,9 @@ impl Proposer {
     /// for an elder one: of a network that began apart.
     fn elect(&mut self, stamp: Stamp) {
         let promised = || self.links.values().filter(|link| link.promised).map(|l| &l.summary);
-        let mut logs: BTreeSet<LogId> = promised().filter_map(|summary| summary.log).collect();
+        let is_believed = |log: &LogId, by: &Summary| self.is_believed(by.replica.node, *log);
+        let logs = promised().filter_map(|by| by.log.filter(|log| is_believed(log, by)));
+        let mut logs: BTreeSet<LogId> = logs.collect();
         let present = self.book.as_ref().map(|book| book.log().id());
         if self.phase != Phase::Seeking && self.revival.is_none() {
             logs.retain(|log| present.is_some_and(|present| *log < present));
@@ -177,7 +200,8 @@ impl Proposer {
             book.committed()
         });
         let source = best.replica.node;
-        self.phase = Phase::Recovering { source, log, end: best.end, last: best.last };
+        let (end, last, has_begun) = (best.end, best.last, false);
+        self.phase = Phase::Recovering { source, log, end, last, has_begun };
         self.since = stamp.now;
         self.out.push((source, ToReplica::Fetch { ballot: self.ballot, after }));
     }
@@ -190,11 +214,13 @@ impl Proposer {
         entries: Vec<Arc<Entry>>,
         stamp: Stamp,
     ) {
-        let Phase::Recovering { source, log, end, last } = self.phase else { return };
+        let Phase::Recovering { source, log, end, last, has_begun } = self.phase else { return };
         if node != source {
             return;
         }
-        if let Some(base) = base.filter(|base| base.log == log && base.position <= end) {
+        self.phase = Phase::Recovering { source, log, end, last, has_begun: true };
+        let is_right = |base: &Base| !has_begun && base.log == log && base.position <= end;
+        if let Some(base) = base.filter(|base| is_right(base)) {
             let known = self.book.as_ref().map(Book::committed);
             if known.is_none_or(|known| known < base.position) {
                 self.book = Some(Book::new(*base, self.settings.kept));
@@ -205,11 +231,23 @@ impl Proposer {
             let known = usize::try_from(known).unwrap_or(usize::MAX);
             let lacking = end.saturating_sub(book.log().end());
             let lacking = usize::try_from(lacking).unwrap_or(usize::MAX);
-            entries.into_iter().skip(known).take(lacking).for_each(|entry| book.push(entry));
+            let new = entries.into_iter().skip(known).take(lacking);
+            let mut came = 0;
+            new.for_each(|entry| {
+                came += weight(&entry);
+                book.push(entry);
+            });
+            // A replica sends as much as fits; who sends less only wants time.
+            if came >= PIECE_BYTES {
+                self.since = stamp.now;
+            }
         }
         let has = book.log().end();
-        self.since = stamp.now;
-        if has < end {
+        let is_too_much =
+            has - book.committed() > MOST_FETCHED || book.log().bytes() > MOST_FETCHED_BYTES;
+        if is_too_much {
+            self.disbelieve(node, stamp.now);
+        } else if has < end {
             self.out.push((source, ToReplica::Fetch { ballot: self.ballot, after: Some(has) }));
         } else if book.log().ballot_at(end) == Some(last) {
             self.recovered(stamp);
@@ -218,6 +256,15 @@ impl Proposer {
             book.forget_tail();
             self.seek(stamp.now);
         }
+    }
+
+    /// A node sends more than any replica holds: it has no piece of a log.
+    fn disbelieve(&mut self, node: NodeId, now: Duration) {
+        self.book = None;
+        if let Some(link) = self.links.get_mut(&node) {
+            (link.lied, link.knows, link.summary.log) = (true, None, None);
+        }
+        self.seek(now);
     }
 
     /// The furthest piece is here.
@@ -231,6 +278,8 @@ impl Proposer {
     }
 
     pub(super) fn take_office(&mut self, stamp: Stamp) {
+        // The log has those that write it: a later loss of them needs another decision.
+        self.revival = None;
         let Some(book) = &mut self.book else { return };
         if std::mem::replace(&mut self.wrote, true) {
             self.exceed(self.ballot, stamp.now);

@@ -38,7 +38,7 @@ impl Proposer {
         };
         // One that is further has promised another, and has to be asked to say so.
         link.next = next.min(log.end() + 1);
-        (link.held, link.told, link.flights) = (0, 0, 0);
+        (link.held, link.told, link.flights, link.lacked) = (0, 0, 0, None);
     }
 
     /// Sends to those that hold the log, and to those that may soon.
@@ -118,6 +118,16 @@ impl Proposer {
     pub(super) fn behind(&mut self, node: NodeId, from: Option<Position>, now: Duration) {
         let end = self.book.as_ref().map_or(0, |book| book.log().end());
         let Some(link) = self.links.get_mut(&node) else { return };
+        if from.is_none() {
+            // The piece that it lacks may be on its way. And one that lacks it for ever is
+            // not sent it for each word.
+            if link.lacked.is_some_and(|at| now < at + RESEND) {
+                return;
+            }
+            if link.lacked.replace(now).is_some() {
+                link.tries = link.tries.saturating_add(1);
+            }
+        }
         (link.moved, link.flights) = (now, 0);
         // Without a place it is from the base on; `send_entries` installs that.
         link.next = from.map_or(0, |from| from.min(end) + 1);

@@ -41,7 +41,7 @@ impl Proposer {
     fn is_just_revived(&self, stamp: Stamp) -> bool {
         let (Phase::Office { .. }, Some(book)) = (self.phase, &self.book) else { return false };
         let is_new =
-            book.log().id().generation > 0 && book.committed() == book.log().base().founded;
+            book.log().id().generation > 0 && book.committed() == book.log().base().founded();
         is_new && stamp.now < self.since + AWAY
     }
 
@@ -52,7 +52,13 @@ impl Proposer {
         if self.phase != Phase::Seeking || !is_due || self.is_majority_of_log_here() {
             return;
         }
-        let promised = || self.links.values().filter(|link| link.promised).map(|l| &l.summary);
+        let is_believed = |summary: &Summary| {
+            summary.log.is_none_or(|log| self.is_believed(summary.replica.node, log))
+        };
+        let promised = || {
+            let promised = self.links.values().filter(|link| link.promised).map(|l| &l.summary);
+            promised.filter(|summary| is_believed(summary))
+        };
         let Some(founder) = promised().next().map(|summary| summary.replica) else { return };
         let ours = self.book.as_ref().map(|book| (book.log().last(), book.log().end()));
         let best = furthest(promised()).filter(|best| ours < Some((best.last, best.end))).cloned();
@@ -75,7 +81,12 @@ impl Proposer {
                 book.begin_anew(log, TAKEN_OVER);
                 book
             }
-            None => Book::new(Base::found(log, founder), self.settings.kept),
+            None => {
+                // Nobody has anything of the log before.
+                let mut base = Base::found(known, founder);
+                base.branch(log, 0);
+                Book::new(base, self.settings.kept)
+            }
         };
         self.book = Some(book);
         self.revival = None;
@@ -86,13 +97,18 @@ impl Proposer {
     /// The latest log that anyone here has heard of.
     fn known(&self) -> Option<LogId> {
         let ours = self.book.as_ref().map(|book| book.log().id());
-        self.links.values().filter_map(|link| link.knows).chain(ours).min()
+        let known = self.links.iter().filter_map(|(node, link)| Some((*node, link.knows?)));
+        let known = known.filter(|(node, log)| self.is_believed(*node, *log)).map(|(_, log)| log);
+        known.chain(ours).min()
     }
 
     /// Whether most of those that hold the log are connected, by the furthest piece
     /// that is known of.
     fn is_majority_of_log_here(&self) -> bool {
-        let best = furthest(self.links.values().map(|link| &link.summary));
+        let believed = self.links.iter().filter(|(node, link)| {
+            link.summary.log.is_none_or(|log| self.is_believed(**node, log))
+        });
+        let best = furthest(believed.map(|(_, link)| &link.summary));
         let ours = self.book.as_ref().map(Book::log);
         let ours = ours
             .filter(|log| best.is_none_or(|best| (best.last, best.end) <= (log.last(), log.end())));

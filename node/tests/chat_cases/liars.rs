@@ -1,0 +1,165 @@
+//! A stranger that lies about its replica.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_common::chat::entry::{Act, Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
+use shoal_common::chat::log::Base;
+use shoal_common::chat::words::RoomName;
+use shoal_common::limits::{COUNCIL, KEPT_ENTRIES, MAX_EVENT_TIME, MAX_NUMBER_LEAP};
+use shoal_common::protocol::chat::{FromReplica, Summary, ToReplica};
+
+use super::{Lab, Ruler, SESSION, id};
+
+/// A piece of a log of this generation that has no end.
+fn endless(generation: u64) -> Summary {
+    let replica = ReplicaId { node: id(99), incarnation: 1 };
+    let last = Ballot { round: 1 << 40, ..Ballot::NONE };
+    let log = Some(LogId { generation, founded_ms: 1, nonce: 1 });
+    Summary { replica, log, last, end: 1 << 61, committed: 0, council: vec![replica] }
+}
+
+/// Answers like the owner of such a piece, with pieces of so many entries each.
+/// How many it was asked for.
+fn lie(lab: &Lab, ruler: &mut Ruler, summary: &Summary, many: usize) -> usize {
+    let mut asked = 0;
+    for message in ruler.hears_from(99) {
+        let ballot = message.ballot();
+        let answer = match message {
+            ToReplica::Prepare { .. } => FromReplica::Promised { ballot, summary: summary.clone() },
+            ToReplica::Fetch { after, .. } => {
+                asked += 1;
+                let base = Base::found(summary.log.unwrap(), summary.replica);
+                let body = Body::Reign { tracker: id(99) };
+                let entry = Arc::new(Entry { ballot: Ballot::NONE, at: 1, time_ms: 1, body });
+                let entries = vec![entry; many];
+                let base = after.is_none().then(|| Box::new(base));
+                FromReplica::Piece { ballot, base, previous: after.unwrap_or(0), entries }
+            }
+            _ => continue,
+        };
+        lab.answer(ruler, 99, answer);
+    }
+    asked
+}
+
+fn come(lab: &Lab, ruler: &mut Ruler, summary: &Summary) {
+    ruler.proposer.attach(SESSION, summary.clone(), None, lab.stamp());
+}
+
+#[test]
+fn a_piece_without_end_is_given_up() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    let summary = endless(5);
+    come(&lab, &mut ruler, &summary);
+    let mut most: Position = 0;
+    for _ in 0..1000 {
+        lie(&lab, &mut ruler, &summary, 1024);
+        let held = ruler.proposer.book().map_or(0, |book| book.log().end());
+        most = most.max(held);
+    }
+    assert!(most < 2 * KEPT_ENTRIES as Position, "{most} entries are held");
+    lab.pass(&mut ruler, &[1, 2, 3], 3);
+    assert!(ruler.proposer.is_in_office());
+    assert_eq!(ruler.history(), ["a"]);
+}
+
+#[test]
+fn who_sends_next_to_nothing_is_not_waited_for() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    let summary = endless(5);
+    come(&lab, &mut ruler, &summary);
+    for _ in 0..10 {
+        lab.now += Duration::from_millis(2900);
+        ruler.proposer.tick(lab.stamp());
+        lie(&lab, &mut ruler, &summary, 1);
+        // It is begun anew whenever it takes too long.
+        assert!(ruler.proposer.book().is_none_or(|book| book.log().end() < 4));
+    }
+}
+
+#[test]
+fn a_council_larger_than_any_is_not_believed() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    // So many that most of such a council are here.
+    let liars: Vec<u8> = (90..=90 + COUNCIL as u8).collect();
+    let replica = |number: u8| ReplicaId { node: id(number), incarnation: 1 };
+    let council: Vec<_> = liars.iter().map(|number| replica(*number)).collect();
+    for number in liars {
+        let council = council.clone();
+        let summary = Summary { replica: replica(number), council, ..endless(5) };
+        come(&lab, &mut ruler, &summary);
+        for message in ruler.hears_from(number) {
+            let (ballot, summary) = (message.ballot(), summary.clone());
+            lab.answer(&mut ruler, number, FromReplica::Promised { ballot, summary });
+        }
+        assert!(ruler.proposer.is_in_office(), "{number}");
+    }
+    lab.pass(&mut ruler, &[1, 2, 3], 1);
+    assert!(ruler.proposer.is_in_office());
+}
+
+#[test]
+fn one_lie_does_not_use_up_the_generations() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    let summary = endless(u64::MAX);
+    come(&lab, &mut ruler, &summary);
+    assert_eq!(lie(&lab, &mut ruler, &summary, 1), 0, "it is not fetched");
+    assert!(ruler.proposer.is_in_office());
+    // Nor does a revival go on behind it.
+    let knows = summary.log;
+    let summary = Summary { log: None, ..summary };
+    ruler.proposer.attach(SESSION, summary, knows, lab.stamp());
+    lab.detach(&mut ruler, &[2, 3]);
+    assert!(ruler.proposer.revive(lab.stamp()));
+    lab.pass(&mut ruler, &[1], 12);
+    assert_eq!(ruler.proposer.book().unwrap().log().id().generation, 1);
+    assert_eq!(ruler.history(), ["a"]);
+}
+
+#[test]
+fn numbers_of_another_can_t_be_used_up() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    let submit = |lab: &Lab, ruler: &mut Ruler, number| {
+        let act = Act::Join { room: RoomName::lobby() };
+        let event = Event { author: id(1), number, name: "a".parse().unwrap(), act };
+        ruler.proposer.submit(&event, 0, lab.stamp()).unwrap();
+    };
+    let end = |ruler: &Ruler| ruler.proposer.book().unwrap().log().end();
+    let before = end(&ruler);
+    for number in [u64::MAX, 1 << 62, MAX_EVENT_TIME + MAX_NUMBER_LEAP + 1] {
+        submit(&lab, &mut ruler, number);
+        assert_eq!(end(&ruler), before, "{number}");
+    }
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    assert_eq!(ruler.history(), ["a"]);
+    // There are numbers behind any that is taken.
+    let before = end(&ruler);
+    submit(&lab, &mut ruler, MAX_EVENT_TIME + MAX_NUMBER_LEAP);
+    submit(&lab, &mut ruler, MAX_EVENT_TIME + MAX_NUMBER_LEAP + 1);
+    assert_eq!(end(&ruler), before + 2);
+}
+
+#[test]
+fn who_lacks_the_log_for_ever_is_not_sent_it_for_each_word() {
+    let (mut lab, mut ruler) = Lab::founded(2);
+    let summary = Summary { log: None, end: 0, ..endless(0) };
+    come(&lab, &mut ruler, &summary);
+    let mut installs = 0;
+    for _ in 0..100 {
+        for message in ruler.hears_from(99) {
+            installs += u32::from(matches!(message, ToReplica::Install { .. }));
+            let ballot = message.ballot();
+            lab.answer(&mut ruler, 99, FromReplica::Behind { ballot, from: None });
+        }
+        lab.now += Duration::from_millis(100);
+        ruler.proposer.tick(lab.stamp());
+        lab.settle(&mut ruler, &[1, 2]);
+    }
+    assert!(installs < 6, "{installs} times in ten seconds");
+}
