@@ -253,8 +253,9 @@ try_succession() {
   for node in node1 node2 node3; do must ctl "$node" limit up 6MB; done
   must ctl node4 download "$big_name" --from all --detach
   within 10 "a slowed download is under way" under_way
+  : >"$place/accepted"
   for node in node1 node2 node3; do talk "$node" & talkers+=($!); done
-  sleep 2
+  goes_on "the talk"
   docker kill -s KILL "${prefix}tracker" >/dev/null
   within 3 "within three seconds of the tracker's death another one is in office" in_office node1 successor
   for node in node2 node3 node4; do within 5 "  $node follows it" in_office "$node" successor; done
@@ -263,12 +264,12 @@ try_succession() {
   must run -nn node5
   within 10 "a newcomer gets in through a node" sees node5 'node1 node2 node3 node4'
   within 10 "  and hears what was said before" hears node5 'good morning'
-  sleep 2
+  goes_on "the talk, under the successor"
   must run -s 1
   within 15 "the home tracker, started again, is in office" in_office node1 home
   for node in node2 node3 node4 node5; do within 5 "  $node follows it" in_office "$node" home; done
   check "  under a later epoch" holds "v['epoch'] > $(cat "$place/epoch")" node1 tracker
-  sleep 2
+  goes_on "the talk, under the home tracker"
   rm "$place/talking"
   for node in "${talkers[@]}"; do wait "$node"; done
   for node in node1 node2 node3; do must ctl "$node" limit up off; done
@@ -282,6 +283,10 @@ try_succession() {
 
 in_office() { holds "v['role'] == '$2' and v['contact'] != 'lost'" "$1" tracker; }
 hears() { holds "[l['text'] for l in v].count('$2') == 1" "$1" history 1000; }
+
+# Lines are accepted from now on.
+goes_on() { within 20 "  $1 goes on" said $(($(wc -l <"$place/accepted") + 10)); }
+said() { [ "$(wc -l <"$place/accepted")" -ge "$1" ]; }
 
 # Says lines one after the other, and notes which of them were accepted.
 talkers=()

@@ -403,6 +403,8 @@ async fn a_tracker_that_stood_still_answers_nobody_wrongly() {
             })
         })
         .collect();
+    // Nothing tells from outside what waits there; those that come later are answered
+    // by the same rule.
     tokio::time::sleep(Duration::from_millis(100)).await;
     program.signal("CONT");
     for answer in waiting {
