@@ -13,7 +13,7 @@ use super::book::Book;
 use super::feed::post;
 use super::proposer::Proposer;
 
-/// Nodes that are connected, by id.
+/// Nodes that hear what is said, by id.
 pub(super) type Here = BTreeMap<NodeId, NodeName>;
 
 /// The answer to a question of `by`.

@@ -72,10 +72,18 @@ struct Hall {
     log: Option<LogId>,
     /// What is to be said to replicas, by the number of the session.
     to_replicas: BTreeMap<u64, Unsent>,
-    /// The session of each node, and what wakes it alone.
-    sessions: BTreeMap<NodeId, (u64, Arc<Notify>)>,
+    sessions: BTreeMap<NodeId, Seat>,
     /// Why nodes were hung up.
     reasons: BTreeMap<NodeId, &'static str>,
+}
+
+/// The session of a node.
+struct Seat {
+    session: u64,
+    /// What wakes it alone.
+    waker: Arc<Notify>,
+    /// Whether it is told all that is said from now on.
+    hears: bool,
 }
 
 /// What there is to say to a member.
@@ -184,10 +192,10 @@ impl Chat {
         let node = attachment.summary.replica.node;
         let alone = Arc::new(Notify::new());
         self.tell(|hall, stamp| {
-            let own = (number, Arc::clone(&alone));
-            if let Some((before, waker)) = hall.sessions.insert(node, own) {
-                hall.to_replicas.remove(&before);
-                waker.notify_one();
+            let own = Seat { session: number, waker: Arc::clone(&alone), hears: false };
+            if let Some(before) = hall.sessions.insert(node, own) {
+                hall.to_replicas.remove(&before.session);
+                before.waker.notify_one();
             }
             hall.proposer.attach(number, attachment.summary, attachment.knows, stamp);
         });
@@ -199,7 +207,7 @@ impl Chat {
         self.tell(|hall, stamp| {
             hall.proposer.detach(node, session, stamp.now);
             hall.to_replicas.remove(&session);
-            if hall.sessions.get(&node).is_some_and(|(current, _)| *current == session) {
+            if hall.sessions.get(&node).is_some_and(|seat| seat.session == session) {
                 hall.sessions.remove(&node);
             }
             if let Some(reason) = reason.filter(|_| hall.reasons.len() < MAX_REASONS) {
@@ -215,7 +223,7 @@ impl Chat {
 
     /// Whether the session is the node's only one still.
     pub(super) fn is_current(&self, node: NodeId, session: u64) -> bool {
-        self.hall().sessions.get(&node).is_some_and(|(current, _)| *current == session)
+        self.hall().sessions.get(&node).is_some_and(|seat| seat.session == session)
     }
 
     pub(super) fn hear(&self, node: NodeId, session: u64, answer: FromReplica) {
@@ -292,7 +300,8 @@ impl Chat {
         let names = &self.shared.names;
         let here: Here = match question {
             Question::Rooms | Question::Who { .. } => {
-                hall.sessions.keys().filter_map(|id| Some((*id, names(*id)?))).collect()
+                let hearing = hall.sessions.iter().filter(|(_, seat)| seat.hears);
+                hearing.filter_map(|(id, _)| Some((*id, names(*id)?))).collect()
             }
             _ => Here::new(),
         };
@@ -309,16 +318,21 @@ impl Chat {
         self.hall().proposer.fetches_from(node)
     }
 
-    /// What a node is to be told that comes, if there is a log that is written.
+    /// What a node is to be told that comes, if there is a log that is written. From
+    /// then on it counts as one that hears what is said.
     pub(super) fn welcome(
         &self,
         node: NodeId,
         knows: Option<LogId>,
         after: Position,
     ) -> Option<Attached> {
-        let hall = self.hall();
+        let mut hall = self.hall();
         let book = hall.proposer.book().filter(|_| hall.proposer.is_in_office())?;
-        book.welcome(node, knows, after)
+        let attached = book.welcome(node, knows, after)?;
+        if let Some(seat) = hall.sessions.get_mut(&node) {
+            seat.hears = true;
+        }
+        Some(attached)
     }
 
     /// What a member is to be told that belongs to `log` and knows all up to
@@ -364,7 +378,7 @@ impl Hall {
         // Replicas are mostly sent the same.
         let mut last: Option<(ToReplica, Arc<[u8]>)> = None;
         for (node, message) in self.proposer.take_messages() {
-            let Some((session, waker)) = self.sessions.get(&node) else { continue };
+            let Some(seat) = self.sessions.get(&node) else { continue };
             let encoded = match last.take() {
                 Some((before, encoded)) if before == message => encoded,
                 _ => {
@@ -379,8 +393,8 @@ impl Hall {
                 }
             };
             last = Some((message, Arc::clone(&encoded)));
-            self.to_replicas.entry(*session).or_insert_with(|| Unsent::to(node)).push(encoded);
-            waker.notify_one();
+            self.to_replicas.entry(seat.session).or_insert_with(|| Unsent::to(node)).push(encoded);
+            seat.waker.notify_one();
         }
         has_news
     }

@@ -113,6 +113,25 @@ async fn what_is_refused_for_want_of_room_takes_no_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_does_not_hear_yet_is_not_there() {
+    let (chat, _tasks) = start(Arc::new(|_| "a".parse().ok()));
+    let fakes = [1, 2].map(|number| Fake::attach(&chat, number));
+    founded(&chat, &fakes).await;
+    let there = || {
+        let question = Question::Who { room: RoomName::lobby() };
+        let Answer::Who(who) = chat.answer(node(1), &question) else { panic!() };
+        who.iter().map(|one| one.person.id).collect::<Vec<_>>()
+    };
+    assert_eq!(there(), [], "they are connected, and not told from where on they hear");
+    assert!(chat.welcome(node(1), None, 0).is_some());
+    assert_eq!(there(), [node(1)]);
+    let [fake, _] = &fakes;
+    chat.detach(fake.node, fake.session, None);
+    Fake::attach(&chat, 1);
+    assert_eq!(there(), [], "a new connection is welcomed anew");
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_speaks_under_a_name_that_is_not_registered() {
     let registered = node(1);
     let name: NodeName = "registered".parse().unwrap();
@@ -145,7 +164,7 @@ async fn who_comes_back_after_revivals_hears_what_was_said_since() {
     for _ in 0..2 {
         // Each time all but the first go, and something is said by that afterwards.
         for gone in [2, 3].map(node) {
-            let session = chat.hall().sessions.get(&gone).map_or(0, |(session, _)| *session);
+            let session = chat.hall().sessions.get(&gone).map_or(0, |seat| seat.session);
             chat.detach(gone, session, None);
         }
         let former = log();
