@@ -116,12 +116,17 @@ async fn accept_all<H, F>(
         };
         let (stream, address) = accept(&listener, &mut pauses).await;
         let (us, handle, lasting) = (us.clone(), handle.clone(), Arc::clone(&lasting));
+        // In a box, which is gone when the greeting is over: it takes more memory
+        // than what follows, of which there are thousands.
+        let welcome = Box::pin(welcome(stream, address, us, talks, lasting));
         tasks.spawn(span(address), async move {
-            let _slot = slot;
-            // In a box, which is gone when the greeting is over: it takes more memory
-            // than what follows, of which there are thousands.
-            let outcome = match Box::pin(welcome(stream, address, us, talks, lasting)).await {
-                Ok(Some((guest, _lasting))) => handle(guest).await,
+            let outcome = match welcome.await {
+                Ok(Some(welcomed)) => {
+                    let (guest, lasting) = *welcomed;
+                    let outcome = handle(guest).await;
+                    drop(lasting);
+                    outcome
+                }
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
             };
@@ -130,9 +135,14 @@ async fn accept_all<H, F>(
                 Err(error) if error.is_usual() => debug!("connection from {address} ends: {error}"),
                 Err(error) => info!("connection from {address} closed: {error}"),
             }
+            drop(slot);
         });
     }
 }
+
+/// Who was welcomed, with one of the slots for talks that last if it has one. In a
+/// box, so that nothing of it stays in the task of a guest that is served.
+type Welcomed = Box<(Guest, Option<OwnedSemaphorePermit>)>;
 
 /// The next connection. An error of `accept` (no descriptors left, say) would
 /// repeat at once, so each is followed by a growing pause.
@@ -195,7 +205,7 @@ async fn welcome(
     us: Party,
     talks: &[Talk],
     lasting: Arc<Semaphore>,
-) -> Result<Option<(Guest, Option<OwnedSemaphorePermit>)>, ConnectionError> {
+) -> Result<Option<Welcomed>, ConnectionError> {
     stream.set_nodelay(true).ok();
     let mut connection = Connection::new(stream);
     let greeting = timeout(HELLO_DEADLINE, connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE));
@@ -224,7 +234,7 @@ async fn welcome(
     let greeting = us.greets(hello.talk);
     connection.send(&Greeting::Hello(greeting), MAX_REQUEST_FRAME).await?;
     connection.keep_time(us.clock);
-    Ok(Some((Guest { connection, hello, address }, slot)))
+    Ok(Some(Box::new((Guest { connection, hello, address }, slot))))
 }
 
 #[cfg(test)]

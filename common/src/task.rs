@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio_util::future::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
@@ -48,8 +49,9 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let cancel = self.cancel.clone();
-        let task = async move { cancel.run_until_cancelled(task).await };
+        // Not an `async` block around it: that would hold the task two more times, as
+        // what it was made of and as what it waits for.
+        let task = task.with_cancellation_token_owned(self.cancel.clone());
         self.tracker.spawn_on(task.instrument(span), &self.runtime)
     }
 

@@ -23,7 +23,7 @@ pub fn admit(
     // memory.
     match guest.hello.talk {
         Talk::Succession => Either::Right(Either::Left(Box::pin(office.answer(guest)))),
-        Talk::Chat => Either::Right(Either::Right(Box::pin(office.chat(guest)))),
+        Talk::Chat => Either::Right(Either::Right(office.chat(guest))),
         _ => Either::Left(session(guest, office)),
     }
 }

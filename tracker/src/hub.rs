@@ -142,8 +142,10 @@ impl Hub {
     }
 
     /// A seat at the bell that rings when there may be something to push to it.
-    pub(crate) fn seat(&self, visit: &Visit) -> Option<Seat> {
-        self.bells.get(visit.group()).map(Bell::seat)
+    pub(crate) fn seat(&self, visit: &Visit) -> Seat {
+        let [first, ..] = &self.bells;
+        // Each group has one.
+        Bell::seat(self.bells.get(visit.group()).unwrap_or(first))
     }
 
     /// Everyone is to look whether there is something to say.

@@ -28,14 +28,13 @@ use crate::visit::Visit;
 ///
 /// # Errors
 /// Those of the connection.
-pub(crate) async fn session(guest: Guest, office: Office) -> Result<(), ConnectionError> {
+pub(crate) fn session(
+    guest: Guest,
+    office: Office,
+) -> impl Future<Output = Result<(), ConnectionError>> {
     let Guest { connection, hello, address } = guest;
-    let hub = office.hub();
-    let visit = hub.visit(hello.node);
-    // Each group has one.
-    let Some(seat) = hub.seat(&visit) else { return Ok(()) };
-    // The rest of the greeting is not kept.
-    drop(hello);
+    let visit = office.hub().visit(hello.node);
+    let seat = office.hub().seat(&visit);
     let mut session = Session {
         connection,
         address,
@@ -46,9 +45,12 @@ pub(crate) async fn session(guest: Guest, office: Office) -> Result<(), Connecti
         // take, whatever else it says.
         due: Some(Box::pin(sleep(HELLO_DEADLINE))),
     };
-    let outcome = session.talk(&office).await;
-    hub.tell(|registry, now| session.visit.end(registry, now));
-    outcome
+    // Here, because an `async fn` would keep the guest as well.
+    async move {
+        let outcome = session.talk(&office).await;
+        office.hub().tell(|registry, now| session.visit.end(registry, now));
+        outcome
+    }
 }
 
 struct Session {

@@ -130,8 +130,8 @@ impl Chat {
     ///
     /// # Errors
     /// Those of the connection.
-    pub async fn serve(&self, guest: Guest) -> Result<(), ConnectionError> {
-        session(guest, self).await
+    pub fn serve(self, guest: Guest) -> impl Future<Output = Result<(), ConnectionError>> {
+        session(guest, self)
     }
 
     /// How many of those that hold the log are connected.

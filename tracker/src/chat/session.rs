@@ -1,6 +1,7 @@
 //! One connection of a node that chats.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_common::chat::entry::{Event, LogId, Position};
@@ -34,8 +35,8 @@ const SILENT: u64 = 1000;
 const SLOW: &str = "what it was told was not read; it catches up now";
 
 /// One connection.
-struct Session<'a> {
-    chat: &'a Chat,
+struct Session {
+    chat: Chat,
     node: NodeId,
     number: u64,
     connection: Connection<TcpStream>,
@@ -55,14 +56,42 @@ struct Session<'a> {
 }
 
 /// Serves a node until one side hangs up.
-pub(super) async fn session(guest: Guest, chat: &Chat) -> Result<(), ConnectionError> {
+pub(super) fn session(
+    guest: Guest,
+    chat: Chat,
+) -> impl Future<Output = Result<(), ConnectionError>> {
+    // In a box, which is gone when the node is attached: there are thousands, and this
+    // takes as much memory as what follows.
+    let attached = Box::pin(attach(guest, chat));
+    async move {
+        let Some(mut attached) = attached.await? else { return Ok(()) };
+        let outcome = attached.session.talk(&mut attached.bell, &attached.alone).await;
+        let session = attached.session;
+        let reason = matches!(outcome, Err(ConnectionError::Slow)).then_some(SLOW);
+        session.chat.release(session.weight());
+        session.chat.detach(session.node, session.number, reason);
+        outcome
+    }
+}
+
+/// A session, and what wakes it.
+struct Attached {
+    session: Session,
+    /// Rings for all.
+    bell: watch::Receiver<()>,
+    /// Rings for this one alone.
+    alone: Arc<Notify>,
+}
+
+/// Receives the first message; `None` if that is another one.
+async fn attach(guest: Guest, chat: Chat) -> Result<Option<Box<Attached>>, ConnectionError> {
     let node = guest.hello.node;
     let mut connection = guest.connection;
     let attachment = match connection.receive(MAX_REQUEST_FRAME, HELLO_DEADLINE).await? {
         ToChat::Attach(attachment) if attachment.summary.replica.node == node => attachment,
         _ => {
-            return close(&mut connection, "the first message is `attach`, of the node itself")
-                .await;
+            close(&mut connection, "the first message is `attach`, of the node itself").await?;
+            return Ok(None);
         }
     };
     let (knows, told) = (attachment.knows, attachment.after);
@@ -73,7 +102,7 @@ pub(super) async fn session(guest: Guest, chat: &Chat) -> Result<(), ConnectionE
     }
     let bell = chat.bell();
     let (number, alone) = chat.attach(attachment);
-    let mut session = Session {
+    let session = Session {
         chat,
         node,
         number,
@@ -86,11 +115,7 @@ pub(super) async fn session(guest: Guest, chat: &Chat) -> Result<(), ConnectionE
         leaving: false,
         beat_due: Instant::now() + CHAT_BEAT,
     };
-    let outcome = session.talk(bell, &alone).await;
-    let reason = matches!(outcome, Err(ConnectionError::Slow)).then_some(SLOW);
-    chat.release(session.weight());
-    chat.detach(node, session.number, reason);
-    outcome
+    Ok(Some(Box::new(Attached { session, bell, alone })))
 }
 
 async fn close(
@@ -101,10 +126,10 @@ async fn close(
     connection.send(&FromChat::Closing { reason }, MAX_CHAT_FRAME).await
 }
 
-impl Session<'_> {
+impl Session {
     async fn talk(
         &mut self,
-        mut bell: watch::Receiver<()>,
+        bell: &mut watch::Receiver<()>,
         alone: &Notify,
     ) -> Result<(), ConnectionError> {
         let standing = self.chat.standing();

@@ -19,13 +19,13 @@ fn start(names: Names) -> (Chat, Tasks) {
 }
 
 /// A session, and the far end of its connection.
-async fn session_of(chat: &Chat) -> (Session<'_>, Connection<TcpStream>) {
+async fn session_of(chat: &Chat) -> (Session, Connection<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (near, _) = listener.accept().await.unwrap();
     let (far, connection) = (Connection::new(far), Connection::new(near));
     let session = Session {
-        chat,
+        chat: chat.clone(),
         node: NodeId::random(),
         number: 1,
         connection,
@@ -40,7 +40,7 @@ async fn session_of(chat: &Chat) -> (Session<'_>, Connection<TcpStream>) {
     (session, far)
 }
 
-fn submit(session: &Session<'_>, number: u64) -> ToChat {
+fn submit(session: &Session, number: u64) -> ToChat {
     let act = Act::Join { room: RoomName::lobby() };
     let event = Event { author: session.node, number, name: "a".parse().unwrap(), act };
     ToChat::Submit { previous: number - 1, event }

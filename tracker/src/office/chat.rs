@@ -7,6 +7,7 @@ use shoal_common::limits::MAX_CHAT_FRAME;
 use shoal_common::protocol::chat::FromChat;
 use shoal_common::serve::Guest;
 use shoal_common::task::Tasks;
+use tokio_util::either::Either;
 
 use super::{Office, Post};
 use crate::chat::Chat;
@@ -29,16 +30,13 @@ impl ChatDesk {
 impl Office {
     /// Serves a node that wants to chat, if this one is tracker, until one side
     /// hangs up.
-    pub(crate) async fn chat(self, mut guest: Guest) -> Result<(), ConnectionError> {
-        let chat = self.open_chat().map(|(chat, _)| chat);
-        // What is kept of the office would keep it from ending.
-        drop(self);
-        match chat {
-            Some(chat) => chat.serve(guest).await,
-            None => {
-                let reason = "this is no tracker".to_owned();
-                guest.connection.send(&FromChat::Closing { reason }, MAX_CHAT_FRAME).await
-            }
+    pub(crate) fn chat(
+        &self,
+        guest: Guest,
+    ) -> impl Future<Output = Result<(), ConnectionError>> + use<> {
+        match self.open_chat() {
+            Some((chat, _)) => Either::Left(Box::pin(chat.serve(guest))),
+            None => Either::Right(Box::pin(turn_away(guest))),
         }
     }
 
@@ -81,4 +79,9 @@ impl Office {
     fn open_chat(&self) -> Option<(Chat, Tasks)> {
         self.inner.chat.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+async fn turn_away(mut guest: Guest) -> Result<(), ConnectionError> {
+    let reason = "this is no tracker".to_owned();
+    guest.connection.send(&FromChat::Closing { reason }, MAX_CHAT_FRAME).await
 }
