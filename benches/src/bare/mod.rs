@@ -8,8 +8,11 @@
 //! reserved. It verifies every chunk of 1 MiB against a list of hashes made
 //! beforehand; that hashes each byte once, as Shoal does. It searches nothing,
 //! trusts the network, and gives up at the first trouble.
+//!
+//! Beside it, one that [tells](tell) thousands as much as a tracker of them does.
 
 pub mod hashes;
 
 pub mod fetch;
 pub mod serve;
+pub mod tell;

@@ -3,16 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use shoal_bench::bare::fetch::Manner;
 use shoal_bench::bare::hashes::{CHUNK, Hashes};
-use shoal_bench::bare::{fetch, serve};
+use shoal_bench::bare::{fetch, serve, tell};
 use shoal_bench::failure::{Attempt, Failure, Outcome};
 use shoal_bench::{say, size};
 
-/// Moves one file with as little as a verified download needs.
+/// Does as little as a verified download needs, or a tracker of many nodes.
 #[derive(Debug, Parser)]
 #[command(name = "bare")]
 struct Cli {
@@ -62,6 +62,21 @@ enum Task {
         #[arg(long)]
         sync: bool,
     },
+    /// Tells each that connects as much as a tracker of many does, and nothing else.
+    /// Prints its address, runs until it is ended.
+    Tell {
+        /// Where to listen; port 0 for a random one.
+        #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// Bytes at once.
+        #[arg(long, value_name = "COUNT",
+              value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        bytes: u32,
+        /// Between two times on the same connection.
+        #[arg(long, value_name = "MILLISECONDS",
+              value_parser = clap::value_parser!(u64).range(16..=60_000))]
+        pause: u64,
+    },
     /// Runs a program and prints behind its output how many seconds it took:
     /// where a shell is missing.
     Time {
@@ -103,6 +118,9 @@ fn run(task: Task, start: Instant) -> Outcome<()> {
             fetch::run(&to, &Hashes::load(&hashes)?, &from, manner)?;
             say::result(format_args!("{:.6}", start.elapsed().as_secs_f64()));
             Ok(())
+        }
+        Task::Tell { listen, bytes, pause } => {
+            tell::run(listen, usize::try_from(bytes)?, Duration::from_millis(pause))
         }
         Task::Time { words } => {
             let (program, arguments) = words.split_first().ok_or(Failure::new("no program"))?;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use shoal_bench::crowd::load::Load;
 use shoal_bench::crowd::peak::Server;
 use shoal_bench::crowd::presence::Plan;
-use shoal_bench::crowd::{peak, presence};
+use shoal_bench::crowd::{peak, presence, told};
 use shoal_bench::failure::Outcome;
 use shoal_bench::say;
 use shoal_common::process::raise_descriptor_limit;
@@ -64,6 +64,8 @@ enum Task {
     Peak,
     /// The same with `SET … EX` and Redis.
     Redis,
+    /// Only listens.
+    Told,
 }
 
 fn main() -> ExitCode {
@@ -110,6 +112,15 @@ fn run(cli: &Cli) -> Outcome<Value> {
         }
         Task::Peak => peaked(cli, Server::Tracker, nodes, time),
         Task::Redis => peaked(cli, Server::Redis, nodes, time),
+        Task::Told => {
+            let told = told::run(cli.to, cli.process, nodes, time)?;
+            Ok(json!({
+                "load": load(&told.load),
+                "own": load(&told.own),
+                "came": { "bytes": told.bytes },
+                "receiving": told.receiving,
+            }))
+        }
     }
 }
 

@@ -11,3 +11,4 @@ pub mod load;
 
 pub mod peak;
 pub mod presence;
+pub mod told;

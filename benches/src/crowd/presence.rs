@@ -77,10 +77,10 @@ const COMING: usize = 256;
 
 /// Between two looks at what came: who looks at each message at once is woken
 /// for each, at the expense of who sends it.
-const TICK: Duration = Duration::from_millis(2);
+pub(super) const TICK: Duration = Duration::from_millis(2);
 
 /// A join that nobody has read of for so long was missed.
-const LATE: Duration = Duration::from_secs(3);
+pub(super) const LATE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {

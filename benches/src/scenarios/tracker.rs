@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use serde_json::Value;
-use shoal_common::limits::COUNCIL;
+use shoal_common::limits::{COUNCIL, HEARTBEAT};
 use shoal_common::process::raise_descriptor_limit;
 
 use crate::contestants::fanout::shoal::holders;
@@ -43,13 +43,21 @@ pub struct Args {
 /// How long the nodes may take until all of them hold the log.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Heartbeats of those who are all here before they say one: thousands take longer
+/// to come than a tracker waits for a word of the first.
+const LONG_HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// How long nobody counts after all are here: a tracker tells of so many newcomers for
+/// a quarter of a minute; see [`CHANGE_LOG`](shoal_common::limits::CHANGE_LOG).
+const SETTLE: Duration = Duration::from_secs(30);
+
 /// Descriptors of a process beside its connections.
 const OTHER_DESCRIPTORS: u64 = 100;
 
 const TEXT: &str = "Real connections over the loopback, all from one process of the bench, which \
     has a core of its own if there are two. *Presence*: a heartbeat of each node every 10 s, and 50 \
     nodes a second that come or go; each that comes asks for pages as it is told to, and so does who is told that there \
-    was much. *chat*: each node also has its connection to the chat, on which nobody speaks but \
+    was much. *with chat*: each node also has its connection to the chat, on which nobody speaks but \
     each side says every 5 s that it is there, as every node that runs has; seven real nodes, \
     on the core of the crowd, hold the log then. *cores* is the \
     tracker's own time, in the program and in the kernel (`/proc/PID/stat`) over the time that it \
@@ -57,7 +65,9 @@ const TEXT: &str = "Real connections over the loopback, all from one process of 
     *for receivers* is that part of *cores*, by the share of samples of `perf` within the kernel's \
     `net_rx_action`. *KiB a node* is memory that \
     belongs to no file (`RssAnon`), divided by the nodes. *known to all* is the time from when a \
-    newcomer sends its registration until the last of those who stay has read of it. *Heartbeats*: \
+    newcomer sends its registration until the last of those who stay has read of it. *bare \
+    reference*: a loop that writes as many bytes as often on as many connections, and does nothing \
+    else. *Heartbeats*: \
     each connection sends the next one when the last is answered; Redis is asked to `SET key 1 EX \
     20` by the same program over as many connections. *a core second*: answers by the server's own \
     time.";
@@ -76,7 +86,7 @@ pub fn run(setting: &Setting, args: &Args) -> Outcome<Section> {
         title: "Presence".to_owned(),
         head: [
             "nodes",
-            "chat",
+            "",
             "cores",
             "in the kernel",
             "for receivers",
@@ -92,14 +102,16 @@ pub fn run(setting: &Setting, args: &Args) -> Outcome<Section> {
         ..Table::default()
     };
     for nodes in args.nodes.iter().map(bounded) {
-        presence.lines.push(bench.presence(nodes, false)?);
+        let (line, told) = bench.presence(nodes, false)?;
+        presence.lines.push(line);
+        presence.lines.push(bench.bare(nodes, told)?);
     }
     // The tracker needs as many, and some for those who hold the log.
     let most_chat = (most / 2).saturating_sub(OTHER_DESCRIPTORS);
     let mut counts: Vec<_> = args.nodes.iter().map(|nodes| bounded(nodes).min(most_chat)).collect();
     counts.dedup();
     for nodes in counts {
-        presence.lines.push(bench.presence(nodes, true)?);
+        presence.lines.push(bench.presence(nodes, true)?.0);
     }
     if let Some(wanted) = args.nodes.iter().map(|nodes| u64::from(*nodes)).max() {
         for (possible, what) in [(most, ""), (most_chat, ", each with the chat,")] {
@@ -141,10 +153,11 @@ impl Bench<'_> {
         command
     }
 
-    fn tracker(&self) -> Outcome<(Server, SocketAddr)> {
+    fn tracker(&self, heartbeat: Duration) -> Outcome<(Server, SocketAddr)> {
         let address = free_address(IpAddr::V4(Ipv4Addr::LOCALHOST))?;
         let mut command = self.pinned(1, self.setting.program("shoal-tracker"));
         command.args(["--listen", &address.to_string()]).arg("--logs").arg(self.place.path("logs"));
+        command.args(["--heartbeat", &heartbeat.as_secs().to_string()]);
         let mut server = Server::start(&mut command, &self.place.path("tracker.out"))?;
         server.listening(address)?;
         Ok((server, address))
@@ -188,18 +201,14 @@ impl Bench<'_> {
         Ok(nodes)
     }
 
-    fn presence(&self, nodes: u64, chat: bool) -> Outcome<Vec<String>> {
-        let tracker = self.tracker()?;
+    /// A line of the table, and what each node was told.
+    fn presence(&self, nodes: u64, chat: bool) -> Outcome<(Vec<String>, Told)> {
+        let tracker = self.tracker(HEARTBEAT)?;
         let _holders = chat.then(|| self.holders(tracker.1)).transpose()?;
-        let mut words = vec!["presence", "--settle", "12"];
+        let settle = SETTLE.as_secs().to_string();
+        let mut words = vec!["presence", "--settle", &settle];
         words.extend(chat.then_some("--chat"));
         let seen = self.crowd(&tracker, nodes, &words)?;
-        let receiving = at(&seen, "receiving").as_f64().map_or_else(
-            || "-".to_owned(),
-            |share| {
-                three_digits(share * at(at(&seen, "load"), "cores").as_f64().unwrap_or(f64::NAN))
-            },
-        );
         say::note(format_args!(
             "  {nodes} nodes, chat {chat}: load {}, own {}",
             at(&seen, "load"),
@@ -214,19 +223,47 @@ impl Bench<'_> {
             .filter_map(Value::as_f64)
             .collect();
         let memory = at(&seen, "memory_kib").as_f64().unwrap_or(f64::NAN);
-        Ok(vec![
+        let (messages, bytes) = (number(["came", "messages"]), number(["came", "bytes"]));
+        let line = vec![
             nodes.to_string(),
-            if chat { "yes" } else { "no" }.to_owned(),
+            if chat { "tracker, with chat" } else { "tracker" }.to_owned(),
             three_digits(number(["load", "cores"])),
             three_digits(number(["load", "system"]) / time),
-            receiving,
+            receiving(&seen),
             three_digits(memory / nodes as f64),
             three_digits(median(&joins).unwrap_or(f64::NAN)),
             three_digits(spread(&joins).map_or(f64::NAN, |(_, most)| most)),
             at(&seen, "missed").to_string(),
-            three_digits(number(["came", "messages"]) / time),
-            three_digits(number(["came", "bytes"]) / time / 1e6),
-        ])
+            three_digits(messages / time),
+            three_digits(bytes / time / 1e6),
+        ];
+        let pause = Duration::try_from_secs_f64(nodes as f64 * time / messages)?;
+        Ok((line, Told { bytes: bytes / messages, pause }))
+    }
+
+    /// A line for who tells as many as much, and does nothing else.
+    fn bare(&self, nodes: u64, told: Told) -> Outcome<Vec<String>> {
+        let address = free_address(IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        let mut command = self.pinned(1, self.setting.program("bare"));
+        command.args(["tell", "--listen", &address.to_string()]);
+        command.args(["--bytes", &format!("{:.0}", told.bytes)]);
+        command.args(["--pause", &told.pause.as_millis().to_string()]);
+        let mut server = Server::start(&mut command, &self.place.path("bare.out"))?;
+        server.listening(address)?;
+        let seen = self.crowd(&(server, address), nodes, &["told"])?;
+        say::note(format_args!("  bare: load {}, own {}", at(&seen, "load"), at(&seen, "own")));
+        let number = |path: [&str; 2]| at(at(&seen, path[0]), path[1]).as_f64().unwrap_or(f64::NAN);
+        let (time, bytes) = (number(["load", "seconds"]), number(["came", "bytes"]));
+        let mut line = vec![
+            nodes.to_string(),
+            "bare reference".to_owned(),
+            three_digits(number(["load", "cores"])),
+            three_digits(number(["load", "system"]) / time),
+            receiving(&seen),
+        ];
+        line.extend(["-"; 4].map(str::to_owned));
+        line.extend([bytes / told.bytes / time, bytes / time / 1e6].map(three_digits));
+        Ok(line)
     }
 
     fn peaks(&self, connections: &[u64]) -> Outcome<(Table, Panel)> {
@@ -249,7 +286,9 @@ impl Bench<'_> {
         for &count in connections {
             let (mut ours, mut redis) = (Vec::new(), Vec::new());
             for _ in 0..self.setting.rounds.min(3) {
-                ours.push(Peak::of(&self.crowd(&self.tracker()?, count, &["peak"])?));
+                let tracker = self.tracker(LONG_HEARTBEAT)?;
+                ours.push(Peak::of(&self.crowd(&tracker, count, &["peak"])?));
+                drop(tracker);
                 match self.redis(count) {
                     Ok(server) => redis.push(Peak::of(&self.crowd(&server, count, &["redis"])?)),
                     Err(failure) => {
@@ -271,6 +310,21 @@ impl Bench<'_> {
         }
         Ok((table, panel))
     }
+}
+
+/// What a node was told.
+struct Told {
+    /// Of a message.
+    bytes: f64,
+    /// Between two messages.
+    pause: Duration,
+}
+
+/// The cores that were the kernel's work for receivers.
+fn receiving(seen: &Value) -> String {
+    let cores = at(at(seen, "load"), "cores").as_f64().unwrap_or(f64::NAN);
+    let share = at(seen, "receiving").as_f64();
+    share.map_or_else(|| "-".to_owned(), |share| three_digits(share * cores))
 }
 
 /// One run.
