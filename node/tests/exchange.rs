@@ -323,6 +323,25 @@ async fn with_a_tracker_its_death_changes_nothing_and_ways_in_are_many() {
     until("all know all", || see_each_other(&[&one, &three, &four])).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_in_the_network_by_exchange_alone_finds_its_tracker() {
+    let network = Network::without_tracker().await;
+    let place = Place::new();
+    let one = Alone::start(place.config(0, SHORT), &[], &[]);
+    let two = Alone::start(place.config(1, SHORT), &[place.at(0)], &[]);
+    until("they know each other", || see_each_other(&[&one, &two])).await;
+    assert_eq!(two.app().identity().link, Link::None);
+    // A tracker comes, and one that knows it and one of them.
+    network.restart_tracker().await;
+    let tracker = Some(network.tracker().to_string());
+    let three = Config { tracker, ..place.config(2, SHORT) };
+    let three = Alone::start(three, &[place.at(0)], &[]);
+    let all = [&one, &two, &three];
+    let follow = || all.iter().all(|node| node.app().identity().link == Link::Registered);
+    eventually("all are registered", follow).await;
+    until("all know all", || see_each_other(&all)).await;
+}
+
 /// The program, on an address of its own.
 fn program(place: &Place, number: u8, args: &[&str]) -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shoal-node"));

@@ -1,5 +1,7 @@
 //! What the office of tracker sees of the node around it.
 
+use std::net::SocketAddr;
+
 use shoal_common::ident::Peer;
 use shoal_tracker::office::Surroundings;
 
@@ -16,6 +18,10 @@ impl Surroundings for Around {
         let mut peers = self.membership.roster().peers();
         peers.extend(self.membership.own());
         peers
+    }
+
+    fn some(&self, count: usize) -> Vec<SocketAddr> {
+        self.membership.some(count)
     }
 
     fn say(&self, line: &str) {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
 use shoal_common::clock::Clock;
 use shoal_common::ident::{NodeId, NodeName, Peer};
@@ -97,6 +98,12 @@ impl Membership {
     /// the same.
     pub fn peers(&self) -> Vec<Peer> {
         self.view().peers().cloned().collect()
+    }
+
+    /// Where some of the peers answer, drawn by chance.
+    pub(super) fn some(&self, count: usize) -> Vec<SocketAddr> {
+        let view = self.view();
+        view.ring.peers().sample(&mut rand::rng(), count).map(|peer| peer.search).collect()
     }
 
     /// A peer by its id.

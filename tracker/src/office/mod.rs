@@ -61,6 +61,10 @@ pub trait Surroundings: Send + Sync {
     /// The peers that the last tracker told of, this node among them.
     fn peers(&self) -> Vec<Peer>;
 
+    /// Where some of those that are here answer, at most so many, other ones each time;
+    /// whoever has told of them.
+    fn some(&self, count: usize) -> Vec<SocketAddr>;
+
     /// One line for people.
     fn say(&self, line: &str);
 }

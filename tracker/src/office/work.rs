@@ -1,5 +1,6 @@
 //! What the office does by itself: time, inquiries, taking office and leaving it.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info_span};
 
 use super::{Office, Order, Post, unix_ms};
-use crate::succession::{ANSWER_DEADLINE, Asked, Effect, Way, Why};
+use crate::succession::{ANSWER_DEADLINE, Asked, Effect, PROBES, Way, Why};
 
 /// Least time between two looks at the clock: a timer that is due anew all the
 /// time must not occupy a core.
@@ -34,9 +35,11 @@ impl Office {
         });
         loop {
             let mut stirred = pin!(self.inner.stirred.notified());
+            let met = self.met();
             let (pause, effects) = {
                 let mut machine = self.machine();
                 let now = self.inner.hub.now();
+                machine.set_met(met);
                 machine.tick(now);
                 self.show(&machine, now);
                 (machine.deadline().saturating_sub(now), machine.take_effects())
@@ -54,6 +57,13 @@ impl Office {
                 () = sleep(pause.max(TICK)) => {}
             }
         }
+    }
+
+    /// Some nodes to ask whether they know a tracker, if that is due.
+    fn met(&self) -> Vec<SocketAddr> {
+        let is_due = self.machine().is_to_probe(self.inner.hub.now());
+        let around = self.inner.surroundings.as_ref().filter(|_| is_due);
+        around.map(|around| around.some(PROBES)).unwrap_or_default()
     }
 
     fn perform(&self, effect: Effect, tasks: &Tasks) {

@@ -1,5 +1,7 @@
 //! A node and the tracker that it follows, has lost, or looks for.
 
+use std::mem;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use shoal_common::limits::RECONNECT_PAUSE;
@@ -35,8 +37,9 @@ impl Attempt {
 /// Most redirects that are followed without a pause.
 const MAX_HOPS: usize = 4;
 
-/// Others that are asked at once whether they know a tracker.
-const PROBES: usize = 2;
+/// Others that are asked at once whether they know a tracker: of those in line and the
+/// ways in, and of those that were met otherwise, so many each.
+pub const PROBES: usize = 2;
 
 impl Succession {
     /// A tracker has taken this node in, under that reign. Returns whether it is
@@ -247,7 +250,19 @@ impl Succession {
         let mut ways: Vec<Way> = home.into_iter().chain(lost).collect();
         let others: Vec<Way> = self.line().chain((0..self.us.peers).map(Way::Peer)).collect();
         ways.extend(self.next_of(&others, PROBES));
+        // Whoever is in the network by exchange alone has no other way to a tracker.
+        ways.extend(mem::take(&mut self.met).into_iter().take(PROBES).map(Way::At));
         self.look(&ways);
+    }
+
+    /// Whether it asks others now whether they know a tracker.
+    pub fn is_to_probe(&self, now: Duration) -> bool {
+        matches!(self.role, Role::Outside | Role::Seeking) && now >= self.timers.probe
+    }
+
+    /// Some nodes that are here, by whatever they are known.
+    pub fn set_met(&mut self, met: Vec<SocketAddr>) {
+        self.met = met;
     }
 
     /// Asks them how they stand, each once.

@@ -48,6 +48,7 @@ use bounds::{
 use chance::Chance;
 use claim::{Round, Vote};
 use follow::Attempt;
+pub use follow::PROBES;
 pub use reign::Welcome;
 pub use words::{Asked, Effect, Us, Way, Why};
 
@@ -100,6 +101,8 @@ pub struct Succession {
     council_epoch: u64,
     /// Others in line behind the council, at most [`LINE`].
     others: Vec<Member>,
+    /// Some that are here, known in another way, to be asked next.
+    met: Vec<SocketAddr>,
     /// Others that were in line and are not here, at most [`LINE`]: a tracker may
     /// be cut off from them.
     absent: Vec<Member>,
@@ -153,6 +156,7 @@ impl Succession {
             council: Vec::new(),
             council_epoch: 0,
             others: Vec::new(),
+            met: Vec::new(),
             absent: Vec::new(),
             here: Vec::new(),
             missing: Vec::new(),
