@@ -2,6 +2,7 @@
 
 mod elections;
 mod liars;
+mod meetings;
 mod revivals;
 
 use std::collections::{BTreeMap, VecDeque};

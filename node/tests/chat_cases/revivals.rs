@@ -1,9 +1,11 @@
 //! People decide to go on without those that held the log.
 
 use shoal_common::chat::entry::{Act, Ballot, LogId};
+use shoal_common::chat::log::Kept;
 use shoal_common::protocol::chat::FromReplica;
+use shoal_node::chat::replica::Replica;
 
-use super::{Lab, Ruler, SESSION};
+use super::{Lab, Ruler, SESSION, id};
 
 /// Five nodes with a room and some history; the last entry is held by three.
 fn talked() -> Lab {
@@ -133,4 +135,24 @@ fn a_wish_to_revive_ends_when_the_chat_goes_on() {
     lab.pass(&mut ruler, &[1], 20);
     assert!(!ruler.proposer.is_in_office());
     assert_eq!(lab.replicas[&1].summary().log.unwrap().generation, 0);
+}
+
+#[test]
+fn the_ballots_of_another_log_do_not_count() {
+    let (mut lab, mut ruler) = Lab::founded(5);
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3, 4, 5]);
+    let elder = ruler.proposer.book().unwrap().log().id();
+    // One that has a piece of another log, written under a higher ballot, has come since.
+    lab.replicas.insert(9, Replica::new(id(9), 1, Kept::default()));
+    let mut other = Ruler::new(8);
+    lab.attach(&mut other, &[9]);
+    lab.pass(&mut other, &[9], 3);
+    let mut next = Ruler::new(9);
+    lab.attach(&mut next, &[1, 2]);
+    next.proposer.attach(SESSION, lab.replicas[&9].summary(), Some(elder), lab.stamp());
+    assert!(next.proposer.revive(lab.stamp()));
+    lab.pass(&mut next, &[1, 2, 9], 12);
+    assert!(next.proposer.is_in_office());
+    assert_eq!(next.history(), ["a"]);
 }

@@ -327,8 +327,7 @@ impl Chat {
         after: Position,
     ) -> Option<Attached> {
         let mut hall = self.hall();
-        let book = hall.proposer.book().filter(|_| hall.proposer.is_in_office())?;
-        let attached = book.welcome(node, knows, after)?;
+        let attached = hall.proposer.welcome(node, knows, after)?;
         if let Some(seat) = hall.sessions.get_mut(&node) {
             seat.hears = true;
         }

@@ -16,9 +16,10 @@
 //!
 //! It tolerates that messages are lost, doubled, late and out of order. How the
 //! three parts do their work is in [`elect`], [`replicate`] and [`council`];
-//! [`revive`] is what people do when most of those that held the log are gone.
+//! [`elder`] is about logs that meet, [`revive`] is what people do when most of those that held the log are gone.
 
 mod council;
+mod elder;
 mod elect;
 mod replicate;
 mod revive;
@@ -30,10 +31,8 @@ use std::time::Duration;
 use shoal_common::chat::entry::{Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{
-    COUNCIL, MAX_EVENT_TIME, MAX_GENERATION_LEAP, MAX_NUMBER_LEAP, MAX_POSITION,
-};
-use shoal_common::protocol::chat::{FromReplica, Standing, Summary, ToReplica};
+use shoal_common::limits::{COUNCIL, MAX_EVENT_TIME, MAX_NUMBER_LEAP, MAX_POSITION};
+use shoal_common::protocol::chat::{Attached, FromReplica, Standing, Summary, ToReplica};
 
 use super::book::{Book, Posted};
 
@@ -85,6 +84,8 @@ pub struct Stamp {
 struct Link {
     /// Which connection.
     session: u64,
+    /// When it came.
+    came: Duration,
     /// What it said last of itself.
     summary: Summary,
     /// Of which log its node has heard, as a replica or not.
@@ -146,8 +147,12 @@ pub struct Proposer {
     ballot: Ballot,
     settings: Settings,
     phase: Phase,
+    /// What time it was last.
+    now: Duration,
     /// When the present phase began or last got on.
     since: Duration,
+    /// When it was last looked in office whether an elder log has its majority.
+    looked: Duration,
     /// When the first replica came, as long as there is one.
     first_seen: Option<Duration>,
     links: BTreeMap<NodeId, Link>,
@@ -178,7 +183,9 @@ impl Proposer {
             ballot: Ballot { round: epoch, proposer: tracker, instance },
             settings,
             phase: Phase::Seeking,
+            now: Duration::ZERO,
             since: Duration::ZERO,
+            looked: Duration::ZERO,
             first_seen: None,
             links: BTreeMap::new(),
             book: None,
@@ -200,10 +207,12 @@ impl Proposer {
     pub fn attach(&mut self, session: u64, summary: Summary, knows: Option<LogId>, stamp: Stamp) {
         let summary = credible(summary);
         let node = summary.replica.node;
+        self.now = stamp.now;
         self.first_seen.get_or_insert(stamp.now);
         let knows = knows.or(summary.log);
         let link = Link {
             session,
+            came: stamp.now,
             summary,
             knows,
             lied: false,
@@ -314,6 +323,7 @@ impl Proposer {
 
     /// Time has passed. Call it a few times a second.
     pub fn tick(&mut self, stamp: Stamp) {
+        self.now = stamp.now;
         if let Some((rival, at)) = self.rival
             && stamp.now >= at
         {
@@ -328,6 +338,11 @@ impl Proposer {
             Phase::Office { .. } => {
                 self.resend(stamp.now);
                 self.tend_council(stamp);
+                // There may be one that had to wait.
+                if stamp.now >= self.looked + RESEND {
+                    self.looked = stamp.now;
+                    self.elect(stamp);
+                }
             }
         }
     }
@@ -359,6 +374,24 @@ impl Proposer {
         matches!(self.phase, Phase::Office { started } if committed >= started)
     }
 
+    /// What a node is to be told that comes, as [`Book::welcome`] has it; `None` while
+    /// no log is written, and while those may come that hold an elder one of which the
+    /// node has heard.
+    pub fn welcome(
+        &mut self,
+        node: NodeId,
+        knows: Option<LogId>,
+        after: Position,
+    ) -> Option<Attached> {
+        let book = self.book.as_ref().filter(|_| self.is_in_office())?;
+        let is_early = self.hopes_for_elder(node, book.log().id());
+        let attached = book.welcome(node, knows, after).filter(|_| !is_early)?;
+        if let Some(link) = self.links.get_mut(&node) {
+            link.knows = Some(attached.log);
+        }
+        Some(attached)
+    }
+
     /// Whether a node is asked for its piece of the log.
     pub fn fetches_from(&self, node: NodeId) -> bool {
         matches!(self.phase, Phase::Recovering { source, .. } if source == node)
@@ -388,27 +421,6 @@ impl Proposer {
     /// The connection of a member of the council: of that very replica.
     fn link_of(&self, member: &ReplicaId) -> Option<&Link> {
         self.links.get(&member.node).filter(|link| link.summary.replica == *member)
-    }
-
-    /// Whether a node's replica is of an elder log than the present one.
-    fn is_of_elder(&self, node: NodeId) -> bool {
-        let ours = self.book.as_ref().map(|book| book.log().id());
-        let theirs = self.links.get(&node).and_then(|link| link.summary.log);
-        let is_elder = |theirs: LogId| ours.is_none_or(|ours| theirs < ours);
-        theirs.is_some_and(|theirs| is_elder(theirs) && self.is_believed(node, theirs))
-    }
-
-    /// Whether a node is believed that there is a log of that generation: not if it
-    /// alone is far ahead of everyone. Else one lie could use up all generations.
-    fn is_believed(&self, node: NodeId, log: LogId) -> bool {
-        let is_near =
-            |generation: u64| log.generation <= generation.saturating_add(MAX_GENERATION_LEAP);
-        let known = |link: &Link| {
-            [link.knows, link.summary.log].into_iter().flatten().max_by_key(|log| log.generation)
-        };
-        let mut others = self.links.iter().filter(|(other, _)| **other != node);
-        is_near(self.book.as_ref().map_or(0, |book| book.log().id().generation))
-            || others.any(|(_, link)| known(link).is_some_and(|log| is_near(log.generation)))
     }
 }
 

@@ -157,27 +157,40 @@ impl Proposer {
         self.elect(stamp);
     }
 
-    /// Looks whether a log has its majority, the eldest first. In office only
-    /// for an elder one: of a network that began apart.
-    fn elect(&mut self, stamp: Stamp) {
-        let promised = || self.links.values().filter(|link| link.promised).map(|l| &l.summary);
-        let is_believed = |log: &LogId, by: &Summary| self.is_believed(by.replica.node, *log);
-        let logs = promised().filter_map(|by| by.log.filter(|log| is_believed(log, by)));
-        let mut logs: BTreeSet<LogId> = logs.collect();
-        let present = self.book.as_ref().map(|book| book.log().id());
-        if self.phase != Phase::Seeking && self.revival.is_none() {
-            logs.retain(|log| present.is_some_and(|present| *log < present));
-        }
-        let electable = logs.into_iter().find_map(|log| {
-            let of_log = || promised().filter(|summary| summary.log == Some(log));
-            let best = of_log().max_by_key(|summary| (summary.last, summary.end))?;
-            let votes = of_log().filter(|summary| best.council.contains(&summary.replica)).count();
-            (votes > best.council.len() / 2).then(|| best.clone())
-        });
-        if let Some(best) = electable {
+    /// Looks whether a log has its majority, the eldest first. Where one is written, or
+    /// fetched, only for an elder one: of a network that began apart.
+    pub(super) fn elect(&mut self, stamp: Stamp) {
+        let present = match self.phase {
+            Phase::Seeking => None,
+            Phase::Recovering { log, .. } => Some(log),
+            Phase::Office { .. } => self.book.as_ref().map(|book| book.log().id()),
+        };
+        let bound = present.filter(|_| self.revival.is_none());
+        let electable = self.electable(|link| link.promised);
+        let best = electable.filter(|best| bound.is_none_or(|bound| best.log < Some(bound)));
+        if let Some(best) = best.cloned() {
             self.revival = None;
             self.recover(&best, stamp);
         }
+    }
+
+    /// The furthest piece of the eldest log that most of its council would vote for, of
+    /// those that count.
+    pub(super) fn electable(&self, counts: impl Fn(&Link) -> bool) -> Option<&Summary> {
+        let counting = || self.links.values().filter(|link| counts(link)).map(|l| &l.summary);
+        let is_believed = |log: &LogId, by: &Summary| self.is_believed(by.replica.node, *log);
+        let logs = counting().filter_map(|by| by.log.filter(|log| is_believed(log, by)));
+        let logs: BTreeSet<LogId> = logs.collect();
+        logs.into_iter().find_map(|log| {
+            let of_log = || counting().filter(|summary| summary.log == Some(log));
+            let best = of_log().max_by_key(|summary| (summary.last, summary.end))?;
+            let votes = of_log().filter(|summary| {
+                best.council.contains(&summary.replica)
+                    && !self.has_heard_of_elder(summary.replica.node, log)
+            });
+            let is_elected = votes.count() > best.council.len() / 2;
+            (is_elected && !self.is_put_off(log)).then_some(best)
+        })
     }
 
     /// Takes over the piece of the best replica. What is known here already is
