@@ -167,3 +167,30 @@ fn what_is_said_of_one_log_does_not_count_for_the_next() {
     lab.pass(&mut ruler, &[1], 2);
     assert!(ruler.proposer.is_in_office());
 }
+
+#[test]
+fn two_that_have_promised_to_different_ones_do_not_put_it_off_for_ever() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    let last = ballot_of_next(&mut lab, &mut ruler);
+    let mut next = Ruler::new(2);
+    lab.attach(&mut next, &[1, 2, 3]);
+    for turn in 0..40 {
+        lab.now += Duration::from_millis(100);
+        next.proposer.tick(lab.stamp());
+        let node = turn % 2 + 1;
+        for message in next.hears_from(node) {
+            let (ballot, round) = (message.ballot(), last.round + 10 + u64::from(node));
+            let promised = Ballot { round, ..last };
+            if ballot < promised {
+                lab.answer(&mut next, node, FromReplica::Refused { ballot, promised });
+            } else {
+                let answer = lab.replicas.get_mut(&node).unwrap().hear(message, &mut Vec::new());
+                lab.answer(&mut next, node, answer);
+            }
+        }
+    }
+    lab.pass(&mut next, &[1, 2], 1);
+    assert!(next.proposer.is_in_office());
+}

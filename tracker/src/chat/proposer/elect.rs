@@ -91,9 +91,9 @@ impl Proposer {
         let [first, ..] = *self.ballot.proposer.as_bytes();
         let turn = (promised.round ^ self.ballot.instance ^ u64::from(first)) % 8 + 1;
         let due = from + YIELD * u32::try_from(turn).unwrap_or(1);
-        if self.rival.is_none_or(|(rival, at)| rival < promised || due < at) {
-            self.rival = Some((promised, due));
-        }
+        // Whoever else refuses meanwhile, for the sake of whomever, puts that off no more.
+        let (rival, at) = self.rival.unwrap_or((promised, due));
+        self.rival = Some((rival.max(promised), at.min(due)));
     }
 
     pub(super) fn exceed(&mut self, rival: Ballot, now: Duration) {
