@@ -146,6 +146,32 @@ fn numbers_of_another_can_t_be_used_up() {
 }
 
 #[test]
+fn who_was_told_of_more_than_there_is_is_taken_in() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    let log = Some(ruler.proposer.book().unwrap().log().id());
+    lab.attach(&mut ruler, &[3]);
+    let far = Position::MAX;
+    let welcome =
+        |lab: &Lab, ruler: &mut Ruler| ruler.proposer.welcome(id(3), log, far, lab.stamp());
+    assert_eq!(welcome(&lab, &mut ruler), None, "others may have gone on");
+    let end = ruler.proposer.book().unwrap().log().end();
+    assert_eq!(welcome(&lab, &mut ruler), None);
+    assert_eq!(ruler.proposer.book().unwrap().log().end(), end, "one entry is enough");
+    // Nobody says anything.
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    let attached = welcome(&lab, &mut ruler).unwrap();
+    assert_eq!((attached.from, attached.committed), (end, end));
+    assert_eq!(ruler.proposer.quorum(), (3, 3));
+    // A new reign knows as much by its own first entry.
+    let mut next = Ruler::new(2);
+    lab.attach(&mut next, &[1, 2, 3]);
+    lab.pass(&mut next, &[1, 2, 3], 1);
+    assert!(welcome(&lab, &mut next).is_some());
+}
+
+#[test]
 fn who_lacks_the_log_for_ever_is_not_sent_it_for_each_word() {
     let (mut lab, mut ruler) = Lab::founded(2);
     let summary = Summary { log: None, end: 0, ..endless(0) };

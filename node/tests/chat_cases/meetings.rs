@@ -86,12 +86,12 @@ fn an_elder_log_that_is_gone_is_not_waited_for_for_ever() {
     lab.pass(&mut ruler, &[STRAY, visitor], 12);
     assert!(ruler.proposer.is_in_office());
     assert_eq!(log_of(&ruler), younger);
-    assert!(ruler.proposer.welcome(id(visitor), Some(elder), 1).is_some());
+    assert!(ruler.proposer.welcome(id(visitor), Some(elder), 1, lab.stamp()).is_some());
     // In office nobody is put off by one more; who comes waits for a while.
     come(&lab, &mut ruler, visitor, elder);
-    assert_eq!(ruler.proposer.welcome(id(visitor), Some(elder), 1), None);
+    assert_eq!(ruler.proposer.welcome(id(visitor), Some(elder), 1, lab.stamp()), None);
     lab.pass(&mut ruler, &[STRAY, visitor], 11);
-    assert!(ruler.proposer.welcome(id(visitor), Some(elder), 1).is_some());
+    assert!(ruler.proposer.welcome(id(visitor), Some(elder), 1, lab.stamp()).is_some());
 }
 
 #[test]

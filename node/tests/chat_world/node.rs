@@ -220,6 +220,7 @@ impl World {
                             node.missed.push((node.heard.position, attached.from));
                         }
                     }
+                    Continuity::Less => panic!("{} has heard what is not there", node.name()),
                     Continuity::OtherLog => {
                         let is_stray = std::mem::take(&mut node.is_stray);
                         assert!(is_stray, "{} hears of another log", node.name());

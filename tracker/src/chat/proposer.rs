@@ -86,6 +86,9 @@ struct Link {
     session: u64,
     /// When it came.
     came: Duration,
+    /// Where the log ended then, or when this reign began: what is committed behind
+    /// that proves that nothing else was committed before the node came.
+    came_at: Position,
     /// What it said last of itself.
     summary: Summary,
     /// Of which log its node has heard, as a replica or not.
@@ -213,6 +216,7 @@ impl Proposer {
         let link = Link {
             session,
             came: stamp.now,
+            came_at: self.book.as_ref().map_or(0, |book| book.log().end()),
             summary,
             knows,
             lied: false,
@@ -377,15 +381,30 @@ impl Proposer {
     /// What a node is to be told that comes, as [`Book::welcome`] has it; `None` while
     /// no log is written, and while those may come that hold an elder one of which the
     /// node has heard.
+    ///
+    /// One that has heard of more than is known here waits until something is committed
+    /// that was written since. Had others gone on before it came, that could not be: so
+    /// the node was lied to, and begins where the log is.
     pub fn welcome(
         &mut self,
         node: NodeId,
         knows: Option<LogId>,
         after: Position,
+        stamp: Stamp,
     ) -> Option<Attached> {
         let book = self.book.as_ref().filter(|_| self.is_in_office())?;
+        let came_at = self.links.get(&node)?.came_at;
+        let (committed, end, council) = (book.committed(), book.log().end(), book.log().council());
         let is_early = self.hopes_for_elder(node, book.log().id());
-        let attached = book.welcome(node, knows, after).filter(|_| !is_early)?;
+        let after = if committed > came_at { after.min(committed) } else { after };
+        let Some(attached) = book.welcome(node, knows, after).filter(|_| !is_early) else {
+            if !is_early && end <= came_at && end - committed < MAX_TAIL {
+                // It may be long until somebody says something. This changes nothing.
+                let members = council.1.to_vec();
+                self.write(Body::Council { members }, stamp);
+            }
+            return None;
+        };
         if let Some(link) = self.links.get_mut(&node) {
             link.knows = Some(attached.log);
         }

@@ -314,7 +314,11 @@ impl Proposer {
                 *last = event.number.max(*last);
             }
         }
-        self.phase = Phase::Office { started: book.log().end() + 1 };
+        let end = book.log().end();
+        for link in self.links.values_mut() {
+            link.came_at = end;
+        }
+        self.phase = Phase::Office { started: end + 1 };
         (self.since, self.rival) = (stamp.now, None);
         self.away.clear();
         self.write(Body::Reign { tracker: self.ballot.proposer }, stamp);
