@@ -31,7 +31,7 @@ use std::time::Duration;
 use shoal_common::chat::entry::{Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{COUNCIL, MAX_EVENT_TIME, MAX_NUMBER_LEAP, MAX_POSITION};
+use shoal_common::limits::{COUNCIL, MAX_EVENT_TIME, MAX_NUMBER_LEAP, MAX_POSITION, MAX_TAIL};
 use shoal_common::protocol::chat::{Attached, FromReplica, Standing, Summary, ToReplica};
 
 use super::book::{Book, Posted};
@@ -48,10 +48,6 @@ pub const AWAY: Duration = Duration::from_secs(10);
 /// How long an answer is waited for before what was said is said again. A
 /// connection loses nothing, so it is for one that stands still.
 const RESEND: Duration = Duration::from_secs(1);
-
-/// Most entries that are not committed yet; what comes beyond them waits at its
-/// author. Some megabytes at most.
-const MAX_TAIL: u64 = 4096;
 
 /// What a proposer is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

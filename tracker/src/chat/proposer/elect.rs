@@ -8,24 +8,16 @@ use shoal_common::chat::entry::{Ballot, Body, Entry, LogId, Position};
 use shoal_common::chat::log::Base;
 use shoal_common::chat::log::weight;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{COUNCIL, KEPT_BYTES, KEPT_ENTRIES, MAX_BALLOT_LEAP, PIECE_BYTES};
+use shoal_common::limits::{COUNCIL, MAX_BALLOT_LEAP, MAX_HELD_BYTES, MAX_UNSURE, PIECE_BYTES};
 use shoal_common::protocol::chat::{Summary, ToReplica};
 
-use super::{AWAY, Link, MAX_TAIL, Phase, Proposer, RESEND, Stamp, credible};
+use super::{AWAY, Link, Phase, Proposer, RESEND, Stamp, credible};
 use crate::chat::book::Book;
 
 /// Least pause before another's ballot is exceeded; the longest is eight times
 /// that. Two that contend get out of each other's way, because they pause for
 /// different times.
 const YIELD: Duration = Duration::from_millis(100);
-
-/// Most entries that a replica may have behind what is known to be committed: those
-/// that are kept, and twice what a proposer may leave uncommitted, as each reign
-/// and each change of the council adds one.
-const MOST_FETCHED: Position = KEPT_ENTRIES as Position + 2 * MAX_TAIL;
-
-/// Most bytes of them, together with those that are here already.
-const MOST_FETCHED_BYTES: usize = 3 * KEPT_BYTES;
 
 impl Proposer {
     /// Asks for a promise, if the replica has a piece of a log, or one that has none
@@ -147,6 +139,10 @@ impl Proposer {
     }
 
     pub(super) fn promised(&mut self, node: NodeId, summary: Summary, stamp: Stamp) {
+        // Nobody promises for another.
+        if summary.replica.node != node {
+            return;
+        }
         let mut summary = credible(summary);
         if let Some(link) = self.links.get_mut(&node) {
             summary.log = summary.log.filter(|_| !link.lied);
@@ -257,7 +253,7 @@ impl Proposer {
         }
         let has = book.log().end();
         let is_too_much =
-            has - book.committed() > MOST_FETCHED || book.log().bytes() > MOST_FETCHED_BYTES;
+            has - book.committed() > MAX_UNSURE || book.log().bytes() > MAX_HELD_BYTES;
         if is_too_much {
             self.disbelieve(node, stamp.now);
         } else if has < end {
