@@ -156,3 +156,27 @@ fn the_ballots_of_another_log_do_not_count() {
     assert!(next.proposer.is_in_office());
     assert_eq!(next.history(), ["a"]);
 }
+
+#[test]
+fn who_has_a_piece_of_an_elder_log_alone_can_hold_the_next_one() {
+    let (mut lab, _) = Lab::founded(3);
+    // The tracker's own node has begun another log, alone.
+    let own = 209;
+    lab.replicas.insert(own, Replica::new(id(own), 1, Kept::default()));
+    let mut ruler = Ruler::new(9);
+    lab.attach(&mut ruler, &[own]);
+    lab.pass(&mut ruler, &[own], 3);
+    assert!(ruler.proposer.holds_alone());
+    assert!(!ruler.proposer.revive(lab.stamp()), "nobody else is here");
+    lab.attach(&mut ruler, &[1]);
+    lab.pass(&mut ruler, &[own, 1], 15);
+    assert!(ruler.proposer.holds_alone(), "nothing is accepted");
+    for _ in 0..15 {
+        ruler.proposer.revive(lab.stamp());
+        lab.pass(&mut ruler, &[own, 1], 1);
+    }
+    assert!(ruler.proposer.is_in_office());
+    assert_eq!(ruler.proposer.quorum(), (2, 2));
+    assert_eq!(ruler.proposer.book().unwrap().log().id().generation, 1);
+    assert!(!ruler.proposer.revive(lab.stamp()));
+}

@@ -3,7 +3,7 @@
 //! The smaller one goes on. So whoever has heard of it is not to be led into a greater
 //! one: what is accepted there would be lost when the smaller one is back.
 
-use shoal_common::chat::entry::LogId;
+use shoal_common::chat::entry::{LogId, ReplicaId};
 use shoal_common::ident::NodeId;
 use shoal_common::limits::MAX_GENERATION_LEAP;
 
@@ -43,6 +43,16 @@ impl Proposer {
     pub(super) fn hopes_for_elder(&self, node: NodeId, log: LogId) -> bool {
         self.links.get(&node).is_some_and(|link| self.now < link.came + AWAY)
             && self.has_heard_of_elder(node, log)
+    }
+
+    /// Whether a log that this tracker's own node alone holds, in which nothing is
+    /// accepted, gives way to a revival: a piece of an elder one is here, whose holder
+    /// takes no other.
+    pub(super) fn gives_way(&self, log: LogId, council: &[ReplicaId]) -> bool {
+        let is_elder = |(node, link): (&NodeId, &Link)| {
+            link.summary.log.is_some_and(|theirs| theirs < log && self.is_believed(*node, theirs))
+        };
+        self.is_ours_alone(council) && self.links.iter().any(is_elder)
     }
 
     /// Whether a log is not to be written, or not yet, for the sake of those that have

@@ -185,7 +185,8 @@ impl Proposer {
                     && !self.has_heard_of_elder(summary.replica.node, log)
             });
             let is_elected = votes.count() > best.council.len() / 2;
-            (is_elected && !self.is_put_off(log)).then_some(best)
+            let gives_way = self.revival.is_some() && self.gives_way(log, &best.council);
+            (is_elected && !gives_way && !self.is_put_off(log)).then_some(best)
         })
     }
 

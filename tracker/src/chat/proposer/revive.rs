@@ -103,7 +103,9 @@ impl Proposer {
     /// The latest log that anyone here has heard of.
     fn known(&self) -> Option<LogId> {
         let ours = self.book.as_ref().map(|book| book.log().id());
-        let known = self.links.iter().filter_map(|(node, link)| Some((*node, link.knows?)));
+        let of_link = |link: &Link| [link.knows, link.summary.log].into_iter().flatten();
+        let known =
+            self.links.iter().flat_map(|(node, link)| of_link(link).map(|log| (*node, log)));
         let known = known.filter(|(node, log)| self.is_believed(*node, *log)).map(|(_, log)| log);
         known.chain(ours).min()
     }
@@ -133,7 +135,8 @@ impl Proposer {
             self.link_of(member).is_some_and(|link| is_office || has_vote(link))
         };
         let council = log.council().1;
-        council.iter().filter(holds).count() > council.len() / 2
+        let here = council.iter().filter(holds).count();
+        here > council.len() / 2 && !self.gives_way(log.id(), council)
     }
 
     /// How much a piece of a log is preferred to go on with. Ballots say nothing across
