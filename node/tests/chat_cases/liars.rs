@@ -8,6 +8,7 @@ use shoal_common::chat::log::Base;
 use shoal_common::chat::words::RoomName;
 use shoal_common::limits::{COUNCIL, KEPT_ENTRIES, MAX_EVENT_TIME, MAX_NUMBER_LEAP};
 use shoal_common::protocol::chat::{FromReplica, Summary, ToReplica};
+use shoal_tracker::chat::proposer::Stamp;
 
 use super::{Lab, Ruler, SESSION, id};
 
@@ -169,6 +170,42 @@ fn who_was_told_of_more_than_there_is_is_taken_in() {
     lab.attach(&mut next, &[1, 2, 3]);
     lab.pass(&mut next, &[1, 2, 3], 1);
     assert!(welcome(&lab, &mut next).is_some());
+}
+
+#[test]
+fn who_wants_to_leave_and_is_gone_is_forgotten() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    // Nothing can be committed.
+    lab.detach(&mut ruler, &[2, 3]);
+    lab.says(&mut ruler, 1, "a");
+    let summary = Summary { log: None, end: 0, ..endless(0) };
+    come(&lab, &mut ruler, &summary);
+    ruler.proposer.leaving(id(99), lab.stamp());
+    lab.detach(&mut ruler, &[99]);
+    ruler.proposer.leaving(id(99), lab.stamp());
+    lab.pass(&mut ruler, &[1], 1);
+    ruler.hears_from(99);
+    let remembered = format!("{:?}", ruler.proposer);
+    assert!(!remembered.contains(&format!("{:?}", id(99))), "{remembered}");
+}
+
+#[test]
+fn one_wrong_clock_does_not_mark_all_that_comes() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    let times = |ruler: &Ruler| {
+        let log = ruler.proposer.book().unwrap().log();
+        log.after(0).map(|(_, entry)| entry.time_ms).collect::<Vec<_>>()
+    };
+    // A minute or less is made up for.
+    for (ahead, now) in [(50_000, 50_000), (10_000, 50_000), (1 << 50, 1 << 50), (20_000, 20_000)] {
+        lab.now += Duration::from_millis(1);
+        let number = u64::try_from(lab.now.as_micros()).unwrap();
+        let act = Act::Join { room: RoomName::lobby() };
+        let event = Event { author: id(1), number, name: "a".parse().unwrap(), act };
+        let stamp = Stamp { time_ms: ahead, ..lab.stamp() };
+        ruler.proposer.submit(&event, 0, stamp).unwrap();
+        assert_eq!(times(&ruler).last(), Some(&now));
+    }
 }
 
 #[test]

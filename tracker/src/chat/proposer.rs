@@ -31,7 +31,9 @@ use std::time::Duration;
 use shoal_common::chat::entry::{Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{COUNCIL, MAX_EVENT_TIME, MAX_NUMBER_LEAP, MAX_POSITION, MAX_TAIL};
+use shoal_common::limits::{
+    COUNCIL, MAX_BALLOT_LEAP, MAX_EVENT_TIME, MAX_NUMBER_LEAP, MAX_POSITION, MAX_TAIL,
+};
 use shoal_common::protocol::chat::{Attached, FromReplica, Standing, Summary, ToReplica};
 
 use super::book::{Book, Posted};
@@ -48,6 +50,10 @@ pub const AWAY: Duration = Duration::from_secs(10);
 /// How long an answer is waited for before what was said is said again. A
 /// connection loses nothing, so it is for one that stands still.
 const RESEND: Duration = Duration::from_secs(1);
+
+/// How far the clocks of trackers may be apart for times to run in order, in
+/// milliseconds. One that is further ahead was wrong, and does not mark all that comes.
+const CLOCKS_MS: u64 = 60_000;
 
 /// What a proposer is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +185,8 @@ impl Proposer {
     /// drawn by chance.
     pub fn new(tracker: NodeId, epoch: u64, instance: u64, settings: Settings) -> Self {
         Self {
-            ballot: Ballot { round: epoch, proposer: tracker, instance },
+            // Epochs can be raised; replicas follow a leap of rounds at once only so far.
+            ballot: Ballot { round: epoch.min(MAX_BALLOT_LEAP / 2), proposer: tracker, instance },
             settings,
             phase: Phase::Seeking,
             now: Duration::ZERO,
@@ -242,7 +249,9 @@ impl Proposer {
         self.links.remove(&node);
         // A member of the council that left before it was released is to be done without
         // all the same, and that can be seen to in office alone.
-        if !matches!(self.phase, Phase::Office { .. }) {
+        let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
+        let is_member = council.iter().any(|member| member.node == node);
+        if !is_member || !matches!(self.phase, Phase::Office { .. }) {
             self.leaving.remove(&node);
         }
         if self.links.is_empty() {
@@ -255,7 +264,9 @@ impl Proposer {
 
     /// A node is about to leave: the log is to be held without it.
     pub fn leaving(&mut self, node: NodeId, stamp: Stamp) {
-        self.leaving.insert(node);
+        if self.links.contains_key(&node) {
+            self.leaving.insert(node);
+        }
         if let Phase::Office { .. } = self.phase {
             self.tend_council(stamp);
         }
@@ -427,7 +438,8 @@ impl Proposer {
     fn write(&mut self, body: Body, stamp: Stamp) {
         if let Some(book) = &mut self.book {
             let before = book.log().get(book.log().end()).map_or(0, |entry| entry.time_ms);
-            let time_ms = stamp.time_ms.max(before);
+            let is_near = before <= stamp.time_ms.saturating_add(CLOCKS_MS);
+            let time_ms = if is_near { stamp.time_ms.max(before) } else { stamp.time_ms };
             let entry = Entry { ballot: self.ballot, at: stamp.at, time_ms, body };
             book.push(Arc::new(entry));
         }
