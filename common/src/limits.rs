@@ -418,6 +418,18 @@ pub const KEPT_ENTRIES: usize = 32_768;
 /// Most bytes of the entries that are kept.
 pub const KEPT_BYTES: usize = 16 * 1024 * 1024;
 
+/// Most entries of the log that are not committed yet; what comes beyond them waits
+/// at its author. Some megabytes at most.
+pub const MAX_TAIL: u64 = 4096;
+
+/// Most entries that a replica has behind what is known to be committed: those that
+/// are kept, and twice what a proposer may leave uncommitted, as each reign and each
+/// change of the council adds one.
+pub const MAX_UNSURE: u64 = KEPT_ENTRIES as u64 + 2 * MAX_TAIL;
+
+/// Most bytes of the entries that a replica has, committed or not.
+pub const MAX_HELD_BYTES: usize = 3 * KEPT_BYTES;
+
 /// Bytes of entries that a replica sends or is sent in one message, about: large
 /// enough for a link's delay, small enough to be sent and written in a moment.
 pub const PIECE_BYTES: usize = 256 * 1024;

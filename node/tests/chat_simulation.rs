@@ -70,5 +70,6 @@ fn nothing_acknowledged_is_lost_doubled_or_out_of_order() {
     assert!(counted.tears > runs / 10, "few kills in mid-write: {counted}");
     assert!(counted.wishes > runs / 10, "few wishes to revive: {counted}");
     assert!(counted.revivals > runs / 40, "few revivals: {counted}");
+    assert!(counted.meetings > runs / 10, "few logs that met: {counted}");
     assert!(counted.councils > 3 * runs, "few changes of the council: {counted}");
 }

@@ -51,7 +51,7 @@ impl fmt::Display for LogId {
 /// lower one any more. No two proposers have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ballot {
-    /// At first the epoch of the tracker's reign; raised above what replicas
+    /// At first the epoch of the tracker's reign, up to a bound; raised above what replicas
     /// have promised to others.
     pub round: u64,
     /// The tracker.
@@ -83,7 +83,8 @@ pub struct Entry {
     pub ballot: Ballot,
     /// Lamport time of that.
     pub at: u64,
-    /// The proposer's clock at that time, milliseconds since 1970.
+    /// The proposer's clock at that time, milliseconds since 1970; or the time of the
+    /// entry before, if that is later by no more than clocks may be apart.
     pub time_ms: u64,
     /// What it says.
     pub body: Body,

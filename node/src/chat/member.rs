@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use shoal_common::chat::entry::{Act, Event, LogId, Position};
 use shoal_common::ident::{NodeId, NodeName};
-use shoal_common::limits::{CHAT_WINDOW, MAX_EVENT_TIME};
+use shoal_common::limits::{CHAT_WINDOW, MAX_EVENT_TIME, MAX_POSITION};
 use shoal_common::protocol::chat::Attached;
 
 /// Most events that wait to be accepted; more are refused at the prompt.
@@ -36,6 +36,9 @@ pub enum Continuity {
     Whole,
     /// What was committed between is not kept any more.
     Gap,
+    /// The log is not as long as it was told before: that was a lie, and what was
+    /// committed since may be missing.
+    Less,
     /// It is another log than before, of a network that began apart.
     OtherLog,
     /// It is the continuation of the log before, without most of those that held it.
@@ -101,9 +104,10 @@ impl Member {
             }
             Some(log) if log != attached.log => Continuity::OtherLog,
             Some(_) if has_gap => Continuity::Gap,
+            Some(_) if attached.from < self.heard.position => Continuity::Less,
             _ => Continuity::Whole,
         };
-        if self.heard.log != Some(attached.log) {
+        if self.heard.log != Some(attached.log) || continuity == Continuity::Less {
             self.heard = Heard { log: Some(attached.log), position: attached.from };
         }
         if attached.last <= MAX_NUMBER {
@@ -141,7 +145,7 @@ impl Member {
         position: Position,
         author: Option<(NodeId, u64)>,
     ) -> Option<Option<Event>> {
-        if position <= self.heard.position {
+        if position <= self.heard.position || position > MAX_POSITION {
             return None;
         }
         self.heard.position = position;
@@ -156,7 +160,9 @@ impl Member {
     /// It has heard all up to here. Events of its own that were committed where
     /// nothing is kept any more: it is not known what came of them.
     pub fn heard_upto(&mut self, position: Position) -> Vec<Event> {
-        self.heard.position = self.heard.position.max(position);
+        if position <= MAX_POSITION {
+            self.heard.position = self.heard.position.max(position);
+        }
         let Some((until, last)) = self.catching_up else { return Vec::new() };
         if self.heard.position < until {
             return Vec::new();
@@ -215,6 +221,21 @@ mod tests {
         assert_eq!(attach(5, true), Continuity::Revived { has_gap: false });
         assert_eq!(attach(6, true), Continuity::Revived { has_gap: true });
         assert_eq!(attach(9, false), Continuity::OtherLog);
+    }
+
+    #[test]
+    fn positions_that_a_false_tracker_told_of_are_given_up() {
+        let log = LogId { generation: 0, founded_ms: 1, nonce: 1 };
+        let heard = Heard { log: Some(log), position: 5 };
+        let mut member = Member::new(NodeId::from_bytes([1; 32]), heard, Vec::new(), 0);
+        member.heard_upto(u64::MAX);
+        assert_eq!(member.hears(u64::MAX, None), None);
+        assert_eq!(member.heard(), heard, "no log gets so far");
+        member.heard_upto(1000);
+        let attached = Attached { log, from: 7, committed: 7, last: 0, continues: true };
+        assert_eq!(member.attached(attached), Continuity::Less);
+        assert_eq!(member.heard().position, 7);
+        assert!(member.hears(8, None).is_some());
     }
 
     #[test]

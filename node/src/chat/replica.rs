@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use shoal_common::chat::entry::{Ballot, Entry, Position, ReplicaId, shared};
-use shoal_common::chat::log::{Base, Kept, Log};
+use shoal_common::chat::log::{Base, Kept, Log, weight};
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{MAX_BALLOT_LEAP, MAX_POSITION, PIECE_BYTES};
+use shoal_common::limits::{
+    MAX_BALLOT_LEAP, MAX_GENERATION_LEAP, MAX_HELD_BYTES, MAX_POSITION, MAX_UNSURE, PIECE_BYTES,
+};
 use shoal_common::protocol::chat::{FromReplica, Summary, ToReplica};
 
 /// What a replica must remember.
@@ -192,7 +194,7 @@ impl Replica {
     }
 
     /// Whether what is held and `previous` fit together; then the entries are
-    /// held, too.
+    /// held, too. Not if they are more than any proposer has.
     fn append(
         &mut self,
         previous: Position,
@@ -206,25 +208,26 @@ impl Replica {
         if !is_sure && log.ballot_at(previous) != Some(previous_ballot) {
             return false;
         }
-        let mut added = Vec::new();
-        for (position, entry) in (previous + 1..).zip(entries) {
-            if position <= self.committed {
-                continue;
-            }
-            match log.get(position) {
-                Some(held) if held.ballot == entry.ballot => continue,
-                Some(_) => {
-                    log.truncate(position - 1);
-                    records.push(Record::Cut(position - 1));
-                }
-                None => {}
-            }
-            added.push(Arc::clone(&entry));
-            log.push(entry);
+        let is_held = |position: Position, entry: &Entry| {
+            let held = log.get(position).is_some_and(|held| held.ballot == entry.ballot);
+            position <= self.committed || held
+        };
+        let entries = (previous + 1..).zip(entries);
+        let mut added = entries.skip_while(|(at, entry)| is_held(*at, entry)).peekable();
+        let Some((first, _)) = added.peek() else { return true };
+        let before = *first - 1;
+        let added: Vec<_> = added.map(|(_, entry)| entry).collect();
+        if log.end() > before {
+            log.truncate(before);
+            records.push(Record::Cut(before));
         }
-        if !added.is_empty() {
-            records.push(Record::Entries(added));
+        let unsure = before - self.committed + added.len() as Position;
+        let bytes = log.bytes() + added.iter().map(|entry| weight(entry)).sum::<usize>();
+        if unsure > MAX_UNSURE || bytes > MAX_HELD_BYTES {
+            return false;
         }
+        added.iter().for_each(|entry| log.push(Arc::clone(entry)));
+        records.push(Record::Entries(added));
         true
     }
 
@@ -246,7 +249,10 @@ impl Replica {
         records: &mut Vec<Record>,
     ) -> FromReplica {
         let begin = base.position;
-        if begin > MAX_POSITION {
+        // Behind the last generation no log could be begun.
+        let generation = self.log.as_ref().map_or(0, |log| log.id().generation);
+        let is_far = base.log.generation > generation.saturating_add(MAX_GENERATION_LEAP);
+        if begin > MAX_POSITION || is_far {
             return FromReplica::Behind { ballot, from: None };
         }
         let end = begin + entries.len() as Position;

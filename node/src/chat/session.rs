@@ -243,6 +243,11 @@ impl<'a> Session<'a> {
         let remark = match continuity {
             Continuity::Whole => None,
             Continuity::Gap => Some(gap()),
+            Continuity::Less => Some(
+                "a tracker has told of more than there is in the log: \
+                 what was said meanwhile may be missing"
+                    .to_owned(),
+            ),
             Continuity::Revived { has_gap } => {
                 let revived = "the chat goes on without most of those that held it: \
                                what only they had is lost";

@@ -93,8 +93,10 @@ impl Transcript {
             return Ok(());
         }
         let written = self.close(now_ms);
-        // Their places would be taken for places of the other log.
-        self.unwritten.clear();
+        if head.log != self.head.log {
+            // Their places would be taken for places of the other log.
+            self.unwritten.clear();
+        }
         self.head = head;
         written
     }
@@ -368,6 +370,8 @@ mod tests {
         fs::write(&logs, "").unwrap();
         let mut transcript = Transcript::new(Some(logs.clone()), head());
         assert!(transcript.remark("first", 0).is_err());
+        // Another name begins another file, and loses nothing.
+        assert!(transcript.set_head(Head { name: "bob".into(), ..head() }, 0).is_err());
         fs::remove_file(&logs).unwrap();
         transcript.remark("second", 0).unwrap();
         transcript.close(0).unwrap();

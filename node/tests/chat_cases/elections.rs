@@ -5,6 +5,7 @@ use std::time::Duration;
 use shoal_common::chat::entry::Ballot;
 use shoal_common::limits::MAX_BALLOT_LEAP;
 use shoal_common::protocol::chat::{FromReplica, ToReplica};
+use shoal_tracker::chat::proposer::{Proposer, Settings};
 
 use super::{Lab, Ruler, id};
 
@@ -74,6 +75,23 @@ fn a_ballot_from_the_end_of_all_numbers_is_not_reached_at_once() {
     lab.pass(&mut ruler, &[1, 2], 5);
     assert!(ruler.proposer.is_in_office());
     assert_eq!(ruler.history(), ["a", "b"]);
+}
+
+#[test]
+fn an_epoch_that_was_raised_does_not_stop_the_chat() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    for number in [2, 3] {
+        let proposer = Proposer::new(id(202), u64::MAX, number, Settings::default());
+        let mut next = Ruler { proposer, ..Ruler::new(2) };
+        lab.attach(&mut next, &[1, 2, 3]);
+        let asked = next.hears_from(1).last().map(|said| said.ballot().round);
+        assert!(asked.is_some_and(|round| round < MAX_BALLOT_LEAP));
+        lab.pass(&mut next, &[1, 2, 3], 3);
+        assert!(next.proposer.is_in_office());
+        assert_eq!(next.history(), ["a"]);
+    }
 }
 
 #[test]
@@ -166,4 +184,31 @@ fn what_is_said_of_one_log_does_not_count_for_the_next() {
     assert!(!ruler.proposer.is_in_office(), "nobody holds the new log yet");
     lab.pass(&mut ruler, &[1], 2);
     assert!(ruler.proposer.is_in_office());
+}
+
+#[test]
+fn two_that_have_promised_to_different_ones_do_not_put_it_off_for_ever() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    let last = ballot_of_next(&mut lab, &mut ruler);
+    let mut next = Ruler::new(2);
+    lab.attach(&mut next, &[1, 2, 3]);
+    for turn in 0..40 {
+        lab.now += Duration::from_millis(100);
+        next.proposer.tick(lab.stamp());
+        let node = turn % 2 + 1;
+        for message in next.hears_from(node) {
+            let (ballot, round) = (message.ballot(), last.round + 10 + u64::from(node));
+            let promised = Ballot { round, ..last };
+            if ballot < promised {
+                lab.answer(&mut next, node, FromReplica::Refused { ballot, promised });
+            } else {
+                let answer = lab.replicas.get_mut(&node).unwrap().hear(message, &mut Vec::new());
+                lab.answer(&mut next, node, answer);
+            }
+        }
+    }
+    lab.pass(&mut next, &[1, 2], 1);
+    assert!(next.proposer.is_in_office());
 }

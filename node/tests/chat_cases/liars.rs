@@ -8,6 +8,7 @@ use shoal_common::chat::log::Base;
 use shoal_common::chat::words::RoomName;
 use shoal_common::limits::{COUNCIL, KEPT_ENTRIES, MAX_EVENT_TIME, MAX_NUMBER_LEAP};
 use shoal_common::protocol::chat::{FromReplica, Summary, ToReplica};
+use shoal_tracker::chat::proposer::Stamp;
 
 use super::{Lab, Ruler, SESSION, id};
 
@@ -143,6 +144,68 @@ fn numbers_of_another_can_t_be_used_up() {
     submit(&lab, &mut ruler, MAX_EVENT_TIME + MAX_NUMBER_LEAP);
     submit(&lab, &mut ruler, MAX_EVENT_TIME + MAX_NUMBER_LEAP + 1);
     assert_eq!(end(&ruler), before + 2);
+}
+
+#[test]
+fn who_was_told_of_more_than_there_is_is_taken_in() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    let log = Some(ruler.proposer.book().unwrap().log().id());
+    lab.attach(&mut ruler, &[3]);
+    let far = Position::MAX;
+    let welcome =
+        |lab: &Lab, ruler: &mut Ruler| ruler.proposer.welcome(id(3), log, far, lab.stamp());
+    assert_eq!(welcome(&lab, &mut ruler), None, "others may have gone on");
+    let end = ruler.proposer.book().unwrap().log().end();
+    assert_eq!(welcome(&lab, &mut ruler), None);
+    assert_eq!(ruler.proposer.book().unwrap().log().end(), end, "one entry is enough");
+    // Nobody says anything.
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    let attached = welcome(&lab, &mut ruler).unwrap();
+    assert_eq!((attached.from, attached.committed), (end, end));
+    assert_eq!(ruler.proposer.quorum(), (3, 3));
+    // A new reign knows as much by its own first entry.
+    let mut next = Ruler::new(2);
+    lab.attach(&mut next, &[1, 2, 3]);
+    lab.pass(&mut next, &[1, 2, 3], 1);
+    assert!(welcome(&lab, &mut next).is_some());
+}
+
+#[test]
+fn who_wants_to_leave_and_is_gone_is_forgotten() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    // Nothing can be committed.
+    lab.detach(&mut ruler, &[2, 3]);
+    lab.says(&mut ruler, 1, "a");
+    let summary = Summary { log: None, end: 0, ..endless(0) };
+    come(&lab, &mut ruler, &summary);
+    ruler.proposer.leaving(id(99), lab.stamp());
+    lab.detach(&mut ruler, &[99]);
+    ruler.proposer.leaving(id(99), lab.stamp());
+    lab.pass(&mut ruler, &[1], 1);
+    ruler.hears_from(99);
+    let remembered = format!("{:?}", ruler.proposer);
+    assert!(!remembered.contains(&format!("{:?}", id(99))), "{remembered}");
+}
+
+#[test]
+fn one_wrong_clock_does_not_mark_all_that_comes() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    let times = |ruler: &Ruler| {
+        let log = ruler.proposer.book().unwrap().log();
+        log.after(0).map(|(_, entry)| entry.time_ms).collect::<Vec<_>>()
+    };
+    // A minute or less is made up for.
+    for (ahead, now) in [(50_000, 50_000), (10_000, 50_000), (1 << 50, 1 << 50), (20_000, 20_000)] {
+        lab.now += Duration::from_millis(1);
+        let number = u64::try_from(lab.now.as_micros()).unwrap();
+        let act = Act::Join { room: RoomName::lobby() };
+        let event = Event { author: id(1), number, name: "a".parse().unwrap(), act };
+        let stamp = Stamp { time_ms: ahead, ..lab.stamp() };
+        ruler.proposer.submit(&event, 0, stamp).unwrap();
+        assert_eq!(times(&ruler).last(), Some(&now));
+    }
 }
 
 #[test]

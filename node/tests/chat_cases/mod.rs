@@ -1,7 +1,9 @@
 //! Proposers and replicas in single cases, each message delivered by hand.
 
 mod elections;
+mod false_trackers;
 mod liars;
+mod meetings;
 mod revivals;
 
 use std::collections::{BTreeMap, VecDeque};

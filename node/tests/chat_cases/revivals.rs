@@ -1,9 +1,11 @@
 //! People decide to go on without those that held the log.
 
 use shoal_common::chat::entry::{Act, Ballot, LogId};
+use shoal_common::chat::log::Kept;
 use shoal_common::protocol::chat::FromReplica;
+use shoal_node::chat::replica::Replica;
 
-use super::{Lab, Ruler, SESSION};
+use super::{Lab, Ruler, SESSION, id};
 
 /// Five nodes with a room and some history; the last entry is held by three.
 fn talked() -> Lab {
@@ -133,4 +135,48 @@ fn a_wish_to_revive_ends_when_the_chat_goes_on() {
     lab.pass(&mut ruler, &[1], 20);
     assert!(!ruler.proposer.is_in_office());
     assert_eq!(lab.replicas[&1].summary().log.unwrap().generation, 0);
+}
+
+#[test]
+fn the_ballots_of_another_log_do_not_count() {
+    let (mut lab, mut ruler) = Lab::founded(5);
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3, 4, 5]);
+    let elder = ruler.proposer.book().unwrap().log().id();
+    // One that has a piece of another log, written under a higher ballot, has come since.
+    lab.replicas.insert(9, Replica::new(id(9), 1, Kept::default()));
+    let mut other = Ruler::new(8);
+    lab.attach(&mut other, &[9]);
+    lab.pass(&mut other, &[9], 3);
+    let mut next = Ruler::new(9);
+    lab.attach(&mut next, &[1, 2]);
+    next.proposer.attach(SESSION, lab.replicas[&9].summary(), Some(elder), lab.stamp());
+    assert!(next.proposer.revive(lab.stamp()));
+    lab.pass(&mut next, &[1, 2, 9], 12);
+    assert!(next.proposer.is_in_office());
+    assert_eq!(next.history(), ["a"]);
+}
+
+#[test]
+fn who_has_a_piece_of_an_elder_log_alone_can_hold_the_next_one() {
+    let (mut lab, _) = Lab::founded(3);
+    // The tracker's own node has begun another log, alone.
+    let own = 209;
+    lab.replicas.insert(own, Replica::new(id(own), 1, Kept::default()));
+    let mut ruler = Ruler::new(9);
+    lab.attach(&mut ruler, &[own]);
+    lab.pass(&mut ruler, &[own], 3);
+    assert!(ruler.proposer.holds_alone());
+    assert!(!ruler.proposer.revive(lab.stamp()), "nobody else is here");
+    lab.attach(&mut ruler, &[1]);
+    lab.pass(&mut ruler, &[own, 1], 15);
+    assert!(ruler.proposer.holds_alone(), "nothing is accepted");
+    for _ in 0..15 {
+        ruler.proposer.revive(lab.stamp());
+        lab.pass(&mut ruler, &[own, 1], 1);
+    }
+    assert!(ruler.proposer.is_in_office());
+    assert_eq!(ruler.proposer.quorum(), (2, 2));
+    assert_eq!(ruler.proposer.book().unwrap().log().id().generation, 1);
+    assert!(!ruler.proposer.revive(lab.stamp()));
 }

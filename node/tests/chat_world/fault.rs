@@ -47,6 +47,28 @@ impl World {
         self.say(|| format!("all is well; tracker {ruler} rules"));
     }
 
+    /// The last node has begun a log of its own before it comes to the others. Their
+    /// council may be full, so that its replica keeps a piece of that log.
+    pub(super) fn meet_another_log(&mut self) {
+        let stray = self.nodes.len() - 1;
+        if stray == 0 || self.trackers.len() < 2 {
+            return;
+        }
+        self.nodes[stray].is_up = false;
+        self.pass(2_000);
+        (self.nodes[stray].is_up, self.nodes[stray].follows) = (true, 1);
+        let known = std::mem::take(&mut self.truth);
+        self.pass(2_000);
+        self.truth = known;
+        self.nodes[stray].is_stray = true;
+        self.nodes[stray].follows = 0;
+        self.cut_off(|wire| wire.node == stray);
+        self.trackers[1].start(1);
+        self.say(|| format!("node {stray} comes with a log of its own"));
+        self.figures.meetings += 1;
+        self.pass(2_000);
+    }
+
     fn any_node(&mut self) -> usize {
         self.rng.random_range(0..self.nodes.len())
     }

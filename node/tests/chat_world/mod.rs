@@ -64,6 +64,7 @@ pub struct Figures {
     pub tears: u64,
     pub wishes: u64,
     pub revivals: u64,
+    pub meetings: u64,
 }
 
 impl Figures {
@@ -77,6 +78,7 @@ impl Figures {
         self.tears += other.tears;
         self.wishes += other.wishes;
         self.revivals += other.revivals;
+        self.meetings += other.meetings;
     }
 }
 
@@ -85,7 +87,7 @@ impl fmt::Display for Figures {
         write!(
             f,
             "{} messages accepted, {} reigns, {} changes of the council, {} kills, {} in mid-write, \
-             {} disks lost, {} cuts, {} wishes to revive, {} revivals",
+             {} disks lost, {} cuts, {} wishes to revive, {} revivals, {} logs that met",
             self.accepted,
             self.reigns,
             self.councils,
@@ -94,7 +96,8 @@ impl fmt::Display for Figures {
             self.disks,
             self.cuts,
             self.wishes,
-            self.revivals
+            self.revivals,
+            self.meetings
         )
     }
 }
@@ -120,6 +123,9 @@ impl World {
     /// A whole run: calm, rough, calm again; then all must be well.
     pub fn run(seed: u64, aloud: bool) -> Self {
         let mut world = Self::new(seed, aloud);
+        if seed.is_multiple_of(2) {
+            world.meet_another_log();
+        }
         world.pass(2_000);
         world.is_rough = true;
         let rough = world.rng.random_range(2_000..9_000);

@@ -37,6 +37,8 @@ pub(super) struct SimNode {
     pub(super) tears: Option<usize>,
     incarnations: u64,
     kept: Kept,
+    /// Whether it has a log of its own and has not heard of that of the others.
+    pub(super) is_stray: bool,
     /// Where it was away for so long that nothing is kept: after the first
     /// position, up to the second.
     pub(super) missed: Vec<(Position, Position)>,
@@ -67,6 +69,7 @@ impl SimNode {
             clock_back_ms: 0,
             tears: None,
             incarnations: 1,
+            is_stray: false,
         }
     }
 
@@ -209,11 +212,20 @@ impl World {
                     Continuity::Whole | Continuity::Gap => {
                         node.missed.push((node.heard.position, attached.from));
                     }
-                    Continuity::Revived { .. } => {
+                    Continuity::Revived { has_gap } => {
                         assert!(attached.log.generation == 1 && !self.is_rough, "it is wiped");
-                        assert_eq!(attached.from, node.heard.position, "all is taken over");
+                        // Where next to nothing is kept, the others may have said more since.
+                        assert!(!has_gap || node.kept != Kept::default(), "all is taken over");
+                        if has_gap {
+                            node.missed.push((node.heard.position, attached.from));
+                        }
                     }
-                    Continuity::OtherLog => panic!("{} hears of another log", node.name()),
+                    Continuity::Less => panic!("{} has heard what is not there", node.name()),
+                    Continuity::OtherLog => {
+                        let is_stray = std::mem::take(&mut node.is_stray);
+                        assert!(is_stray, "{} hears of another log", node.name());
+                        node.missed.push((0, attached.from));
+                    }
                 }
                 node.hears_upto(attached.from);
             }

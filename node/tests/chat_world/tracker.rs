@@ -67,17 +67,19 @@ impl SimTracker {
     }
 
     /// What the sessions are to be told.
-    fn news(&mut self) -> (Vec<(u64, Down)>, Vec<u64>) {
+    fn news(&mut self, stamp: Stamp) -> (Vec<(u64, Down)>, Vec<u64>) {
         let (mut news, mut ends) = (Vec::new(), Vec::new());
-        let Some(book) = self.proposer.book() else { return (news, ends) };
-        let log = book.log().id();
+        let Some(log) = self.proposer.book().map(|book| book.log().id()) else {
+            return (news, ends);
+        };
         for (node, session) in &mut self.sessions {
+            if session.told.is_none() {
+                let welcome = self.proposer.welcome(*node, session.knows, session.after, stamp);
+                session.told = welcome.map(|attached| (log, attached.from));
+                news.extend(welcome.map(|said| (session.number, Down::Attached(said))));
+            }
+            let Some(book) = self.proposer.book() else { continue };
             match &mut session.told {
-                None if self.proposer.is_in_office() => {
-                    let welcome = book.welcome(*node, session.knows, session.after);
-                    session.told = welcome.map(|attached| (log, attached.from));
-                    news.extend(welcome.map(|said| (session.number, Down::Attached(said))));
-                }
                 None => {}
                 Some((told, _)) if *told != log => ends.push(session.number),
                 // It lags behind what is kept: it comes again, and is told so.
@@ -140,7 +142,7 @@ impl World {
             })
             .collect();
         let posted = tracker.proposer.take_posted();
-        let (news, ends) = tracker.news();
+        let (news, ends) = tracker.news(stamp);
         for posted in posted {
             self.witness(at, posted.position, posted.entry);
         }

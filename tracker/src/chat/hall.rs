@@ -158,16 +158,19 @@ impl Chat {
         self.shared.hall.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something happens; what follows is made ready for the sessions.
-    fn tell<T>(&self, event: impl FnOnce(&mut Hall, Stamp) -> T) -> T {
-        let mut hall = self.hall();
+    fn stamp(&self) -> Stamp {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let stamp = Stamp {
+        Stamp {
             now: self.shared.start.elapsed(),
             time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             at: self.shared.clock.now(),
-        };
-        let outcome = event(&mut hall, stamp);
+        }
+    }
+
+    /// Something happens; what follows is made ready for the sessions.
+    fn tell<T>(&self, event: impl FnOnce(&mut Hall, Stamp) -> T) -> T {
+        let mut hall = self.hall();
+        let outcome = event(&mut hall, self.stamp());
         if hall.settle() {
             self.shared.bell.send_replace(());
         }
@@ -327,8 +330,8 @@ impl Chat {
         after: Position,
     ) -> Option<Attached> {
         let mut hall = self.hall();
-        let book = hall.proposer.book().filter(|_| hall.proposer.is_in_office())?;
-        let attached = book.welcome(node, knows, after)?;
+        let stamp = self.stamp();
+        let attached = hall.proposer.welcome(node, knows, after, stamp)?;
         if let Some(seat) = hall.sessions.get_mut(&node) {
             seat.hears = true;
         }

@@ -16,9 +16,10 @@
 //!
 //! It tolerates that messages are lost, doubled, late and out of order. How the
 //! three parts do their work is in [`elect`], [`replicate`] and [`council`];
-//! [`revive`] is what people do when most of those that held the log are gone.
+//! [`elder`] is about logs that meet, [`revive`] is what people do when most of those that held the log are gone.
 
 mod council;
+mod elder;
 mod elect;
 mod replicate;
 mod revive;
@@ -31,9 +32,9 @@ use shoal_common::chat::entry::{Ballot, Body, Entry, Event, LogId, Position, Rep
 use shoal_common::chat::log::Kept;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{
-    COUNCIL, MAX_EVENT_TIME, MAX_GENERATION_LEAP, MAX_NUMBER_LEAP, MAX_POSITION,
+    COUNCIL, MAX_BALLOT_LEAP, MAX_EVENT_TIME, MAX_NUMBER_LEAP, MAX_POSITION, MAX_TAIL,
 };
-use shoal_common::protocol::chat::{FromReplica, Standing, Summary, ToReplica};
+use shoal_common::protocol::chat::{Attached, FromReplica, Standing, Summary, ToReplica};
 
 use super::book::{Book, Posted};
 
@@ -50,9 +51,9 @@ pub const AWAY: Duration = Duration::from_secs(10);
 /// connection loses nothing, so it is for one that stands still.
 const RESEND: Duration = Duration::from_secs(1);
 
-/// Most entries that are not committed yet; what comes beyond them waits at its
-/// author. Some megabytes at most.
-const MAX_TAIL: u64 = 4096;
+/// How far the clocks of trackers may be apart for times to run in order, in
+/// milliseconds. One that is further ahead was wrong, and does not mark all that comes.
+const CLOCKS_MS: u64 = 60_000;
 
 /// What a proposer is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,11 @@ pub struct Stamp {
 struct Link {
     /// Which connection.
     session: u64,
+    /// When it came.
+    came: Duration,
+    /// Where the log ended then, or when this reign began: what is committed behind
+    /// that proves that nothing else was committed before the node came.
+    came_at: Position,
     /// What it said last of itself.
     summary: Summary,
     /// Of which log its node has heard, as a replica or not.
@@ -146,8 +152,12 @@ pub struct Proposer {
     ballot: Ballot,
     settings: Settings,
     phase: Phase,
+    /// What time it was last.
+    now: Duration,
     /// When the present phase began or last got on.
     since: Duration,
+    /// When it was last looked in office whether an elder log has its majority.
+    looked: Duration,
     /// When the first replica came, as long as there is one.
     first_seen: Option<Duration>,
     links: BTreeMap<NodeId, Link>,
@@ -175,10 +185,13 @@ impl Proposer {
     /// drawn by chance.
     pub fn new(tracker: NodeId, epoch: u64, instance: u64, settings: Settings) -> Self {
         Self {
-            ballot: Ballot { round: epoch, proposer: tracker, instance },
+            // Epochs can be raised; replicas follow a leap of rounds at once only so far.
+            ballot: Ballot { round: epoch.min(MAX_BALLOT_LEAP / 2), proposer: tracker, instance },
             settings,
             phase: Phase::Seeking,
+            now: Duration::ZERO,
             since: Duration::ZERO,
+            looked: Duration::ZERO,
             first_seen: None,
             links: BTreeMap::new(),
             book: None,
@@ -200,10 +213,13 @@ impl Proposer {
     pub fn attach(&mut self, session: u64, summary: Summary, knows: Option<LogId>, stamp: Stamp) {
         let summary = credible(summary);
         let node = summary.replica.node;
+        self.now = stamp.now;
         self.first_seen.get_or_insert(stamp.now);
         let knows = knows.or(summary.log);
         let link = Link {
             session,
+            came: stamp.now,
+            came_at: self.book.as_ref().map_or(0, |book| book.log().end()),
             summary,
             knows,
             lied: false,
@@ -233,7 +249,9 @@ impl Proposer {
         self.links.remove(&node);
         // A member of the council that left before it was released is to be done without
         // all the same, and that can be seen to in office alone.
-        if !matches!(self.phase, Phase::Office { .. }) {
+        let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
+        let is_member = council.iter().any(|member| member.node == node);
+        if !is_member || !matches!(self.phase, Phase::Office { .. }) {
             self.leaving.remove(&node);
         }
         if self.links.is_empty() {
@@ -246,7 +264,9 @@ impl Proposer {
 
     /// A node is about to leave: the log is to be held without it.
     pub fn leaving(&mut self, node: NodeId, stamp: Stamp) {
-        self.leaving.insert(node);
+        if self.links.contains_key(&node) {
+            self.leaving.insert(node);
+        }
         if let Phase::Office { .. } = self.phase {
             self.tend_council(stamp);
         }
@@ -314,6 +334,7 @@ impl Proposer {
 
     /// Time has passed. Call it a few times a second.
     pub fn tick(&mut self, stamp: Stamp) {
+        self.now = stamp.now;
         if let Some((rival, at)) = self.rival
             && stamp.now >= at
         {
@@ -328,6 +349,11 @@ impl Proposer {
             Phase::Office { .. } => {
                 self.resend(stamp.now);
                 self.tend_council(stamp);
+                // There may be one that had to wait.
+                if stamp.now >= self.looked + RESEND {
+                    self.looked = stamp.now;
+                    self.elect(stamp);
+                }
             }
         }
     }
@@ -359,6 +385,39 @@ impl Proposer {
         matches!(self.phase, Phase::Office { started } if committed >= started)
     }
 
+    /// What a node is to be told that comes, as [`Book::welcome`] has it; `None` while
+    /// no log is written, and while those may come that hold an elder one of which the
+    /// node has heard.
+    ///
+    /// One that has heard of more than is known here waits until something is committed
+    /// that was written since. Had others gone on before it came, that could not be: so
+    /// the node was lied to, and begins where the log is.
+    pub fn welcome(
+        &mut self,
+        node: NodeId,
+        knows: Option<LogId>,
+        after: Position,
+        stamp: Stamp,
+    ) -> Option<Attached> {
+        let book = self.book.as_ref().filter(|_| self.is_in_office())?;
+        let came_at = self.links.get(&node)?.came_at;
+        let (committed, end, council) = (book.committed(), book.log().end(), book.log().council());
+        let is_early = self.hopes_for_elder(node, book.log().id());
+        let after = if committed > came_at { after.min(committed) } else { after };
+        let Some(attached) = book.welcome(node, knows, after).filter(|_| !is_early) else {
+            if !is_early && end <= came_at && end - committed < MAX_TAIL {
+                // It may be long until somebody says something. This changes nothing.
+                let members = council.1.to_vec();
+                self.write(Body::Council { members }, stamp);
+            }
+            return None;
+        };
+        if let Some(link) = self.links.get_mut(&node) {
+            link.knows = Some(attached.log);
+        }
+        Some(attached)
+    }
+
     /// Whether a node is asked for its piece of the log.
     pub fn fetches_from(&self, node: NodeId) -> bool {
         matches!(self.phase, Phase::Recovering { source, .. } if source == node)
@@ -379,7 +438,8 @@ impl Proposer {
     fn write(&mut self, body: Body, stamp: Stamp) {
         if let Some(book) = &mut self.book {
             let before = book.log().get(book.log().end()).map_or(0, |entry| entry.time_ms);
-            let time_ms = stamp.time_ms.max(before);
+            let is_near = before <= stamp.time_ms.saturating_add(CLOCKS_MS);
+            let time_ms = if is_near { stamp.time_ms.max(before) } else { stamp.time_ms };
             let entry = Entry { ballot: self.ballot, at: stamp.at, time_ms, body };
             book.push(Arc::new(entry));
         }
@@ -388,27 +448,6 @@ impl Proposer {
     /// The connection of a member of the council: of that very replica.
     fn link_of(&self, member: &ReplicaId) -> Option<&Link> {
         self.links.get(&member.node).filter(|link| link.summary.replica == *member)
-    }
-
-    /// Whether a node's replica is of an elder log than the present one.
-    fn is_of_elder(&self, node: NodeId) -> bool {
-        let ours = self.book.as_ref().map(|book| book.log().id());
-        let theirs = self.links.get(&node).and_then(|link| link.summary.log);
-        let is_elder = |theirs: LogId| ours.is_none_or(|ours| theirs < ours);
-        theirs.is_some_and(|theirs| is_elder(theirs) && self.is_believed(node, theirs))
-    }
-
-    /// Whether a node is believed that there is a log of that generation: not if it
-    /// alone is far ahead of everyone. Else one lie could use up all generations.
-    fn is_believed(&self, node: NodeId, log: LogId) -> bool {
-        let is_near =
-            |generation: u64| log.generation <= generation.saturating_add(MAX_GENERATION_LEAP);
-        let known = |link: &Link| {
-            [link.knows, link.summary.log].into_iter().flatten().max_by_key(|log| log.generation)
-        };
-        let mut others = self.links.iter().filter(|(other, _)| **other != node);
-        is_near(self.book.as_ref().map_or(0, |book| book.log().id().generation))
-            || others.any(|(_, link)| known(link).is_some_and(|log| is_near(log.generation)))
     }
 }
 

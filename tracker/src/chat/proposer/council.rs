@@ -22,6 +22,10 @@ impl Proposer {
     /// accepted then.
     pub fn holds_alone(&self) -> bool {
         let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
+        self.is_ours_alone(council)
+    }
+
+    pub(super) fn is_ours_alone(&self, council: &[ReplicaId]) -> bool {
         matches!(council, [member] if member.node == self.ballot.proposer)
     }
 

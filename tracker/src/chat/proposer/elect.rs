@@ -8,24 +8,16 @@ use shoal_common::chat::entry::{Ballot, Body, Entry, LogId, Position};
 use shoal_common::chat::log::Base;
 use shoal_common::chat::log::weight;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{COUNCIL, KEPT_BYTES, KEPT_ENTRIES, MAX_BALLOT_LEAP, PIECE_BYTES};
+use shoal_common::limits::{COUNCIL, MAX_BALLOT_LEAP, MAX_HELD_BYTES, MAX_UNSURE, PIECE_BYTES};
 use shoal_common::protocol::chat::{Summary, ToReplica};
 
-use super::{AWAY, Link, MAX_TAIL, Phase, Proposer, RESEND, Stamp, credible};
+use super::{AWAY, Link, Phase, Proposer, RESEND, Stamp, credible};
 use crate::chat::book::Book;
 
 /// Least pause before another's ballot is exceeded; the longest is eight times
 /// that. Two that contend get out of each other's way, because they pause for
 /// different times.
 const YIELD: Duration = Duration::from_millis(100);
-
-/// Most entries that a replica may have behind what is known to be committed: those
-/// that are kept, and twice what a proposer may leave uncommitted, as each reign
-/// and each change of the council adds one.
-const MOST_FETCHED: Position = KEPT_ENTRIES as Position + 2 * MAX_TAIL;
-
-/// Most bytes of them, together with those that are here already.
-const MOST_FETCHED_BYTES: usize = 3 * KEPT_BYTES;
 
 impl Proposer {
     /// Asks for a promise, if the replica has a piece of a log, or one that has none
@@ -91,9 +83,9 @@ impl Proposer {
         let [first, ..] = *self.ballot.proposer.as_bytes();
         let turn = (promised.round ^ self.ballot.instance ^ u64::from(first)) % 8 + 1;
         let due = from + YIELD * u32::try_from(turn).unwrap_or(1);
-        if self.rival.is_none_or(|(rival, at)| rival < promised || due < at) {
-            self.rival = Some((promised, due));
-        }
+        // Whoever else refuses meanwhile, for the sake of whomever, puts that off no more.
+        let (rival, at) = self.rival.unwrap_or((promised, due));
+        self.rival = Some((rival.max(promised), at.min(due)));
     }
 
     pub(super) fn exceed(&mut self, rival: Ballot, now: Duration) {
@@ -147,6 +139,10 @@ impl Proposer {
     }
 
     pub(super) fn promised(&mut self, node: NodeId, summary: Summary, stamp: Stamp) {
+        // Nobody promises for another.
+        if summary.replica.node != node {
+            return;
+        }
         let mut summary = credible(summary);
         if let Some(link) = self.links.get_mut(&node) {
             summary.log = summary.log.filter(|_| !link.lied);
@@ -157,27 +153,41 @@ impl Proposer {
         self.elect(stamp);
     }
 
-    /// Looks whether a log has its majority, the eldest first. In office only
-    /// for an elder one: of a network that began apart.
-    fn elect(&mut self, stamp: Stamp) {
-        let promised = || self.links.values().filter(|link| link.promised).map(|l| &l.summary);
-        let is_believed = |log: &LogId, by: &Summary| self.is_believed(by.replica.node, *log);
-        let logs = promised().filter_map(|by| by.log.filter(|log| is_believed(log, by)));
-        let mut logs: BTreeSet<LogId> = logs.collect();
-        let present = self.book.as_ref().map(|book| book.log().id());
-        if self.phase != Phase::Seeking && self.revival.is_none() {
-            logs.retain(|log| present.is_some_and(|present| *log < present));
-        }
-        let electable = logs.into_iter().find_map(|log| {
-            let of_log = || promised().filter(|summary| summary.log == Some(log));
-            let best = of_log().max_by_key(|summary| (summary.last, summary.end))?;
-            let votes = of_log().filter(|summary| best.council.contains(&summary.replica)).count();
-            (votes > best.council.len() / 2).then(|| best.clone())
-        });
-        if let Some(best) = electable {
+    /// Looks whether a log has its majority, the eldest first. Where one is written, or
+    /// fetched, only for an elder one: of a network that began apart.
+    pub(super) fn elect(&mut self, stamp: Stamp) {
+        let present = match self.phase {
+            Phase::Seeking => None,
+            Phase::Recovering { log, .. } => Some(log),
+            Phase::Office { .. } => self.book.as_ref().map(|book| book.log().id()),
+        };
+        let bound = present.filter(|_| self.revival.is_none());
+        let electable = self.electable(|link| link.promised);
+        let best = electable.filter(|best| bound.is_none_or(|bound| best.log < Some(bound)));
+        if let Some(best) = best.cloned() {
             self.revival = None;
             self.recover(&best, stamp);
         }
+    }
+
+    /// The furthest piece of the eldest log that most of its council would vote for, of
+    /// those that count.
+    pub(super) fn electable(&self, counts: impl Fn(&Link) -> bool) -> Option<&Summary> {
+        let counting = || self.links.values().filter(|link| counts(link)).map(|l| &l.summary);
+        let is_believed = |log: &LogId, by: &Summary| self.is_believed(by.replica.node, *log);
+        let logs = counting().filter_map(|by| by.log.filter(|log| is_believed(log, by)));
+        let logs: BTreeSet<LogId> = logs.collect();
+        logs.into_iter().find_map(|log| {
+            let of_log = || counting().filter(|summary| summary.log == Some(log));
+            let best = of_log().max_by_key(|summary| (summary.last, summary.end))?;
+            let votes = of_log().filter(|summary| {
+                best.council.contains(&summary.replica)
+                    && !self.has_heard_of_elder(summary.replica.node, log)
+            });
+            let is_elected = votes.count() > best.council.len() / 2;
+            let gives_way = self.revival.is_some() && self.gives_way(log, &best.council);
+            (is_elected && !gives_way && !self.is_put_off(log)).then_some(best)
+        })
     }
 
     /// Takes over the piece of the best replica. What is known here already is
@@ -244,7 +254,7 @@ impl Proposer {
         }
         let has = book.log().end();
         let is_too_much =
-            has - book.committed() > MOST_FETCHED || book.log().bytes() > MOST_FETCHED_BYTES;
+            has - book.committed() > MAX_UNSURE || book.log().bytes() > MAX_HELD_BYTES;
         if is_too_much {
             self.disbelieve(node, stamp.now);
         } else if has < end {
@@ -301,7 +311,11 @@ impl Proposer {
                 *last = event.number.max(*last);
             }
         }
-        self.phase = Phase::Office { started: book.log().end() + 1 };
+        let end = book.log().end();
+        for link in self.links.values_mut() {
+            link.came_at = end;
+        }
+        self.phase = Phase::Office { started: end + 1 };
         (self.since, self.rival) = (stamp.now, None);
         self.away.clear();
         self.write(Body::Reign { tracker: self.ballot.proposer }, stamp);

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use shoal_common::chat::entry::{Position, ReplicaId};
+use shoal_common::chat::entry::{Ballot, Position, ReplicaId};
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{COUNCIL, PIECE_BYTES};
-use shoal_common::protocol::chat::ToReplica;
+use shoal_common::protocol::chat::{Summary, ToReplica};
 
 use super::{Phase, Proposer, RESEND, Stamp};
 use crate::chat::book::Book;
@@ -94,10 +94,14 @@ impl Proposer {
         receivers
     }
 
-    /// Replicas that are connected, answer, and do not hold the log yet.
+    /// Replicas that are connected, answer, do not hold the log yet, and are not to
+    /// hold an elder one.
     pub(super) fn candidates(&self) -> impl Iterator<Item = ReplicaId> {
         let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
-        let ids = self.links.iter().filter(|(node, _)| !self.is_of_elder(**node));
+        let log = self.book.as_ref().map(|book| book.log().id());
+        let hopes = move |node| log.is_some_and(|log| self.hopes_for_elder(node, log));
+        let ids = self.links.iter();
+        let ids = ids.filter(move |(node, _)| !self.is_of_elder(**node) && !hopes(**node));
         ids.filter(|(_, link)| link.tries < MOST_TRIES)
             .map(|(_, link)| link.summary.replica)
             .filter(move |id| !council.contains(id))
@@ -108,8 +112,14 @@ impl Proposer {
         let Some(link) = self.links.get_mut(&node) else { return };
         link.moved = stamp.now;
         (link.flights, link.tries) = (link.flights.saturating_sub(1), 0);
-        link.summary.log = Some(book.log().id());
-        link.knows = link.summary.log;
+        let log = Some(book.log().id());
+        if link.summary.log != log {
+            // What it said of another log is no word about this one.
+            let (last, council) = (Ballot::NONE, Vec::new());
+            let replica = link.summary.replica;
+            link.summary = Summary { replica, log, last, end: 0, committed: 0, council };
+        }
+        link.knows = log;
         link.held = link.held.max(end.min(book.log().end()));
         link.next = link.next.max(link.held + 1);
         self.commit();

@@ -4,12 +4,15 @@
 //! is not: as in an election the furthest piece is fetched, and the new log goes
 //! on where it ends, with the rooms and the last entries.
 
-use shoal_common::chat::entry::{Body, LogId, ReplicaId};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use shoal_common::chat::entry::{Ballot, Body, LogId, Position, ReplicaId};
 use shoal_common::chat::log::Base;
 use shoal_common::limits::PIECE_BYTES;
 use shoal_common::protocol::chat::Summary;
 
-use super::{AWAY, Phase, Proposer, Stamp};
+use super::{AWAY, Link, Phase, Proposer, Stamp};
 use crate::chat::book::Book;
 
 /// Most bytes of the entries that a new log takes over: so that a replica gets them
@@ -60,8 +63,11 @@ impl Proposer {
             promised.filter(|summary| is_believed(summary))
         };
         let Some(founder) = promised().next().map(|summary| summary.replica) else { return };
-        let ours = self.book.as_ref().map(|book| (book.log().last(), book.log().end()));
-        let best = furthest(promised()).filter(|best| ours < Some((best.last, best.end))).cloned();
+        let rank = self.rank();
+        let ours = self.book.as_ref().map(Book::log);
+        let ours = ours.map(|log| rank(log.id(), log.last(), log.end()));
+        let theirs = |summary: &&Summary| Some(rank(summary.log?, summary.last, summary.end));
+        let best = promised().max_by_key(theirs).filter(|best| theirs(best) > ours).cloned();
         match best {
             Some(best) => self.recover(&best, stamp),
             None => self.found_on(founder, stamp),
@@ -97,38 +103,55 @@ impl Proposer {
     /// The latest log that anyone here has heard of.
     fn known(&self) -> Option<LogId> {
         let ours = self.book.as_ref().map(|book| book.log().id());
-        let known = self.links.iter().filter_map(|(node, link)| Some((*node, link.knows?)));
+        let of_link = |link: &Link| [link.knows, link.summary.log].into_iter().flatten();
+        let known =
+            self.links.iter().flat_map(|(node, link)| of_link(link).map(|log| (*node, log)));
         let known = known.filter(|(node, log)| self.is_believed(*node, *log)).map(|(_, log)| log);
         known.chain(ours).min()
     }
 
-    /// Whether most of those that hold the log are connected, by the furthest piece
-    /// that is known of.
+    /// Whether most of those that hold a log are connected, and would vote for it.
     fn is_majority_of_log_here(&self) -> bool {
-        let believed = self.links.iter().filter(|(node, link)| {
-            link.summary.log.is_none_or(|log| self.is_believed(**node, log))
-        });
-        let best = furthest(believed.map(|(_, link)| &link.summary));
-        let ours = self.book.as_ref().map(Book::log);
-        let ours = ours
-            .filter(|log| best.is_none_or(|best| (best.last, best.end) <= (log.last(), log.end())));
-        let (log, council) = match (ours, best) {
-            (Some(ours), _) => (Some(ours.id()), ours.council().1),
-            (None, Some(best)) => (best.log, best.council.as_slice()),
-            (None, None) => return false,
+        // In office it is not known any more how far the others are; and an elder log that
+        // has its majority is taken over.
+        let is_office = matches!(self.phase, Phase::Office { .. });
+        self.is_majority_of_ours_here() || !is_office && self.electable(|_| true).is_some()
+    }
+
+    /// The same of the log that is known here, as far as it is, if nobody has more.
+    fn is_majority_of_ours_here(&self) -> bool {
+        let Some(log) = self.book.as_ref().map(Book::log) else { return false };
+        let is_office = matches!(self.phase, Phase::Office { .. });
+        let is_of_ours = |link: &&Link| link.summary.log == Some(log.id());
+        let mut of_ours = self.links.values().filter(is_of_ours).map(|link| &link.summary);
+        if !is_office && of_ours.any(|theirs| (theirs.last, theirs.end) > (log.last(), log.end())) {
+            return false;
+        }
+        let has_vote = |link: &Link| {
+            is_of_ours(&link) && !self.has_heard_of_elder(link.summary.replica.node, log.id())
         };
         // In office they are given it.
-        let is_office = matches!(self.phase, Phase::Office { .. });
         let holds = |member: &&ReplicaId| {
-            self.link_of(member).is_some_and(|link| is_office || link.summary.log == log)
+            self.link_of(member).is_some_and(|link| is_office || has_vote(link))
         };
-        council.iter().filter(holds).count() > council.len() / 2
+        let council = log.council().1;
+        let here = council.iter().filter(holds).count();
+        here > council.len() / 2 && !self.gives_way(log.id(), council)
+    }
+
+    /// How much a piece of a log is preferred to go on with. Ballots say nothing across
+    /// logs: first the latest generation, then that of which most have heard, then the
+    /// elder; then the furthest piece.
+    fn rank(&self) -> impl Fn(LogId, Ballot, Position) -> Rank + use<> {
+        let mut heard = BTreeMap::<LogId, usize>::new();
+        for log in self.links.values().filter_map(|link| link.knows) {
+            *heard.entry(log).or_default() += 1;
+        }
+        move |log, last, end| {
+            let many = heard.get(&log).copied().unwrap_or(0);
+            (log.generation, many, Reverse(log), last, end)
+        }
     }
 }
 
-/// That with the furthest piece, of any log: where a new log began, its ballots are
-/// higher than those of the one before.
-fn furthest<'a>(summaries: impl Iterator<Item = &'a Summary>) -> Option<&'a Summary> {
-    let holders = summaries.filter(|summary| summary.log.is_some());
-    holders.max_by_key(|summary| (summary.last, summary.end))
-}
+type Rank = (u64, usize, Reverse<LogId>, Ballot, Position);

@@ -1,0 +1,112 @@
+//! Two logs meet: of networks that began apart.
+
+use shoal_common::chat::entry::LogId;
+use shoal_common::chat::log::Kept;
+use shoal_node::chat::replica::Replica;
+
+use super::{Lab, Ruler, SESSION, id};
+
+/// The node with the younger log.
+const STRAY: u8 = 9;
+
+/// Seven nodes that hold a log, in which something was said, and a node that holds a
+/// younger one alone; both logs.
+fn met() -> (Lab, LogId, LogId) {
+    let (mut lab, mut ruler) = Lab::founded(7);
+    let all = [1, 2, 3, 4, 5, 6, 7];
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &all);
+    lab.replicas.insert(STRAY, Replica::new(id(STRAY), 1, Kept::default()));
+    let mut other = Ruler::new(8);
+    lab.attach(&mut other, &[STRAY]);
+    lab.pass(&mut other, &[STRAY], 3);
+    let (elder, younger) = (log_of(&ruler), log_of(&other));
+    assert!(elder < younger && other.proposer.is_in_office());
+    (lab, elder, younger)
+}
+
+fn log_of(ruler: &Ruler) -> LogId {
+    ruler.proposer.book().unwrap().log().id()
+}
+
+/// A node comes that has heard of a log.
+fn come(lab: &Lab, ruler: &mut Ruler, node: u8, knows: LogId) {
+    let summary = lab.replicas[&node].summary();
+    ruler.proposer.attach(SESSION, summary, Some(knows), lab.stamp());
+}
+
+/// The elder log goes on, with all that was said in it.
+fn goes_on(lab: &mut Lab, ruler: &mut Ruler, elder: LogId, nodes: &[u8]) {
+    lab.settle(ruler, nodes);
+    lab.pass(ruler, nodes, 2);
+    assert!(ruler.proposer.is_in_office());
+    assert_eq!((log_of(ruler), ruler.history()), (elder, vec!["a".to_owned()]));
+}
+
+#[test]
+fn a_replica_that_was_left_behind_does_not_lead_its_node_back() {
+    let (mut lab, elder, younger) = met();
+    let mut ruler = Ruler::new(9);
+    // It has heard of the elder log; there was no place in its council.
+    come(&lab, &mut ruler, STRAY, elder);
+    lab.attach(&mut ruler, &[1, 2, 3]);
+    lab.pass(&mut ruler, &[STRAY, 1, 2, 3], 60);
+    assert!(!ruler.proposer.is_in_office(), "the council has no majority");
+    assert!(lab.replicas[&STRAY].summary().log == Some(younger));
+    lab.attach(&mut ruler, &[4]);
+    goes_on(&mut lab, &mut ruler, elder, &[STRAY, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_younger_log_waits_for_the_elder_one() {
+    let (mut lab, elder, younger) = met();
+    let mut ruler = Ruler::new(9);
+    come(&lab, &mut ruler, STRAY, younger);
+    // One alone that has heard of the elder log is not led into the younger one at once.
+    lab.attach(&mut ruler, &[1]);
+    lab.pass(&mut ruler, &[STRAY, 1], 5);
+    assert!(!ruler.proposer.is_in_office());
+    // More of them wait as long as they must.
+    lab.attach(&mut ruler, &[2, 3]);
+    lab.pass(&mut ruler, &[STRAY, 1, 2, 3], 60);
+    assert!(!ruler.proposer.is_in_office());
+    assert!(ruler.proposer.revive(lab.stamp()), "people can decide otherwise");
+    lab.attach(&mut ruler, &[4]);
+    goes_on(&mut lab, &mut ruler, elder, &[STRAY, 1, 2, 3, 4]);
+}
+
+#[test]
+fn an_elder_log_that_is_gone_is_not_waited_for_for_ever() {
+    let (mut lab, elder, younger) = met();
+    let mut ruler = Ruler::new(9);
+    come(&lab, &mut ruler, STRAY, younger);
+    let visitor = 10;
+    lab.replicas.insert(visitor, Replica::new(id(visitor), 1, Kept::default()));
+    come(&lab, &mut ruler, visitor, elder);
+    lab.pass(&mut ruler, &[STRAY, visitor], 12);
+    assert!(ruler.proposer.is_in_office());
+    assert_eq!(log_of(&ruler), younger);
+    assert!(ruler.proposer.welcome(id(visitor), Some(elder), 1, lab.stamp()).is_some());
+    // In office nobody is put off by one more; who comes waits for a while.
+    come(&lab, &mut ruler, visitor, elder);
+    assert_eq!(ruler.proposer.welcome(id(visitor), Some(elder), 1, lab.stamp()), None);
+    lab.pass(&mut ruler, &[STRAY, visitor], 11);
+    assert!(ruler.proposer.welcome(id(visitor), Some(elder), 1, lab.stamp()).is_some());
+}
+
+#[test]
+fn an_elder_log_is_found_while_a_younger_one_is_fetched() {
+    let (mut lab, elder, younger) = met();
+    let mut ruler = Ruler::new(9);
+    come(&lab, &mut ruler, STRAY, younger);
+    // It has promised, and is asked for its piece.
+    lab.deliver(&mut ruler, STRAY);
+    ruler.collect();
+    assert!(ruler.proposer.fetches_from(id(STRAY)));
+    lab.attach(&mut ruler, &[1, 2, 3, 4]);
+    for node in [1, 2, 3, 4] {
+        lab.deliver(&mut ruler, node);
+    }
+    lab.deliver(&mut ruler, STRAY);
+    goes_on(&mut lab, &mut ruler, elder, &[STRAY, 1, 2, 3, 4]);
+}
