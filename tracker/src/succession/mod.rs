@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use shoal_common::ident::NodeId;
+use shoal_common::limits::HEARTBEATS;
 use shoal_common::protocol::succession::{Inquiry, Member, Reign, Sight, Standing};
 
 mod bounds;
@@ -296,7 +297,7 @@ impl Succession {
 
     /// Time between two heartbeats, as the tracker wants it.
     pub fn set_heartbeat(&mut self, heartbeat: Duration) {
-        self.heartbeat = heartbeat;
+        self.heartbeat = heartbeat.clamp(HEARTBEATS.0, HEARTBEATS.1);
     }
 
     /// The others in line, by join number; as many as are known. Of one that seeks

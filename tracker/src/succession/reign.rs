@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use shoal_common::limits::LEAST_INHERITED_HEARTBEAT;
 use shoal_common::protocol::succession::{Reign, Sight};
 
 use super::follow::Attempt;
@@ -57,6 +58,9 @@ impl Succession {
         if !was_tracker {
             self.since = now;
             self.attempt = Attempt::default();
+            if !self.us.home {
+                self.heartbeat = self.heartbeat.max(LEAST_INHERITED_HEARTBEAT);
+            }
             self.before = self.known.filter(|before| before.tracker != self.us.id);
         }
         self.base = self.base.max(reign.epoch);

@@ -79,6 +79,29 @@ fn until_claim(node: &mut Succession, mut now: Duration) -> (Duration, Vec<Asked
     panic!("it never claims");
 }
 
+/// Lets it claim, and the others of a council of three agree, who know that reign.
+/// Returns when, and what it claimed.
+fn elected(node: &mut Succession, now: Duration, known: Option<Reign>) -> (Duration, Reign) {
+    node.take_effects();
+    let mut now = now;
+    let claims = loop {
+        now = now.max(node.deadline());
+        node.tick(now);
+        let asked = asked(node);
+        if asked.iter().any(|(_, inquiry)| inquiry.claim.is_some()) {
+            break asked;
+        }
+    };
+    let claim = claims.iter().find_map(|(_, inquiry)| inquiry.claim).unwrap();
+    for (asked, _) in claims {
+        let number = (1..=3).find(|number| asked.to == Way::At(at(*number)));
+        let said = standing(known, Sight::Seeks, true, number.unwrap_or_default().into());
+        let said = agrees_to(claim.epoch, said);
+        node.answered(asked, number.map(|number| (id(number), &said)), now);
+    }
+    (now, claim)
+}
+
 #[test]
 fn one_that_was_called_away_just_when_it_was_taken_in_tries_again() {
     let mut node = node(1, 3);
@@ -246,6 +269,17 @@ fn who_has_agreed_to_a_great_leap_still_claims_and_is_agreed_with() {
     let mut voter = node(3, 3);
     voter.lost(false, BEAT);
     assert!(voter.asked(&claims(claim), now).agrees, "it has heard of nothing");
+}
+
+#[test]
+fn a_successor_asks_for_no_absurd_heartbeats() {
+    for (beat, inherited) in [(3_600_000, 60_000), (10_000, 10_000), (1, 1_000)] {
+        let mut node = node(1, 3);
+        node.set_heartbeat(Duration::from_millis(beat));
+        node.lost(false, Duration::ZERO);
+        elected(&mut node, Duration::ZERO, Some(home(3)));
+        assert_eq!(node.heartbeat(), Duration::from_millis(inherited));
+    }
 }
 
 #[test]
