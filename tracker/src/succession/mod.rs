@@ -239,19 +239,20 @@ impl Succession {
     /// before.
     pub fn deadline(&self) -> Duration {
         let timers = &self.timers;
+        // So often that standing still is noticed, and nothing else passes for it.
+        let awake = self.awake + self.heartbeat / 2;
         let due = match self.role {
             Role::Outside => timers.probe.min(self.attempt.due()),
             Role::Following { .. } => timers.look,
             Role::Seeking => {
                 let claim = if self.round.is_none() { timers.claim } else { Duration::MAX };
                 let own = if self.us.home { Duration::MAX } else { self.attempt.due() };
-                timers.probe.min(claim).min(own)
+                timers.probe.min(claim).min(own).min(awake)
             }
-            // So often that standing still is noticed.
             Role::Reigning => {
                 let renew = if self.wants_election() { timers.renew } else { Duration::MAX };
                 let own = if self.us.home { Duration::MAX } else { self.attempt.due() };
-                timers.look.min(renew).min(own).min(self.awake + self.heartbeat / 2)
+                timers.look.min(renew).min(own).min(awake)
             }
         };
         self.round.as_ref().map_or(due, |round| due.min(round.deadline()))

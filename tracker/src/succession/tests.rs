@@ -272,6 +272,18 @@ fn who_has_agreed_to_a_great_leap_still_claims_and_is_agreed_with() {
 }
 
 #[test]
+fn the_turn_comes_at_last_however_short_the_heartbeats_are() {
+    for beat in [100, 300, 500, 1000] {
+        let mut node = node(20, 7);
+        node.set_heartbeat(Duration::from_millis(beat));
+        node.lost(true, BEAT);
+        node.set_line((8..20).map(member));
+        let (now, _) = until_claim(&mut node, BEAT);
+        assert!(now - BEAT <= STEP * 21, "{beat}: {:?}", now - BEAT);
+    }
+}
+
+#[test]
 fn a_successor_asks_for_no_absurd_heartbeats() {
     for (beat, inherited) in [(3_600_000, 60_000), (10_000, 10_000), (1, 1_000)] {
         let mut node = node(1, 3);
