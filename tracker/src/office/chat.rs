@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use shoal_common::connection::ConnectionError;
 use shoal_common::limits::MAX_CHAT_FRAME;
 use shoal_common::protocol::chat::FromChat;
+use shoal_common::protocol::succession::MAX_LEAP;
 use shoal_common::serve::Guest;
 use shoal_common::task::Tasks;
 use tokio_util::either::Either;
@@ -68,7 +69,9 @@ impl Office {
                     office.upgrade()?.hub.look(|registry| registry.name_of(node))
                 });
                 let own = tasks.child();
-                let chat = Chat::start(&self.inner.us, epoch, desk.settings, names, &own);
+                // To begin with: what replicas have promised is exceeded in any case.
+                let round = epoch.min(MAX_LEAP);
+                let chat = Chat::start(&self.inner.us, round, desk.settings, names, &own);
                 *open = Some((chat, own));
             }
             (None, Some((_, own))) => own.cancel(),
