@@ -190,10 +190,14 @@ pub const MAX_DIGESTS: usize = 1024;
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Shortest and longest interval of heartbeats that a tracker may be told.
-/// Shorter, and the delays of a busy machine pass for absence; longer, and
-/// nobody waits for the news.
-pub const HEARTBEATS: (Duration, Duration) =
-    (Duration::from_millis(100), Duration::from_secs(3600));
+/// Shorter, and the delays of a busy machine pass for absence; longer, and a tracker
+/// that is cut off or was a false one keeps its nodes waiting.
+pub const HEARTBEATS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+
+/// Shortest interval of heartbeats of a tracker that was not told one but has it from the
+/// tracker before it, which may have been a false one: at this one 20,000 nodes are no
+/// great load.
+pub const LEAST_INHERITED_HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How often a node asks another one, drawn by lot, for the peers that it knows,
 /// unless told another interval.

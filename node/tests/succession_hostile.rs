@@ -10,21 +10,27 @@
 mod network;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use network::{Network, PATIENCE, TestNode, eventually};
 use shoal_common::call::call;
+use shoal_common::connection::ConnectionError;
 use shoal_common::ident::NodeId;
-use shoal_common::limits::{COUNCIL, MAX_REQUEST_FRAME};
+use shoal_common::limits::{COUNCIL, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME};
 use shoal_common::party::Party;
 use shoal_common::protocol::greeting::Talk;
 use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::succession::{
     Inquiry, Member, Reign, Sight, Standing, SuccessionReply, SuccessionRequest,
 };
-use shoal_common::serve::serve;
+use shoal_common::protocol::tracking::{Charter, FromTracker, Registered, ToTracker};
+use shoal_common::serve::{Guest, serve};
 use shoal_common::task::Tasks;
+use shoal_node::app::node::{Node, Sharing};
 use shoal_node::app::{Contact, Role, TrackerInfo};
+use shoal_node::config::Config;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
@@ -153,4 +159,115 @@ async fn strangers_can_not_depose_a_tracker_with_absurd_claims() {
     let newcomer = network.node("newcomer", &[]).await;
     assert_eq!(tracker(&newcomer).role, Role::Home);
     tasks.cancel();
+}
+
+/// One that also takes nodes in, and tells each of them after a while that it reigns in
+/// the last epoch. Returns where, and how many it has had.
+async fn usurper(us: &Party, epoch: u64, tasks: &Tasks) -> (Reign, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let reign = Reign { epoch, tracker: us.node, address, home: true, joined: 0, elected: true };
+    let had = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&had);
+    let talks = &[Talk::Succession, Talk::Tracking];
+    let usurp = serve(listener, us.clone(), talks, 100, tasks.clone(), move |mut guest| {
+        let had = Arc::clone(&counted);
+        async move {
+            if guest.hello.talk == Talk::Tracking {
+                return take_in(&mut guest, reign, &had).await;
+            }
+            let _: SuccessionRequest =
+                guest.connection.receive(MAX_REQUEST_FRAME, PATIENCE).await?;
+            let (sight, agrees, promised) = (Sight::Reigns, true, reign.epoch);
+            let reign = Some(reign);
+            let standing = Standing { reign, sight, agrees, promised, joined: 0, council: vec![] };
+            guest.connection.send(&SuccessionReply::Standing(standing), MAX_REQUEST_FRAME).await
+        }
+    });
+    tasks.spawn(tracing::Span::none(), usurp);
+    (reign, had)
+}
+
+async fn take_in(
+    guest: &mut Guest,
+    reign: Reign,
+    had: &AtomicUsize,
+) -> Result<(), ConnectionError> {
+    let received = guest.connection.receive(MAX_TRACKER_FRAME, PATIENCE).await?;
+    let ToTracker::Register(wish) = received else { return Ok(()) };
+    let charter = Charter { reign, council: vec![] };
+    let registered = Registered {
+        name: wish.name,
+        heartbeat_ms: 3_600_000,
+        instance: 1,
+        revision: 1,
+        total: 0,
+        peers: vec![],
+        joined: wish.joined.max(1),
+        charter: Some(charter.clone()),
+    };
+    guest.connection.send(&FromTracker::Registered(registered), MAX_TRACKER_FRAME).await?;
+    let last = Charter { reign: Reign { epoch: u64::MAX, ..reign }, ..charter };
+    guest.connection.send(&FromTracker::Reigns(last), MAX_TRACKER_FRAME).await?;
+    had.fetch_add(1, Ordering::Relaxed);
+    loop {
+        let _: ToTracker = guest.connection.receive(MAX_TRACKER_FRAME, PATIENCE).await?;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_false_tracker_that_leaves_takes_nobody_along() {
+    let network = Network::start().await;
+    let mut nodes = Vec::new();
+    for number in 1..=3 {
+        nodes.push(network.node(&format!("node{number}"), &[]).await);
+    }
+    network.stop_tracker();
+    let us = Party::new("shoal", NodeId::random());
+    // So far above that nobody looks at it, and one that is followed and goes up then.
+    for (epoch, follow) in [(1 << 62, 0), (1 << 20, 3)] {
+        let succeeded = |node: &TestNode| {
+            let info = tracker(node);
+            info.role == Role::Successor && info.contact != Contact::Lost
+        };
+        eventually("one of them is tracker", || nodes.iter().all(succeeded)).await;
+        let tasks = Tasks::new(Handle::current());
+        let (reign, had) = usurper(&us, epoch, &tasks).await;
+        for node in &nodes {
+            let told = Inquiry { reign: Some(reign), council: vec![], claim: None };
+            inquire(node.app().identity().search, &us, told).await;
+        }
+        if follow == 0 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(had.load(Ordering::Relaxed), 0, "somebody went there");
+        }
+        eventually("they go there", || had.load(Ordering::Relaxed) >= follow).await;
+        tasks.stop(PATIENCE).await.unwrap();
+    }
+
+    // Somebody who knows nothing is taken in, and somebody who has forgotten it.
+    let dir = nodes.pop().unwrap().stop().await;
+    let peers: Vec<String> =
+        nodes.iter().map(|node| node.app().identity().search.to_string()).collect();
+    let other = tempfile::tempdir().unwrap();
+    for (name, dir) in [("node3", dir), ("newcomer", other)] {
+        let config = Config { peers: peers.clone(), ..network.config(name, dir.path()) };
+        nodes.push(TestNode::new(Node::start(&config, Sharing::Folder).unwrap(), dir));
+    }
+    let is_one = |nodes: &[TestNode]| {
+        let reigns: Vec<_> = nodes.iter().filter_map(|node| node.app().tracker()).collect();
+        reigns.len() == nodes.len()
+            && reigns.iter().all(|info| (info.id, info.epoch) == (reigns[0].id, reigns[0].epoch))
+            && reigns.iter().all(|info| info.contact != Contact::Lost)
+            && nodes.iter().all(|node| node.app().peers().len() == nodes.len() - 1)
+    };
+    eventually("all four have one tracker", || is_one(&nodes)).await;
+    let epoch = tracker(&nodes[0]).epoch;
+    assert!(epoch < 1 << 20, "the epochs begin anew, at {epoch}");
+    // And so does a home tracker that knows nothing, and gets everyone.
+    network.restart_tracker().await;
+    eventually("home is in charge", || {
+        is_one(&nodes) && nodes.iter().all(|node| tracker(node).role == Role::Home)
+    })
+    .await;
 }

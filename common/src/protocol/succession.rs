@@ -13,6 +13,18 @@ use serde::{Deserialize, Serialize};
 use crate::ident::{NodeId, address};
 use crate::protocol::refusal::Refusal;
 
+/// How far above another an epoch may be: one each second for more than a hundred
+/// years. No network comes so far while one of its nodes is away; what is further above
+/// was never reached by elections.
+pub const MAX_LEAP: u64 = 1 << 32;
+
+/// Whether one epoch goes before another: the higher one, unless it is too far above.
+/// Then it is the other one that does, so whoever was led astray comes back, however far
+/// that was.
+pub fn goes_before(epoch: u64, other: u64) -> bool {
+    if epoch.abs_diff(other) > MAX_LEAP { epoch < other } else { epoch > other }
+}
+
 /// A tracker's time in office.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reign {
@@ -34,10 +46,14 @@ pub struct Reign {
 
 impl Reign {
     /// Whether this one is to be followed rather than the other when both are
-    /// alive: the higher epoch, then the one that was elected, then the elder
-    /// (home, then the smaller join number, then the smaller id).
+    /// alive: the one whose epoch [`goes_before`], then the one that was elected, then
+    /// the elder (home, then the smaller join number, then the smaller id).
     pub fn beats(&self, other: &Self) -> bool {
-        self.rank() > other.rank()
+        if self.epoch == other.epoch {
+            self.rank() > other.rank()
+        } else {
+            goes_before(self.epoch, other.epoch)
+        }
     }
 
     /// Whether both are the same time in office, wherever it was reached.
@@ -264,6 +280,17 @@ mod tests {
         }
         let elsewhere = Reign { address: "127.0.0.2:1".parse().unwrap(), ..elder };
         assert!(elsewhere.is(&elder));
+    }
+
+    #[test]
+    fn one_that_is_too_far_above_is_not_followed() {
+        let (near, far) = (3 + MAX_LEAP, 4 + MAX_LEAP);
+        for (epoch, beats) in [(2, false), (4, true), (near, true), (far, false), (u64::MAX, false)]
+        {
+            let other = Reign { epoch, elected: true, ..reign() };
+            assert_eq!(other.beats(&reign()), beats, "{epoch}");
+            assert_eq!(reign().beats(&other), !beats, "{epoch}");
+        }
     }
 
     #[test]

@@ -214,9 +214,12 @@ impl Office {
     ) -> bool {
         self.event(|machine, now| {
             machine.set_address(us);
-            machine.set_heartbeat(heartbeat);
-            charter.reign.is_reachable()
-                && machine.registered(&charter.reign, &charter.council, joined, now)
+            let is_believed = charter.reign.is_reachable()
+                && machine.registered(&charter.reign, &charter.council, joined, now);
+            if is_believed {
+                machine.set_heartbeat(heartbeat);
+            }
+            is_believed
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use shoal_common::protocol::succession::MAX_LEAP;
+
 /// A broken connection to the tracker may be back within this time before
 /// anyone thinks of succeeding it: a restart of the tracker, or of the network
 /// between, takes less.
@@ -46,10 +48,6 @@ pub(super) const FRESH: Duration = Duration::from_secs(60);
 /// asks and tells, and so far the line goes when the whole council is dead.
 pub const LINE: usize = 32;
 
-/// How far beyond what it knows an epoch may be that a node agrees to: one each
-/// second for a hundred years. So nobody brings the epochs to their end.
-pub(super) const MAX_LEAP: u64 = 1 << 32;
-
 /// How far hearsay is heeded: those who have not heard it are to agree all the same.
 pub(super) const MAX_HEARSAY: u64 = MAX_LEAP / 2;
 
@@ -57,8 +55,8 @@ pub(super) const MAX_HEARSAY: u64 = MAX_LEAP / 2;
 /// nobody leads it away from the others faster than claims bring them together.
 pub(super) const VOTE_PAUSE: Duration = Duration::from_millis(200);
 
-/// Highest epoch that is believed of a tracker that answers, unless what is known is
-/// near it: far from where adding overflows.
+/// Whoever was led so high claims its next epoch at the beginning, which goes before
+/// this one: so there is no last epoch.
 pub(super) const MAX_EPOCH: u64 = 1 << 62;
 
 /// How many rounds in a row may be lost to others before a node serves those who

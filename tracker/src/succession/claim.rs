@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use shoal_common::ident::NodeId;
-use shoal_common::protocol::succession::{Reign, Sight, Standing};
+use shoal_common::protocol::succession::{MAX_LEAP, Reign, Sight, Standing};
 
 use super::follow::distinct;
 use super::line::is_majority;
 use super::{
-    ANSWER_DEADLINE, HOLD, LINE, MAX_CONTESTED, MAX_HEARSAY, MAX_LEAP, Role, STEP, Succession,
-    VOTE_PAUSE, Way, Why,
+    ANSWER_DEADLINE, HOLD, LINE, MAX_CONTESTED, MAX_EPOCH, MAX_HEARSAY, Role, STEP, Succession,
+    VOTE_PAUSE, Way, Why, is_far_below,
 };
 
 /// How often one that stood still asks whether it was succeeded while nobody
@@ -66,11 +66,15 @@ impl Succession {
 
     /// Asks everyone whether they agree that this one is tracker.
     pub(super) fn claim(&mut self, now: Duration) {
+        if self.promised() >= MAX_EPOCH {
+            self.come_down(1);
+        }
         // An epoch for which it has agreed to itself is still to be had.
         let promised = self.vote.map_or(0, |vote| {
-            if vote.candidate == self.us.id { vote.epoch - 1 } else { vote.epoch }
+            let is_own = vote.candidate == self.us.id;
+            if is_own { vote.epoch.saturating_sub(1) } else { vote.epoch }
         });
-        let epoch = self.base.max(promised).max(self.bid) + 1;
+        let epoch = self.base.max(promised).max(self.bid).saturating_add(1);
         let may = self.us.eligible && (self.us.home || self.joined > 0);
         let address = self.address.filter(|_| may);
         let claim = address.map(|address| Reign {
@@ -166,16 +170,21 @@ impl Succession {
         self.conclude(now);
     }
 
-    /// Its next claim is to go beyond this epoch, as far as others can agree.
+    /// Its next claim is to go beyond this epoch, as far as others can agree; unless
+    /// that is so far above that the claim goes before it in any case.
     pub(super) fn outbid(&mut self, epoch: u64) {
-        self.bid = self.bid.max(epoch.min(self.most_heeded()));
+        if epoch.saturating_sub(self.promised()) <= MAX_LEAP {
+            self.bid = self.bid.max(epoch.min(self.most_heeded()));
+        }
     }
 
     /// Others know of a reign in this epoch: its claims, and it as a caretaker, are
     /// not to stay behind it.
     pub(super) fn catch_up(&mut self, epoch: u64) {
         self.outbid(epoch);
-        self.heard = self.heard.max(epoch.min(self.most_heeded()));
+        if epoch.saturating_sub(self.promised()) <= MAX_LEAP {
+            self.heard = self.heard.max(epoch.min(self.most_heeded()));
+        }
     }
 
     fn most_heeded(&self) -> u64 {
@@ -213,7 +222,11 @@ impl Succession {
         };
         if round.contested {
             self.contested += 1;
-            self.come_down(&claim, round.known);
+            // A tracker may have been a false one: if all others know of far less, none of
+            // them will ever agree.
+            if round.known > 0 && is_far_below(round.known, claim.epoch) {
+                self.come_down(round.known);
+            }
         }
         if is_majority(round.agreed.len() + own, council) {
             self.take_office(claim, now);
@@ -227,25 +240,12 @@ impl Succession {
         }
     }
 
-    /// A tracker may have been a false one: if all others know of far less, none of
-    /// them will ever agree. What this one has agreed to stands.
-    fn come_down(&mut self, claim: &Reign, known: u64) {
-        if known > 0 && claim.epoch > known.saturating_add(MAX_LEAP) {
-            (self.bid, self.heard) = (0, 0);
-            self.base = self.base.min(known);
-            if self.us.home {
-                // It is in no council: its own vote counts for nobody.
-                self.vote = None;
-            }
-        }
-    }
-
     /// Without a majority. The home tracker takes the next epoch all the same: it
     /// is to be in charge of whomever it reaches.
     fn take_care(&mut self, claim: Reign, now: Duration) {
         // Who knows of a later reign would be ahead of it.
         let known = self.base.max(self.heard);
-        let epoch = if self.us.home { known + 1 } else { known };
+        let epoch = if self.us.home { known.saturating_add(1) } else { known };
         let reign = Reign { epoch, elected: false, ..claim };
         if self.role == Role::Reigning && !self.behind {
             // It could not be elected anew, and stays what it is.
@@ -256,7 +256,8 @@ impl Succession {
     }
 
     /// Whether this one agrees that the other is tracker, and then remembers it:
-    /// nobody agrees to two in one epoch.
+    /// nobody agrees to two in one epoch. Who was led astray comes down to a claim far
+    /// below.
     pub(super) fn agree(&mut self, claim: &Reign, now: Duration) -> bool {
         let candidate = claim.tracker;
         let is_free = self.vote.is_none_or(|vote| {
@@ -268,13 +269,20 @@ impl Succession {
                 () if is_same || claim.home => VOTE_PAUSE,
                 () => HOLD,
             };
-            is_same && claim.epoch == vote.epoch
-                || claim.epoch > vote.epoch && now >= vote.at + pause
+            let is_later = claim.epoch > vote.epoch || is_far_below(claim.epoch, vote.epoch);
+            is_same && claim.epoch == vote.epoch || is_later && now >= vote.at + pause
         });
-        let is_near = claim.epoch <= self.promised().saturating_add(MAX_LEAP);
-        let is_next = claim.elected && claim.epoch > self.base && is_near;
+        let is_next = claim.elected
+            // The first one is nobody's to claim.
+            && claim.epoch > 1
+            && (self.is_astray(claim.epoch)
+                || claim.epoch > self.base
+                    && claim.epoch <= self.promised().saturating_add(MAX_LEAP));
         let agrees = is_free && is_next && self.may_succeed(claim, now);
         if agrees {
+            if self.is_astray(claim.epoch) {
+                self.come_down(claim.epoch.saturating_sub(1));
+            }
             self.vote = Some(Vote { epoch: claim.epoch, candidate, at: now });
         }
         agrees

@@ -52,7 +52,7 @@ impl Succession {
         now: Duration,
     ) -> bool {
         self.wake(now);
-        if !self.is_plausible(reign.epoch) || !is_sound(council) {
+        if reign.epoch == 0 || !is_sound(council) {
             return false;
         }
         if self.role == Role::Reigning {
@@ -90,10 +90,13 @@ impl Succession {
         *heard = now;
         self.wake(now);
         if let Some(reign) = reign {
-            if !self.is_plausible(reign.epoch) {
+            if reign.epoch == 0 {
                 return false;
             }
             self.known = Some(*reign);
+            if self.is_astray(reign.epoch) {
+                self.come_down(reign.epoch);
+            }
             self.base = reign.epoch;
             (self.bid, self.heard) = (0, 0);
         }
@@ -159,7 +162,7 @@ impl Succession {
         self.lost(false, now);
         self.failed(now);
         let other = reign.filter(|reign| reign.tracker != self.us.id && hops <= MAX_HOPS);
-        if let Some(reign) = other.filter(|reign| self.is_plausible(reign.epoch)) {
+        if let Some(reign) = other {
             self.attempt.hops = hops;
             self.follow(Way::At(reign.address));
         }

@@ -44,7 +44,7 @@ impl Succession {
 
     /// Hearsay: it is looked at before it is believed.
     fn hear_of(&mut self, reign: &Reign, now: Duration) {
-        if reign.tracker == self.us.id || !self.is_plausible(reign.epoch) {
+        if reign.tracker == self.us.id || reign.epoch == 0 {
             return;
         }
         match (self.role, self.known) {
@@ -65,8 +65,7 @@ impl Succession {
             return;
         };
         let is_itself = reign.tracker == from;
-        let is_credible = self.is_near(reign.epoch) || is_itself && self.is_plausible(reign.epoch);
-        if !is_credible {
+        if reign.epoch == 0 || !is_itself && !self.is_near(reign.epoch) {
             return;
         }
         if self.may_tell_of_council(at, from, standing.joined) {

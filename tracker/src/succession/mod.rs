@@ -25,7 +25,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use shoal_common::ident::NodeId;
-use shoal_common::protocol::succession::{Inquiry, Member, Reign, Sight, Standing};
+use shoal_common::limits::HEARTBEATS;
+use shoal_common::protocol::succession::{Inquiry, Member, Reign, Sight, Standing, goes_before};
 
 mod bounds;
 mod chance;
@@ -42,8 +43,8 @@ mod words;
 
 pub use bounds::{ANSWER_DEADLINE, GRACE_LOST, LINE, STEP};
 use bounds::{
-    AWAY, FRESH, HOLD, MAX_CONTESTED, MAX_EPOCH, MAX_HEARSAY, MAX_LEAP, MAX_PUT_OFF, MEET, PROBE,
-    RENEW, SELDOM, VOTE_PAUSE,
+    AWAY, FRESH, HOLD, MAX_CONTESTED, MAX_EPOCH, MAX_HEARSAY, MAX_PUT_OFF, MEET, PROBE, RENEW,
+    SELDOM, VOTE_PAUSE,
 };
 use chance::Chance;
 use claim::{Round, Vote};
@@ -90,7 +91,8 @@ pub struct Succession {
     role: Role,
     /// The reign it follows, has lost, or is itself.
     known: Option<Reign>,
-    /// The epoch of the tracker that it follows, has lost, or is: never from hearsay.
+    /// The epoch of the tracker that it follows, has lost, or is: never raised by
+    /// hearsay.
     base: u64,
     /// An epoch that others have said to have agreed to, and that is to be outbid.
     bid: u64,
@@ -242,19 +244,20 @@ impl Succession {
     /// before.
     pub fn deadline(&self) -> Duration {
         let timers = &self.timers;
+        // So often that standing still is noticed, and nothing else passes for it.
+        let awake = self.awake + self.heartbeat / 2;
         let due = match self.role {
             Role::Outside => timers.probe.min(self.attempt.due()),
             Role::Following { .. } => timers.look,
             Role::Seeking => {
                 let claim = if self.round.is_none() { timers.claim } else { Duration::MAX };
                 let own = if self.us.home { Duration::MAX } else { self.attempt.due() };
-                timers.probe.min(claim).min(own)
+                timers.probe.min(claim).min(own).min(awake)
             }
-            // So often that standing still is noticed.
             Role::Reigning => {
                 let renew = if self.wants_election() { timers.renew } else { Duration::MAX };
                 let own = if self.us.home { Duration::MAX } else { self.attempt.due() };
-                timers.look.min(renew).min(own).min(self.awake + self.heartbeat / 2)
+                timers.look.min(renew).min(own).min(awake)
             }
         };
         self.round.as_ref().map_or(due, |round| due.min(round.deadline()))
@@ -300,7 +303,7 @@ impl Succession {
 
     /// Time between two heartbeats, as the tracker wants it.
     pub fn set_heartbeat(&mut self, heartbeat: Duration) {
-        self.heartbeat = heartbeat;
+        self.heartbeat = heartbeat.clamp(HEARTBEATS.0, HEARTBEATS.1);
     }
 
     /// The others in line, by join number; as many as are known. Of one that seeks
@@ -346,14 +349,9 @@ impl Succession {
         }
     }
 
-    /// Whether a tracker that answers may be in this epoch.
-    fn is_plausible(&self, epoch: u64) -> bool {
-        epoch > 0 && epoch <= self.known_epoch().saturating_add(MAX_LEAP).max(MAX_EPOCH)
-    }
-
     /// Whether it is heeded that somebody tells of this epoch.
     fn is_near(&self, epoch: u64) -> bool {
-        epoch > 0 && epoch <= self.known_epoch().saturating_add(MAX_HEARSAY)
+        epoch <= self.base.saturating_add(MAX_HEARSAY)
     }
 
     fn known_epoch(&self) -> u64 {
@@ -363,6 +361,21 @@ impl Succession {
     /// The highest epoch that it has followed or agreed to.
     fn promised(&self) -> u64 {
         self.base.max(self.vote.map_or(0, |vote| vote.epoch))
+    }
+
+    /// Whether this epoch goes before what it knows because that is too far above: then
+    /// it was led astray.
+    fn is_astray(&self, epoch: u64) -> bool {
+        is_far_below(epoch, self.promised())
+    }
+
+    /// It was led astray, and begins anew from here. What it has agreed to up there would
+    /// lose against whatever it agrees to now.
+    fn come_down(&mut self, epoch: u64) {
+        self.base = self.base.min(epoch);
+        self.council_epoch = self.council_epoch.min(epoch);
+        self.vote.take_if(|vote| is_far_below(epoch, vote.epoch));
+        (self.bid, self.heard) = (0, 0);
     }
 
     /// Whether it is in office without a majority, or others are ahead of it.
@@ -379,7 +392,7 @@ impl Succession {
 
     /// Of one in office: whether that reign goes before its own.
     fn is_behind(&self, own: &Reign, reign: &Reign) -> bool {
-        reign.beats(own) || self.is_fresh_home() && reign.epoch >= own.epoch
+        reign.beats(own) || self.is_fresh_home() && reign.epoch == own.epoch
     }
 
     fn inquiry(&self, claim: Option<Reign>) -> Inquiry {
@@ -404,15 +417,19 @@ impl Succession {
 
     /// Takes over a council of a later epoch than the one it knows of.
     fn adopt(&mut self, reign: &Reign, council: &[Member], now: Duration) {
-        let is_later = reign.epoch > self.council_epoch || self.council.is_empty();
+        let is_later = goes_before(reign.epoch, self.council_epoch) || self.council.is_empty();
         let follows = matches!(self.role, Role::Following { .. });
         if is_later && !follows && !council.is_empty() && line::is_sound(council) {
             self.set_council(council);
-            self.council_epoch = self.council_epoch.max(reign.epoch);
+            self.council_epoch = reign.epoch;
             // Those who have agreed to a claim were asked as members of another one.
             if self.round.is_some() {
                 self.hold_off(now);
             }
         }
     }
+}
+
+fn is_far_below(epoch: u64, other: u64) -> bool {
+    epoch < other && goes_before(epoch, other)
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use shoal_common::limits::LEAST_INHERITED_HEARTBEAT;
 use shoal_common::protocol::succession::{Reign, Sight};
 
 use super::follow::Attempt;
@@ -57,6 +58,9 @@ impl Succession {
         if !was_tracker {
             self.since = now;
             self.attempt = Attempt::default();
+            if !self.us.home {
+                self.heartbeat = self.heartbeat.max(LEAST_INHERITED_HEARTBEAT);
+            }
             self.before = self.known.filter(|before| before.tracker != self.us.id);
         }
         self.base = self.base.max(reign.epoch);
@@ -71,7 +75,7 @@ impl Succession {
         if reign.elected {
             self.council_epoch = reign.epoch;
         } else {
-            self.council_epoch = self.council_epoch.max(reign.epoch - 1);
+            self.council_epoch = self.council_epoch.max(reign.epoch.saturating_sub(1));
         }
         self.timers.look = now + self.chance.about(MEET);
         self.timers.renew = now + self.chance.about(RENEW);
@@ -93,7 +97,11 @@ impl Succession {
     /// The home tracker hears of a reign of others: it follows it in office.
     pub(super) fn return_after(&mut self, own: &Reign, reign: &Reign, now: Duration) {
         if self.is_behind(own, reign) {
-            self.catch_up(reign.epoch);
+            if self.is_astray(reign.epoch) {
+                self.come_down(reign.epoch);
+            } else {
+                self.catch_up(reign.epoch);
+            }
             self.behind = true;
             self.claim_anew(now);
         }
@@ -114,7 +122,9 @@ impl Succession {
             }
             let absent = self.absent.iter().map(|member| Way::At(member.address));
             let before = self.before.map(|before| Way::At(before.address));
-            let others: Vec<Way> = self.line().chain(absent).chain(before).collect();
+            // Whoever was led away from the network as a newcomer knows no other way to it.
+            let peers = (0..self.us.peers).map(Way::Peer);
+            let others: Vec<Way> = self.line().chain(absent).chain(before).chain(peers).collect();
             let mut ways = self.next_of(&others, 2);
             ways.extend(self.us.knows_home.then_some(Way::Home));
             self.look(&ways);

@@ -3,7 +3,7 @@
 use shoal_common::protocol::succession::{Member, Reign};
 
 use super::super::{ANSWER_DEADLINE, Effect, Way, Welcome};
-use super::entity::{BEAT, Guest, Message, Session};
+use super::entity::{Guest, Message, Session};
 use super::world::{HOME, TRY, World};
 
 impl World {
@@ -26,13 +26,15 @@ impl World {
             Welcome::Here => {
                 let joined = entity.number(&member, now);
                 let member = Member { joined, ..member };
-                let guest = Guest { member, session: Some((from, session)), until: now + 2 * BEAT };
+                let (beat, astray) = (entity.machine.heartbeat(), entity.astray);
+                let guest = Guest { member, session: Some((from, session)), until: now + 2 * beat };
                 entity.guests.insert(member.id, guest);
                 self.present(index);
                 let entity = &self.entities[index];
                 let (line, council) = (entity.line(), entity.machine.council().to_vec());
                 let reign = entity.machine.known().unwrap();
-                let message = Message::Registered { session, reign, joined, council, line };
+                let message =
+                    Message::Registered { session, reign, joined, council, line, beat, astray };
                 self.send(index, from, message);
             }
         }
@@ -45,7 +47,7 @@ impl World {
         let Some(guest) = guest else {
             return self.send(index, from, Message::Broken { session });
         };
-        guest.until = now + 2 * BEAT;
+        guest.until = now + 2 * entity.machine.heartbeat();
         if entity.machine.may_answer(now) {
             self.tell(index, from, session);
         }
@@ -116,7 +118,7 @@ impl World {
     fn reign(&mut self, index: usize, reign: Reign) {
         self.say(|| format!("{index} reigns {reign:?}"));
         let now = self.now;
-        if reign.elected {
+        if reign.elected && !self.is_led_astray {
             let council = self.entities[index].machine.council().iter();
             let council = council.map(|member| (member.id, member.joined));
             let key = (reign.epoch, council.collect());
@@ -128,8 +130,9 @@ impl World {
         if entity.guests.is_empty() {
             let highest = entity.roster.iter().map(|member| member.joined).max();
             entity.numbers = highest.unwrap_or(0).max(entity.machine.joined());
+            let until = now + 2 * entity.machine.heartbeat();
             for member in entity.roster.clone() {
-                let guest = Guest { member, session: None, until: now + 2 * BEAT };
+                let guest = Guest { member, session: None, until };
                 entity.guests.insert(member.id, guest);
             }
         }

@@ -9,6 +9,7 @@ use shoal_common::protocol::succession::{Inquiry, Member, Reign, Standing};
 
 use super::super::{Asked, Succession, Us};
 
+/// Time between two heartbeats, if the schedule has no other.
 pub(super) const BEAT: Duration = Duration::from_secs(1);
 
 /// What is on its way to an entity.
@@ -41,6 +42,9 @@ pub(super) enum Message {
         joined: u64,
         council: Vec<Member>,
         line: Vec<Member>,
+        beat: Duration,
+        /// Whether the tracker has never been in the network itself.
+        astray: bool,
     },
     Elsewhere {
         session: u64,
@@ -94,6 +98,10 @@ pub(super) struct Entity {
     pub(super) machine: Succession,
     pub(super) session: Session,
     pub(super) sessions: u64,
+    /// Time between two heartbeats: as it was set up, and as its tracker wants it.
+    pub(super) beats: (Duration, Duration),
+    /// Whether none but false trackers, and those they led astray, have taken it in.
+    pub(super) astray: bool,
     /// Others, as its tracker told.
     pub(super) roster: Vec<Member>,
     /// As a tracker: who is here.
@@ -106,7 +114,13 @@ pub(super) struct Entity {
 }
 
 impl Entity {
-    pub(super) fn new(index: usize, home: bool, peers: Vec<usize>, seed: u64) -> Self {
+    pub(super) fn new(
+        index: usize,
+        home: bool,
+        peers: Vec<usize>,
+        beat: Duration,
+        seed: u64,
+    ) -> Self {
         Self {
             index,
             id: id(index, 0, home),
@@ -114,9 +128,11 @@ impl Entity {
             alive: false,
             paused: false,
             inbox: Vec::new(),
-            machine: machine(index, 0, home, 0, seed, Duration::ZERO),
+            machine: machine((index, 0), home, 0, beat, seed, Duration::ZERO),
             session: Session::None,
             sessions: 0,
+            beats: (beat, beat),
+            astray: false,
             roster: Vec::new(),
             guests: BTreeMap::new(),
             numbers: 0,
@@ -129,8 +145,9 @@ impl Entity {
     pub(super) fn start(&mut self, home: bool, seed: u64, now: Duration) {
         let (index, life, sessions) = (self.index, self.life + 1, self.sessions);
         let peers = std::mem::take(&mut self.peers);
-        let machine = machine(index, life, home, peers.len(), seed, now);
-        *self = Self::new(index, home, peers, seed);
+        let beat = self.beats.0;
+        let machine = machine((index, life), home, peers.len(), beat, seed, now);
+        *self = Self::new(index, home, peers, beat, seed);
         (self.life, self.id, self.machine) = (life, id(index, life, home), machine);
         (self.sessions, self.alive) = (sessions, true);
     }
@@ -165,7 +182,7 @@ impl Entity {
         let session = match self.session {
             Session::None => Duration::MAX,
             Session::Trying { until, .. } => until,
-            Session::Open { heard, beat, .. } => beat.min(heard + 2 * BEAT),
+            Session::Open { heard, beat, .. } => beat.min(heard + 2 * self.beats.1),
         };
         let guests = self.guests.values().map(|guest| guest.until).min();
         session.min(self.machine.deadline()).min(guests.unwrap_or(Duration::MAX))
@@ -189,20 +206,20 @@ pub(super) fn address(index: usize) -> std::net::SocketAddr {
 }
 
 fn machine(
-    index: usize,
-    life: u32,
+    (index, life): (usize, u32),
     home: bool,
     peers: usize,
+    beat: Duration,
     seed: u64,
     now: Duration,
 ) -> Succession {
     let seed = seed ^ (u64::from(life) << 32) ^ (index as u64) << 48;
     let id = id(index, life, home);
     if home {
-        return Succession::home(id, address(index), BEAT, seed, now);
+        return Succession::home(id, address(index), beat, seed, now);
     }
     let us = Us { id, home: false, eligible: true, knows_home: true, peers };
-    let mut node = Succession::node(us, BEAT, seed, now);
+    let mut node = Succession::node(us, beat, seed, now);
     node.set_address(address(index));
     node
 }

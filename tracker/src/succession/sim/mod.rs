@@ -70,6 +70,11 @@ fn lies_do_no_lasting_harm() {
 }
 
 #[test]
+fn the_eldest_lose_power_where_heartbeats_are_short() {
+    run(26_000..27_000, schedule::Kind::Power);
+}
+
+#[test]
 fn without_faults_nothing_ever_changes() {
     run(21_000..21_300, schedule::Kind::Calm);
 }

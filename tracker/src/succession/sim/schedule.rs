@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use shoal_common::limits::HEARTBEATS;
 use shoal_common::protocol::succession::{Reign, Sight};
 
 use super::super::FRESH;
 use super::super::chance::Chance;
-use super::entity::{Entity, Session};
+use super::entity::{BEAT, Entity, Session};
+use super::lies::Liar;
 use super::world::{HOME, World};
 
 /// What may happen.
@@ -22,6 +24,8 @@ pub(super) enum Kind {
     Small,
     /// As any, while somebody lies.
     Lies,
+    /// Short heartbeats, and the eldest of many nodes lose power together.
+    Power,
     /// Nothing.
     Calm,
 }
@@ -37,19 +41,32 @@ pub(super) struct Schedule {
 impl Schedule {
     pub(super) fn new(seed: u64, kind: Kind, aloud: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let most = if matches!(kind, Kind::Small) { 2 } else { 8 };
+        let (least, most) = match kind {
+            Kind::Small => (1, 2),
+            Kind::Power => (9, 16),
+            _ => (1, 8),
+        };
         let mut below = |bound: u32| {
             u32::try_from(chance.up_to(Duration::from_micros(bound.into())).as_micros()).unwrap()
         };
-        let nodes = 1 + below(most) as usize;
-        let entities: Vec<Entity> = (0..=nodes)
+        let nodes = least + below(most) as usize;
+        let beat = match kind {
+            Kind::Power => [BEAT / 10, BEAT / 5, BEAT / 3, BEAT / 2][below(4) as usize],
+            _ => BEAT,
+        };
+        let mut entities: Vec<Entity> = (0..=nodes)
             .map(|index| {
                 let peer = 1 + below(u32::try_from(nodes).unwrap()) as usize;
                 let peers = if peer == index { vec![] } else { vec![peer] };
-                Entity::new(index, index == HOME, peers, seed)
+                Entity::new(index, index == HOME, peers, beat, seed)
             })
             .collect();
-        Self { kind, world: World::new(entities, chance, aloud) }
+        // Behind the others, and never started.
+        let liar = (kind == Kind::Lies).then(|| Liar::new(entities.len()));
+        entities.extend(liar.iter().map(|liar| Entity::new(liar.index, false, vec![], beat, seed)));
+        let mut world = World::new(entities, chance, aloud);
+        world.liar = liar;
+        Self { kind, world }
     }
 
     pub(super) fn run(mut self) {
@@ -70,6 +87,7 @@ impl Schedule {
                 }
             }
             Kind::Partition => self.partition(),
+            Kind::Power => self.power(),
             Kind::Trackers => self.tracker_after_tracker(),
         }
         self.heal();
@@ -85,7 +103,7 @@ impl Schedule {
     }
 
     fn grow(&mut self) {
-        for index in 0..self.world.entities.len() {
+        for index in 0..self.world.count() {
             self.world.start(index);
             if self.kind == Kind::Lies && self.world.below(3) == 0 {
                 self.world.lie();
@@ -100,7 +118,7 @@ impl Schedule {
     }
 
     fn fault(&mut self) {
-        let count = self.world.entities.len();
+        let count = self.world.count();
         let index = self.world.below(count);
         let entity = &self.world.entities[index];
         let (alive, paused) = (entity.alive, entity.paused);
@@ -132,7 +150,7 @@ impl Schedule {
 
     fn split(&mut self) {
         let parts = 2 + self.world.below(2);
-        for index in 0..self.world.entities.len() {
+        for index in 0..self.world.count() {
             self.world.islands[index] = self.world.below(parts);
         }
         self.world.say(|| format!("islands {:?}", self.world.islands));
@@ -158,7 +176,7 @@ impl Schedule {
         self.world.cut = council;
         self.moment(9000);
         for _ in 0..self.world.below(3) {
-            let count = self.world.entities.len();
+            let count = self.world.count();
             let index = self.world.below(count);
             if self.world.entities[index].alive {
                 self.world.kill(index);
@@ -193,6 +211,29 @@ impl Schedule {
         is_kept.then_some((index, reign))
     }
 
+    /// The tracker and some of the eldest are gone, and nothing is heard from where they
+    /// were: not even that nobody is there.
+    fn power(&mut self) {
+        for _ in 0..1 + self.world.below(2) {
+            let Some(tracker) = self.tracker() else { break };
+            let mut line = self.world.entities[tracker].line();
+            line.truncate(self.world.below(12));
+            for index in 0..self.world.count() {
+                let entity = &self.world.entities[index];
+                if entity.runs() && (index == tracker || line.iter().any(|m| m.id == entity.id)) {
+                    // Where it is alone.
+                    self.world.islands[index] = 100 + index;
+                    self.world.kill(index);
+                }
+            }
+            self.world.pass(SETTLE * 4 / 5);
+            self.check(0);
+        }
+        for _ in 0..self.world.below(3) {
+            self.fault();
+        }
+    }
+
     fn tracker_after_tracker(&mut self) {
         for _ in 0..1 + self.world.below(4) {
             if let Some(tracker) = self.tracker() {
@@ -217,10 +258,12 @@ impl Schedule {
     }
 
     fn heal(&mut self) {
+        let is_silent = self.world.below(2) == 0;
+        self.world.leave(is_silent);
         self.join();
         self.world.loss = 0;
         self.world.delay = Duration::from_millis(30);
-        for index in 0..self.world.entities.len() {
+        for index in 0..self.world.count() {
             if self.world.entities[index].paused {
                 self.world.go_on(index);
             }
@@ -231,6 +274,9 @@ impl Schedule {
     }
 
     fn settles(&mut self) {
+        if self.world.liar.as_ref().is_some_and(|liar| liar.is_slow) {
+            self.world.pass(3 * HEARTBEATS.1);
+        }
         self.world.pass(SETTLE);
         self.check(0);
         // A home tracker that never learns of a council has a new one in the end.
@@ -264,12 +310,30 @@ impl Schedule {
     fn check(&self, island: usize) -> Option<Reign> {
         let world = &self.world;
         let here = |entity: &&Entity| entity.runs() && world.islands[entity.index] == island;
-        let entities: Vec<&Entity> = world.entities.iter().filter(here).collect();
+        let is_in = |entity: &Entity| {
+            let has_joined = entity.machine.joined() > 0 && !entity.astray;
+            here(&entity) && (entity.index == HOME || has_joined)
+        };
+        let has_way = |entity: &Entity, home| {
+            home || entity.peers.iter().any(|peer| is_in(&world.entities[*peer]))
+        };
+        let home = world.entities.iter().any(|entity| here(&entity) && entity.index == HOME);
+        // Who was led astray as a newcomer and knows nobody but those who left finds nobody,
+        // unless others find it.
+        let is_found = |entity: &Entity| {
+            let known = entity.machine.known();
+            let others = world.entities.iter().filter(|other| is_in(other));
+            known.is_some_and(|known| {
+                others.filter_map(|other| other.machine.known()).any(|other| other.is(&known))
+            })
+        };
+        let is_lost =
+            |entity: &&Entity| entity.astray && !has_way(entity, home) && !is_found(entity);
+        let entities: Vec<&Entity> =
+            world.entities.iter().filter(here).filter(|entity| !is_lost(entity)).collect();
         let trackers: Vec<&&Entity> =
             entities.iter().filter(|entity| reigns(entity, world.now)).collect();
-        let home = entities.iter().any(|entity| entity.index == HOME);
-        let in_network =
-            entities.iter().any(|entity| entity.index == HOME || entity.machine.joined() > 0);
+        let in_network = entities.iter().any(|entity| is_in(entity));
         if !in_network {
             assert!(trackers.is_empty());
             return None;
@@ -278,14 +342,8 @@ impl Schedule {
         let tracker = trackers[0];
         assert!(!home || tracker.index == HOME, "home is not in charge: {}", self.picture());
         let reign = tracker.machine.known().unwrap();
-        let is_in = |index: usize| {
-            entities.iter().any(|entity| {
-                entity.index == index && (index == HOME || entity.machine.joined() > 0)
-            })
-        };
         for entity in entities.iter().filter(|entity| entity.index != HOME) {
-            let has_way = home || entity.peers.iter().any(|peer| is_in(*peer));
-            if entity.machine.joined() == 0 && !has_way {
+            if entity.machine.joined() == 0 && !has_way(entity, home) {
                 continue;
             }
             let known = entity.machine.known();

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use shoal_common::ident::NodeId;
-use shoal_common::protocol::succession::Reign;
+use shoal_common::limits::HEARTBEATS;
+use shoal_common::protocol::succession::{Reign, Sight};
 
 use super::super::chance::Chance;
-use super::entity::{BEAT, Entity, Guest, Message, Session};
+use super::entity::{Entity, Guest, Message, Session};
+use super::lies::Liar;
 
 pub(super) const HOME: usize = 0;
 
@@ -40,6 +42,10 @@ pub(super) struct World {
     pub(super) elected: BTreeMap<(u64, Council), Reign>,
     /// The council when the network was cut, while it is.
     pub(super) cut: Option<Vec<NodeId>>,
+    /// Who is no part of the network and says that it is its tracker.
+    pub(super) liar: Option<Liar>,
+    /// Whether somebody was told of an epoch so far above that the epochs may begin anew.
+    pub(super) is_led_astray: bool,
     queue: BinaryHeap<Reverse<(Duration, u64)>>,
     mails: BTreeMap<u64, Mail>,
     pub(super) numbers: u64,
@@ -59,6 +65,8 @@ impl World {
             aloud,
             elected: BTreeMap::new(),
             cut: None,
+            liar: None,
+            is_led_astray: false,
             queue: BinaryHeap::new(),
             mails: BTreeMap::new(),
             numbers: 0,
@@ -105,6 +113,11 @@ impl World {
         self.now = end;
     }
 
+    /// How many there are: the home tracker and the nodes.
+    pub(super) fn count(&self) -> usize {
+        self.entities.len() - usize::from(self.liar.is_some())
+    }
+
     // Network --------------------------------------------------------------
 
     fn reaches(&self, from: usize, to: usize) -> bool {
@@ -138,6 +151,12 @@ impl World {
     }
 
     fn arrive(&mut self, mail: Mail) {
+        if self.liar.as_ref().is_some_and(|liar| liar.index == mail.to) {
+            if self.pretend(&mail.message) {
+                return;
+            }
+            return self.bounce(mail);
+        }
         let entity = &mut self.entities[mail.to];
         if !entity.alive || entity.life != mail.life {
             self.bounce(mail);
@@ -198,8 +217,9 @@ impl World {
         let now = self.now;
         let entity = &mut self.entities[index];
         entity.paused = false;
+        let beat = entity.machine.heartbeat();
         for guest in entity.guests.values_mut() {
-            guest.until = guest.until.max(now + BEAT);
+            guest.until = guest.until.max(now + beat);
         }
         for message in std::mem::take(&mut entity.inbox) {
             self.receive(index, message);
@@ -209,17 +229,18 @@ impl World {
     fn timers(&mut self, index: usize) {
         let now = self.now;
         let entity = &mut self.entities[index];
+        let wanted = entity.beats.1;
         match entity.session {
             Session::Trying { until, .. } if now >= until => {
                 entity.session = Session::None;
                 entity.machine.failed(now);
             }
-            Session::Open { heard, .. } if now >= heard + 2 * BEAT => {
+            Session::Open { heard, .. } if now >= heard + 2 * wanted => {
                 entity.session = Session::None;
                 entity.machine.lost(true, now);
             }
             Session::Open { number, with, beat, heard } if now >= beat => {
-                entity.session = Session::Open { number, with, heard, beat: now + BEAT };
+                entity.session = Session::Open { number, with, heard, beat: now + wanted };
                 self.send(index, with, Message::Beat { from: index, session: number });
             }
             _ => {}
@@ -261,14 +282,25 @@ impl World {
                     self.register(index, from, session, member, knows);
                 }
             }
-            Message::Registered { session, reign, joined, council, line } => {
+            Message::Registered { session, reign, joined, council, line, beat, astray } => {
                 if let Session::Trying { number, with, .. } = entity.session
                     && number == session
                 {
-                    entity.session = Session::Open { number, with, heard: now, beat: now + BEAT };
+                    entity.beats.1 = beat.clamp(HEARTBEATS.0, HEARTBEATS.1);
+                    let beat = now + entity.beats.1;
+                    entity.session = Session::Open { number, with, heard: now, beat };
                     entity.roster = line.clone();
-                    assert!(entity.machine.registered(&reign, &council, joined, now));
-                    entity.machine.set_line(line);
+                    entity.astray = astray && (entity.astray || entity.machine.joined() == 0);
+                    if entity.machine.registered(&reign, &council, joined, now) {
+                        entity.machine.set_heartbeat(entity.beats.1);
+                        entity.machine.set_line(line);
+                    } else {
+                        entity.session = Session::None;
+                        // Or it was elected meanwhile.
+                        if entity.machine.sight(now) != Sight::Reigns {
+                            entity.machine.failed(now);
+                        }
+                    }
                 }
             }
             Message::Told { session, reign, council, line } => {
@@ -277,8 +309,12 @@ impl World {
                 {
                     *heard = now;
                     entity.roster = line.clone();
-                    assert!(entity.machine.told(Some(&reign), Some(&council), now));
-                    entity.machine.set_line(line);
+                    if entity.machine.told(Some(&reign), Some(&council), now) {
+                        entity.machine.set_line(line);
+                    } else {
+                        entity.session = Session::None;
+                        entity.machine.lost(false, now);
+                    }
                 }
             }
             Message::Elsewhere { session, reign } => match entity.session {
@@ -306,7 +342,7 @@ impl World {
                 for guest in entity.guests.values_mut() {
                     if guest.session == Some((from, session)) {
                         guest.session = None;
-                        guest.until = now + BEAT;
+                        guest.until = now + entity.machine.heartbeat();
                     }
                 }
             }
