@@ -187,6 +187,7 @@ async fn who_comes_back_after_revivals_hears_what_was_said_since() {
         }
         assert_eq!(chat.standing().council, 2);
     }
+    Fake::attach(&chat, 3);
     let attached = chat.welcome(fakes[2].node, before, heard).unwrap();
     assert_eq!((Some(attached.log), attached.from, attached.continues), (log(), heard, true));
     // Whose log went further than what was taken over goes on where it was founded.
