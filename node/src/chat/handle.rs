@@ -177,16 +177,43 @@ impl Chat {
                 self.go_to(room).await?;
                 Ok(Told::Line(line))
             }
-            told => Ok(told),
+            // What is said next is for that room: it is written behind this, and is
+            // refused if this is. So nothing of it comes to others unnoticed.
+            told => self.meanwhile_in(room, told).await,
         }
     }
 
     async fn leave_room(&self, room: RoomName) -> Result<Told, Trouble> {
-        let told = self.act(Act::Leave { room: room.clone() }).await?;
-        if room == self.present() {
-            self.go_to(RoomName::lobby()).await?;
+        let is_present = room == self.present();
+        match self.try_act(Act::Leave { room }).await? {
+            // Who was taken out of the room it speaks in has to get away, too.
+            Told::Line(Line { refused: Some(Reason::NotInRoom | Reason::NoRoom), .. })
+                if is_present =>
+            {
+                self.go_to(RoomName::lobby()).await?;
+                Ok(Told::Present { room: RoomName::lobby() })
+            }
+            Told::Line(line) => {
+                let line = accepted(line)?;
+                if is_present {
+                    self.go_to(RoomName::lobby()).await?;
+                }
+                Ok(Told::Line(line))
+            }
+            told if is_present => self.meanwhile_in(RoomName::lobby(), told).await,
+            told => Ok(told),
         }
-        Ok(told)
+    }
+
+    /// `say` goes there, though what leads there is not accepted yet.
+    async fn meanwhile_in(&self, room: RoomName, told: Told) -> Result<Told, Trouble> {
+        self.go_to(room.clone()).await?;
+        Ok(match told {
+            Told::NotYet { waiting, reason, .. } => {
+                Told::NotYet { waiting, reason, present: Some(room) }
+            }
+            told => told,
+        })
     }
 
     async fn go_to(&self, room: RoomName) -> Result<(), Trouble> {
@@ -221,7 +248,11 @@ impl Chat {
                 {
                     standing = Some(now);
                 }
-                Ok(Told::NotYet { waiting: waiting as u64, reason: why_not(standing) })
+                Ok(Told::NotYet {
+                    waiting: waiting as u64,
+                    reason: why_not(standing),
+                    present: None,
+                })
             }
         }
     }
@@ -293,8 +324,19 @@ impl Chat {
 
 fn accepted(line: Line) -> Result<Line, Trouble> {
     match line.refused {
-        Some(reason) => Err(reason.to_string()),
+        Some(reason) => Err(refusal(reason, line.room.as_ref())),
         None => Ok(line),
+    }
+}
+
+/// Why something is refused. Of whoever was taken out of the present room, or never
+/// came in, nothing else names it.
+fn refusal(reason: Reason, room: Option<&RoomName>) -> Trouble {
+    match (reason, room) {
+        (Reason::NotInRoom | Reason::NoRoom, Some(room)) => {
+            format!("`{room}`: {reason}; `join lobby` goes back to the lobby")
+        }
+        _ => reason.to_string(),
     }
 }
 
@@ -330,5 +372,70 @@ fn why_not(standing: Option<Standing>) -> Trouble {
             "{here} of the {council} nodes that hold the chat's log are here, and {} are needed",
             council / 2 + 1
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_common::clock::Clock;
+    use shoal_common::ident::NodeId;
+
+    use super::*;
+
+    /// A chat whose task answers every act with this refusal, or with nothing.
+    fn chat(refused: Option<Reason>) -> Chat {
+        let (to_task, mut commands) = mpsc::channel(8);
+        let membership =
+            Membership::new(NodeId::from_bytes([1; 32]), "a".parse().unwrap(), Clock::default());
+        let mut held = Vec::new();
+        #[expect(clippy::disallowed_methods, reason = "a test has no group of tasks")]
+        tokio::spawn(async move {
+            while let Some(command) = commands.recv().await {
+                match (command, refused) {
+                    (Command::Act(act, done), Some(_)) => {
+                        done.send(Came::Entry(line(&act, refused))).unwrap();
+                    }
+                    (Command::Act(_, done), None) => held.push(done),
+                    (Command::Waiting(done), _) => done.send((held.len(), None)).unwrap(),
+                    _ => {}
+                }
+            }
+        });
+        Chat::new(to_task, membership, "pets".parse().unwrap())
+    }
+
+    fn line(act: &Act, refused: Option<Reason>) -> Line {
+        let kind = super::super::line::Kind::System;
+        let (room, text) = (act.room().cloned(), String::new());
+        let (from, to) = (None, None);
+        Line { position: 1, lamport: 1, time_ms: 1, kind, room, from, to, text, refused }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asked_to_be_in_a_room_speaks_there_before_that_is_accepted() {
+        let chat = chat(None);
+        let join = Ask::Join { room: "boat".to_owned() };
+        let Told::NotYet { present, .. } = chat.ask(join).await.unwrap() else { panic!() };
+        assert_eq!(present, Some("boat".parse().unwrap()));
+        assert_eq!(chat.present().as_str(), "boat");
+        let leave = |room: Option<&str>| Ask::Leave { room: room.map(str::to_owned) };
+        let told = chat.ask(leave(Some("pets"))).await.unwrap();
+        assert!(matches!(told, Told::NotYet { present: None, .. }), "{told:?}");
+        assert_eq!(chat.present().as_str(), "boat", "another room was left");
+        let told = chat.ask(leave(None)).await.unwrap();
+        assert!(matches!(told, Told::NotYet { present: Some(_), .. }), "{told:?}");
+        assert!(chat.present().is_lobby());
+    }
+
+    #[tokio::test]
+    async fn who_is_not_in_the_present_room_is_told_which_it_is_and_can_leave_it() {
+        let chat = chat(Some(Reason::NotInRoom));
+        let refused = chat.ask(Ask::Say { text: "x".to_owned() }).await.unwrap_err();
+        assert!(refused.starts_with("`pets`: you are not in that room"), "{refused}");
+        assert_eq!(chat.present().as_str(), "pets", "nothing goes to others unnoticed");
+        assert!(chat.ask(Ask::Leave { room: Some("boat".to_owned()) }).await.is_err());
+        let told = chat.ask(Ask::Leave { room: None }).await.unwrap();
+        assert_eq!(told, Told::Present { room: RoomName::lobby() });
+        assert!(chat.present().is_lobby());
     }
 }
