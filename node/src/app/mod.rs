@@ -13,6 +13,7 @@ mod standing;
 mod time;
 mod tracker;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -151,6 +152,12 @@ impl App {
     /// The other nodes that are here, by name.
     pub fn peers(&self) -> Vec<Peer> {
         self.inner.membership.peers()
+    }
+
+    /// What goes wrong at the addresses that it was given to begin with, the tracker's
+    /// and those of nodes: a phrase for each, which names it.
+    pub fn troubles(&self) -> BTreeMap<String, String> {
+        self.inner.membership.troubles()
     }
 
     /// Does what is asked of the chat.
