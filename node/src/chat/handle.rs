@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::line::Line;
 use super::verbs::{Ask, Told};
-use crate::membership::Membership;
+use crate::membership::{Link, Membership};
 
 /// How long `say` waits for its message to be accepted before it tells that it is
 /// not yet.
@@ -75,7 +75,12 @@ impl fmt::Debug for Chat {
 /// Why nothing came of it; a phrase.
 type Trouble = String;
 
-const GONE: &str = "this node does not chat (see its log), or is leaving";
+const GONE: &str = "this node is leaving, or its chat has ended, as its log says: after a full \
+     disk, make room and start the node again";
+
+/// Nodes that find each other alone elect nobody.
+const NO_TRACKER: &str = "the chat needs a tracker, who writes its log, and this node has \
+     none: start `shoal-tracker`, and one node of the network with --tracker";
 
 impl Chat {
     pub(super) fn new(
@@ -121,20 +126,21 @@ impl Chat {
                 let room = other.map_or(Ok(room), |other| room_of(&other))?;
                 self.leave_room(room).await
             }
-            Ask::Rooms => match self.question(Question::Rooms).await? {
+            Ask::Rooms => match self.question_of(&room, Question::Rooms).await? {
                 Answer::Rooms(rooms) => Ok(Told::Rooms { rooms, present: room }),
                 other => Err(odd(&other)),
             },
             Ask::Who { room: other } => {
                 let room = other.map_or(Ok(room), |other| room_of(&other))?;
-                match self.question(Question::Who { room: room.clone() }).await? {
+                match self.question_of(&room, Question::Who { room: room.clone() }).await? {
                     Answer::Who(who) => Ok(Told::Who { room, who }),
                     other => Err(odd(&other)),
                 }
             }
             Ask::History { lines } => {
                 let lines = lines.unwrap_or(LINES).min(MAX_HISTORY);
-                match self.question(Question::History { room: room.clone(), lines }).await? {
+                let question = Question::History { room: room.clone(), lines };
+                match self.question_of(&room, question).await? {
                     Answer::History(posts) => {
                         Ok(Told::History { room, lines: posts.iter().map(Line::of).collect() })
                     }
@@ -250,7 +256,7 @@ impl Chat {
                 }
                 Ok(Told::NotYet {
                     waiting: waiting as u64,
-                    reason: why_not(standing),
+                    reason: self.why_not(standing),
                     present: None,
                 })
             }
@@ -265,7 +271,7 @@ impl Chat {
             Ok(Ok(false)) => Err("most of those that hold the chat's log are here, or nobody \
                  has heard of one: there is nobody to go on without"
                 .to_owned()),
-            Ok(Err(_)) => Err(why_not(None)),
+            Ok(Err(_)) => Err(self.why_not(None)),
             Err(_) => Err("the tracker did not answer in time".to_owned()),
         }
     }
@@ -280,16 +286,32 @@ impl Chat {
         }
     }
 
+    /// A question about a room.
+    async fn question_of(&self, room: &RoomName, question: Question) -> Result<Answer, Trouble> {
+        match self.question(question).await? {
+            Answer::Refused(reason) => Err(refusal(reason, Some(room))),
+            answer => Ok(answer),
+        }
+    }
+
     async fn question(&self, question: Question) -> Result<Answer, Trouble> {
         let (done, answer) = oneshot::channel();
         self.send(Command::Ask(question, done)).await?;
         match timeout(REPLY_DEADLINE, answer).await {
-            Ok(Ok(Answer::Refused(reason))) => Err(reason.to_string()),
-            Ok(Ok(Answer::Waits(standing))) => Err(why_not(Some(standing))),
+            Ok(Ok(Answer::Waits(standing))) => Err(self.why_not(Some(standing))),
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(why_not(None)),
+            Ok(Err(_)) => Err(self.why_not(None)),
             Err(_) => Err("the tracker did not answer in time".to_owned()),
         }
+    }
+
+    fn why_not(&self, standing: Option<Standing>) -> Trouble {
+        let has_tracker =
+            self.membership.link() != Link::None || self.membership.tracker_at().borrow().is_some();
+        if standing.is_none() && !has_tracker {
+            return NO_TRACKER.to_owned();
+        }
+        why_not(standing)
     }
 
     async fn send(&self, command: Command) -> Result<(), Trouble> {
@@ -376,66 +398,5 @@ fn why_not(standing: Option<Standing>) -> Trouble {
 }
 
 #[cfg(test)]
-mod tests {
-    use shoal_common::clock::Clock;
-    use shoal_common::ident::NodeId;
-
-    use super::*;
-
-    /// A chat whose task answers every act with this refusal, or with nothing.
-    fn chat(refused: Option<Reason>) -> Chat {
-        let (to_task, mut commands) = mpsc::channel(8);
-        let membership =
-            Membership::new(NodeId::from_bytes([1; 32]), "a".parse().unwrap(), Clock::default());
-        let mut held = Vec::new();
-        #[expect(clippy::disallowed_methods, reason = "a test has no group of tasks")]
-        tokio::spawn(async move {
-            while let Some(command) = commands.recv().await {
-                match (command, refused) {
-                    (Command::Act(act, done), Some(_)) => {
-                        done.send(Came::Entry(line(&act, refused))).unwrap();
-                    }
-                    (Command::Act(_, done), None) => held.push(done),
-                    (Command::Waiting(done), _) => done.send((held.len(), None)).unwrap(),
-                    _ => {}
-                }
-            }
-        });
-        Chat::new(to_task, membership, "pets".parse().unwrap())
-    }
-
-    fn line(act: &Act, refused: Option<Reason>) -> Line {
-        let kind = super::super::line::Kind::System;
-        let (room, text) = (act.room().cloned(), String::new());
-        let (from, to) = (None, None);
-        Line { position: 1, lamport: 1, time_ms: 1, kind, room, from, to, text, refused }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_asked_to_be_in_a_room_speaks_there_before_that_is_accepted() {
-        let chat = chat(None);
-        let join = Ask::Join { room: "boat".to_owned() };
-        let Told::NotYet { present, .. } = chat.ask(join).await.unwrap() else { panic!() };
-        assert_eq!(present, Some("boat".parse().unwrap()));
-        assert_eq!(chat.present().as_str(), "boat");
-        let leave = |room: Option<&str>| Ask::Leave { room: room.map(str::to_owned) };
-        let told = chat.ask(leave(Some("pets"))).await.unwrap();
-        assert!(matches!(told, Told::NotYet { present: None, .. }), "{told:?}");
-        assert_eq!(chat.present().as_str(), "boat", "another room was left");
-        let told = chat.ask(leave(None)).await.unwrap();
-        assert!(matches!(told, Told::NotYet { present: Some(_), .. }), "{told:?}");
-        assert!(chat.present().is_lobby());
-    }
-
-    #[tokio::test]
-    async fn who_is_not_in_the_present_room_is_told_which_it_is_and_can_leave_it() {
-        let chat = chat(Some(Reason::NotInRoom));
-        let refused = chat.ask(Ask::Say { text: "x".to_owned() }).await.unwrap_err();
-        assert!(refused.starts_with("`pets`: you are not in that room"), "{refused}");
-        assert_eq!(chat.present().as_str(), "pets", "nothing goes to others unnoticed");
-        assert!(chat.ask(Ask::Leave { room: Some("boat".to_owned()) }).await.is_err());
-        let told = chat.ask(Ask::Leave { room: None }).await.unwrap();
-        assert_eq!(told, Told::Present { room: RoomName::lobby() });
-        assert!(chat.present().is_lobby());
-    }
-}
+#[path = "handle_tests.rs"]
+mod tests;
