@@ -60,7 +60,7 @@ pub struct Identity {
     /// Where it serves content; likewise.
     #[serde(with = "address")]
     pub download: SocketAddr,
-    /// Its tracker, `"host:port"`, if it has one.
+    /// The tracker that it follows, `"host:port"`, or else the one it looks for.
     pub tracker: Option<String>,
     /// How it stands with the tracker.
     pub link: Link,
@@ -125,8 +125,18 @@ impl App {
             network: inner.us.network.clone(),
             search,
             download,
-            tracker: inner.tracker.clone(),
+            tracker: self.followed(),
             link: inner.membership.link(),
+        }
+    }
+
+    /// Where the tracker is that this node follows, or else the one that it looks for.
+    fn followed(&self) -> Option<String> {
+        let Inner { membership, tracker, .. } = &*self.inner;
+        let followed = membership.tracker_at().borrow().as_ref().map(|at| at.address.to_string());
+        match membership.link() {
+            Link::Registered => followed.or_else(|| tracker.clone()),
+            _ => tracker.clone().or(followed),
         }
     }
 
