@@ -129,7 +129,10 @@ impl Client {
         match self.follow().await {
             Err(End::Disk(error)) => {
                 let trouble = format!("the chat can't be written to the disk: {error}");
-                self.notices.say(format!("{trouble}; it ends at this node"));
+                self.notices.say(format!(
+                    "{trouble}; it ends at this node: make room, if there is none, and start the \
+                     node again"
+                ));
             }
             _ => self.close(),
         }
