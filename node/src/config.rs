@@ -25,7 +25,7 @@ pub const DEFAULT_TRACKER: &str = "172.20.0.2:12345";
 pub fn host_port(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').ok_or("it is HOST:PORT; the port is missing")?;
     if !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        return Err(format!("it is HOST:PORT; `{port}` is no port (1 to 65535)"));
+        return Err(format!("it is HOST:PORT; `{}` is no port (1 to 65535)", shown(port)));
     }
     let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     match in_brackets {
@@ -33,10 +33,18 @@ pub fn host_port(text: &str) -> Result<String, String> {
         None if host.contains([':', '[', ']']) => {
             Err("an IPv6 address goes in brackets, as in `[::1]:12345`".to_owned())
         }
-        None if !host.trim().is_empty() => Ok(text.to_owned()),
-        _ => Err(format!("it is HOST:PORT; `{host}` is no host")),
+        None if !host.trim().is_empty() && !host.contains(char::is_control) => Ok(text.to_owned()),
+        _ => Err(format!("it is HOST:PORT; `{}` is no host", shown(host))),
     }
 }
+
+/// The front of what may be anything, as it may be on a terminal.
+fn shown(text: &str) -> String {
+    text.chars().take(MOST_SHOWN).flat_map(char::escape_debug).collect()
+}
+
+/// Longest part of what is no address that is shown, in characters.
+const MOST_SHOWN: usize = 60;
 
 /// The folder that is shared unless another is given.
 pub const DEFAULT_FILES: &str = "node_files";

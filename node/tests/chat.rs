@@ -292,3 +292,19 @@ async fn a_revival_is_answered() {
     let refused = ask(&alone, Ask::Revive).await.unwrap_err();
     assert!(refused.contains("not reached"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_forgot_how_far_it_heard_goes_on_behind_its_transcript() {
+    let network = Network::start().await;
+    let mut nodes = in_lobby(&network, 3).await;
+    says(&nodes[0], "all are here").await;
+    eventually("all hear it", || lines(&nodes[2]).len() == 1).await;
+    let away = nodes.pop().unwrap().stop().await;
+    says(&nodes[0], "one is away").await;
+    std::fs::write(away.path().join(".shoal/chat/heard"), b"").unwrap();
+    let back = node_on(&network, "node3", away).await;
+    eventually("it catches up", || lines(&back).len() == 2).await;
+    assert_eq!(lines(&back), lines(&nodes[0]));
+    let mut heard = back.app().notices();
+    assert!(heard.try_recv().unwrap().contains("can't be read: it goes on"));
+}

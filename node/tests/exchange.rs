@@ -11,6 +11,7 @@
 mod alone;
 mod network;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use alone::{Alone, Gates, PATIENCE, Place, see_each_other, tasks, until};
@@ -368,6 +369,7 @@ async fn guests_get_in_by_any_node_and_are_forgotten() {
             &["get", "a.txt", "-o", to, "--neighbors", file],
             &["cat", "a.txt", "--neighbors", "/nowhere/neighbors"],
             &["cat", "a.txt", "--peer", &place.at(50).to_string()],
+            &["get", "a.txt", "-o", to, "--peer", &at, "--network", "zzz"],
         ]
         .map(|args| program(&place, 9, args).output().unwrap())
     });
@@ -381,8 +383,39 @@ async fn guests_get_in_by_any_node_and_are_forgotten() {
     assert_eq!(outputs[2].status.code(), Some(2));
     assert!(said(&outputs[2]).contains("cannot read the neighbours file `/nowhere/neighbors`"));
     assert_eq!(outputs[3].status.code(), Some(2), "{:?}", outputs[3]);
-    assert!(said(&outputs[3]).contains("does not answer"), "{:?}", outputs[3]);
+    assert!(said(&outputs[3]).contains("can't be reached"), "{:?}", outputs[3]);
+    assert_eq!(outputs[4].status.code(), Some(2), "{:?}", outputs[4]);
+    let line = format!("`{at}` refuses to talk: another network");
+    assert!(said(&outputs[4]).contains(&line), "{:?}", outputs[4]);
     until("the guests are gone", || see_each_other(&[&one, &two])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_where_no_node_of_the_network_is_is_told_once() {
+    let place = Place::new();
+    let other = Config { network: "zzz".to_owned(), ..place.config(0, SHORT) };
+    let _other = Alone::start(other, &[], &[]);
+    let download = SocketAddr::new(place.at(1).ip(), place.config(1, SHORT).download_port);
+    let peers = [place.at(0), download, place.at(50)];
+    let one = Alone::start(place.config(1, SHORT), &peers, &[]);
+    let mut heard = one.app().notices();
+    let mut said = Vec::new();
+    until("each is told", || {
+        said.extend(heard.try_recv());
+        said.len() == 3
+    })
+    .await;
+    tokio::time::sleep(SHORT * 3).await;
+    assert!(heard.try_recv().is_err(), "once is enough: {said:?}");
+    let troubles: Vec<String> = one.app().troubles().into_values().collect();
+    assert_eq!(troubles.len(), 3);
+    for trouble in &troubles {
+        assert!(said.contains(&format!("{trouble}; trying again")), "{said:?}");
+    }
+    let all = troubles.join("\n");
+    for why in ["another network", "no node's search port", "can't be reached"] {
+        assert!(all.contains(why), "{all}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -419,6 +452,8 @@ async fn ctl_shows_how_it_stands_with_each() {
     );
     assert_eq!(ctl(&["hello", "node0"])["search"], at);
     assert_eq!(ctl(&["hello", &at])["name"], "node0");
+    let no_search = ctl(&["hello", identity["download"].as_str().unwrap()]);
+    assert!(no_search["error"].as_str().unwrap().contains("no node's search port"), "{no_search}");
     assert!(ctl(&["hello", "nobody"])["error"].is_string());
     assert_eq!(ctl(&["clock"])["node"], identity["id"]);
     one.kill().await;

@@ -253,6 +253,17 @@ async fn lines_on_standard_input_are_commands_and_the_node_outlives_their_end() 
         stdin.write_all(b"peers\ndownload 'a b.txt'\nfrob\ndownload 'a b.txt' --from 0\n").unwrap();
         drop(stdin);
         node.eventually("the file is here", |path| path.join("node_files/a b.txt").exists());
+        let mut attached = program(node.path())
+            .arg("attach")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        attached.stdin.take().unwrap().write_all(b"clock").unwrap();
+        let attached = std::cell::RefCell::new(attached);
+        node.eventually("attach is over", |_| attached.borrow_mut().try_wait().unwrap().is_some());
+        let attached = attached.into_inner().wait_with_output().unwrap();
+        assert!(attached.status.success() && !attached.stdout.is_empty(), "{attached:?}");
         assert!(run(node.path(), &["health"]).status.success(), "the node serves on");
         assert_eq!(run(node.path(), &["ctl", "exit"]).status.code(), Some(0));
         let output = node.output();

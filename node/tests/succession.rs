@@ -149,6 +149,10 @@ async fn a_killed_tracker_is_succeeded_and_the_home_tracker_gets_its_office_back
     })
     .await;
     assert!(by_peer.app().tracker().unwrap().joined > line[4], "after the five");
+    eventually("it shows whom it follows", || {
+        by_peer.app().identity().tracker == Some(info.address.to_string())
+    })
+    .await;
     let other = tempfile::tempdir().unwrap();
     let by_home = Node::start(&network.config("by-home", other.path()), Sharing::Folder).unwrap();
 

@@ -1,7 +1,7 @@
 //! Who tells thousands of others as much as a tracker does, and does nothing else:
 //! what the kernel alone takes for it.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,9 +28,9 @@ pub fn run(listen: SocketAddr, bytes: usize, pause: Duration) -> Outcome<()> {
     let mut due = Instant::now();
     for group in (0..PUSH_GROUPS).cycle() {
         take_in(&listener, &mut guests)?;
-        for mut guest in guests.iter().skip(group).step_by(PUSH_GROUPS) {
+        for guest in guests.iter().skip(group).step_by(PUSH_GROUPS) {
             // Who has gone, or is slow, is not told.
-            guest.write(&message).ok();
+            rustix::io::write(guest, &message).ok();
         }
         due += pause / u32::try_from(PUSH_GROUPS)?;
         thread::sleep(due.saturating_duration_since(Instant::now()));

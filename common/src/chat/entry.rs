@@ -7,6 +7,8 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +46,17 @@ impl PartialOrd for LogId {
 impl fmt::Display for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{:x}-{:016x}", self.generation, self.founded_ms, self.nonce)
+    }
+}
+
+impl FromStr for LogId {
+    type Err = ParseIntError;
+
+    /// As it is displayed.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.splitn(3, '-');
+        let mut part = |radix| u64::from_str_radix(parts.next().unwrap_or_default(), radix);
+        Ok(Self { generation: part(10)?, founded_ms: part(16)?, nonce: part(16)? })
     }
 }
 
@@ -298,5 +311,19 @@ pub mod shared {
     /// It is no such list.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Arc<Entry>>, D::Error> {
         Ok(Vec::<Entry>::deserialize(from)?.into_iter().map(Arc::new).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_log_is_read_as_it_is_written() {
+        let log = LogId { generation: 12, founded_ms: 0x19a_bcde, nonce: 3 };
+        assert_eq!(log.to_string().parse(), Ok(log));
+        for wrong in ["none yet", "", "1-2", "1-2-x", "1-2-3-4"] {
+            assert!(wrong.parse::<LogId>().is_err(), "{wrong}");
+        }
     }
 }

@@ -13,6 +13,7 @@ mod standing;
 mod time;
 mod tracker;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -59,7 +60,7 @@ pub struct Identity {
     /// Where it serves content; likewise.
     #[serde(with = "address")]
     pub download: SocketAddr,
-    /// Its tracker, `"host:port"`, if it has one.
+    /// The tracker that it follows, `"host:port"`, or else the one it looks for.
     pub tracker: Option<String>,
     /// How it stands with the tracker.
     pub link: Link,
@@ -124,8 +125,18 @@ impl App {
             network: inner.us.network.clone(),
             search,
             download,
-            tracker: inner.tracker.clone(),
+            tracker: self.followed(),
             link: inner.membership.link(),
+        }
+    }
+
+    /// Where the tracker is that this node follows, or else the one that it looks for.
+    fn followed(&self) -> Option<String> {
+        let Inner { membership, tracker, .. } = &*self.inner;
+        let followed = membership.tracker_at().borrow().as_ref().map(|at| at.address.to_string());
+        match membership.link() {
+            Link::Registered => followed.or_else(|| tracker.clone()),
+            _ => tracker.clone().or(followed),
         }
     }
 
@@ -151,6 +162,12 @@ impl App {
     /// The other nodes that are here, by name.
     pub fn peers(&self) -> Vec<Peer> {
         self.inner.membership.peers()
+    }
+
+    /// What goes wrong at the addresses that it was given to begin with, the tracker's
+    /// and those of nodes: a phrase for each, which names it.
+    pub fn troubles(&self) -> BTreeMap<String, String> {
+        self.inner.membership.troubles()
     }
 
     /// Does what is asked of the chat.

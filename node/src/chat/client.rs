@@ -23,7 +23,7 @@ use super::handle::{Came, Command};
 use super::member::{Heard, Member};
 use super::replica::Replica;
 use super::session::{End, Session};
-use super::transcript::{Head, Transcript, Written, recover};
+use super::transcript::{self, Head, Transcript, Written, recover};
 use super::when;
 use crate::membership::{Membership, TrackerAt};
 use crate::notice::Notices;
@@ -75,8 +75,8 @@ impl Client {
         commands: mpsc::Receiver<Command>,
     ) -> io::Result<(Self, RoomName)> {
         let Setting { us, volume, logs, membership, notices } = setting;
-        let (disk, remembered) = Disk::open(&volume, us.node)?;
-        let Remembered { replica, waiting, last, mut heard } = remembered;
+        let (mut disk, remembered) = Disk::open(&volume, us.node)?;
+        let Remembered { replica, waiting, last, mut heard, forgot } = remembered;
         let present = disk.present();
         let past = logs.as_deref().map(|logs| recover(logs, us.node)).unwrap_or_default();
         for Written { log, position } in past {
@@ -84,6 +84,20 @@ impl Client {
             if heard.log.is_some_and(|known| known.to_string() == log) {
                 heard.position = heard.position.max(position);
             }
+        }
+        let remark = forgot.then(|| {
+            let written = logs.as_deref().and_then(|logs| transcript::last(logs, us.node));
+            let known = written.and_then(|at| Some((at.log.parse().ok()?, at.position)));
+            if let Some((log, position)) = known {
+                heard = Heard { log: Some(log), position };
+                return "chat: `.shoal/chat/heard` can't be read: it goes on behind the transcript";
+            }
+            "chat: `.shoal/chat/heard` can't be read, and no transcript tells how far it was \
+             heard: what was said since is lost here"
+        });
+        disk.heard(heard)?;
+        if let Some(remark) = remark {
+            notices.say(remark);
         }
         let head = Head {
             name: membership.name().to_string(),
@@ -115,7 +129,10 @@ impl Client {
         match self.follow().await {
             Err(End::Disk(error)) => {
                 let trouble = format!("the chat can't be written to the disk: {error}");
-                self.notices.say(format!("{trouble}; it ends at this node"));
+                self.notices.say(format!(
+                    "{trouble}; it ends at this node: make room, if there is none, and start the \
+                     node again"
+                ));
             }
             _ => self.close(),
         }

@@ -90,6 +90,8 @@ pub(super) struct Remembered {
     /// The highest number of an event that ever waited; 0 if none is known.
     pub(super) last: u64,
     pub(super) heard: Heard,
+    /// Whether that was known in an earlier life, and can't be read any more.
+    pub(super) forgot: bool,
 }
 
 impl Disk {
@@ -107,9 +109,12 @@ impl Disk {
         let heard = dir.in_place(HEARD)?;
         let last = outgoing.iter().map(Outgoing::number).max().unwrap_or(0);
         let mut disk = Self { dir, log, outbox, heard, last, shortest: 0, shortest_outbox: 0 };
+        let has_lived = !disk.dir.read(BOOT)?.is_empty();
         let replica = disk.replica(node, records, end)?;
         let (waiting, heard) = (waiting(outgoing), disk.read_heard());
-        Ok((disk, Remembered { replica, waiting, last, heard }))
+        let forgot = heard.is_none() && has_lived;
+        let heard = heard.unwrap_or_default();
+        Ok((disk, Remembered { replica, waiting, last, heard, forgot }))
     }
 
     fn replica(&mut self, node: NodeId, records: Vec<Record>, end: End) -> io::Result<Replica> {
@@ -220,9 +225,9 @@ impl Disk {
         self.heard.write_all_at(&bytes, 0)
     }
 
-    fn read_heard(&self) -> Heard {
+    fn read_heard(&self) -> Option<Heard> {
         let bytes = self.dir.read(HEARD).unwrap_or_default();
-        rmp_serde::from_slice(&bytes).unwrap_or_default()
+        rmp_serde::from_slice(&bytes).ok()
     }
 
     /// The room where `say` goes; the lobby, if that is not known.

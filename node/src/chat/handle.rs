@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::line::Line;
 use super::verbs::{Ask, Told};
-use crate::membership::Membership;
+use crate::membership::{Link, Membership};
 
 /// How long `say` waits for its message to be accepted before it tells that it is
 /// not yet.
@@ -75,7 +75,12 @@ impl fmt::Debug for Chat {
 /// Why nothing came of it; a phrase.
 type Trouble = String;
 
-const GONE: &str = "this node does not chat (see its log), or is leaving";
+const GONE: &str = "this node is leaving, or its chat has ended, as its log says: after a full \
+     disk, make room and start the node again";
+
+/// Nodes that find each other alone elect nobody.
+const NO_TRACKER: &str = "the chat needs a tracker, who writes its log, and this node has \
+     none: start `shoal-tracker`, and one node of the network with --tracker";
 
 impl Chat {
     pub(super) fn new(
@@ -121,20 +126,21 @@ impl Chat {
                 let room = other.map_or(Ok(room), |other| room_of(&other))?;
                 self.leave_room(room).await
             }
-            Ask::Rooms => match self.question(Question::Rooms).await? {
+            Ask::Rooms => match self.question_of(&room, Question::Rooms).await? {
                 Answer::Rooms(rooms) => Ok(Told::Rooms { rooms, present: room }),
                 other => Err(odd(&other)),
             },
             Ask::Who { room: other } => {
                 let room = other.map_or(Ok(room), |other| room_of(&other))?;
-                match self.question(Question::Who { room: room.clone() }).await? {
+                match self.question_of(&room, Question::Who { room: room.clone() }).await? {
                     Answer::Who(who) => Ok(Told::Who { room, who }),
                     other => Err(odd(&other)),
                 }
             }
             Ask::History { lines } => {
                 let lines = lines.unwrap_or(LINES).min(MAX_HISTORY);
-                match self.question(Question::History { room: room.clone(), lines }).await? {
+                let question = Question::History { room: room.clone(), lines };
+                match self.question_of(&room, question).await? {
                     Answer::History(posts) => {
                         Ok(Told::History { room, lines: posts.iter().map(Line::of).collect() })
                     }
@@ -177,16 +183,43 @@ impl Chat {
                 self.go_to(room).await?;
                 Ok(Told::Line(line))
             }
-            told => Ok(told),
+            // What is said next is for that room: it is written behind this, and is
+            // refused if this is. So nothing of it comes to others unnoticed.
+            told => self.meanwhile_in(room, told).await,
         }
     }
 
     async fn leave_room(&self, room: RoomName) -> Result<Told, Trouble> {
-        let told = self.act(Act::Leave { room: room.clone() }).await?;
-        if room == self.present() {
-            self.go_to(RoomName::lobby()).await?;
+        let is_present = room == self.present();
+        match self.try_act(Act::Leave { room }).await? {
+            // Who was taken out of the room it speaks in has to get away, too.
+            Told::Line(Line { refused: Some(Reason::NotInRoom | Reason::NoRoom), .. })
+                if is_present =>
+            {
+                self.go_to(RoomName::lobby()).await?;
+                Ok(Told::Present { room: RoomName::lobby() })
+            }
+            Told::Line(line) => {
+                let line = accepted(line)?;
+                if is_present {
+                    self.go_to(RoomName::lobby()).await?;
+                }
+                Ok(Told::Line(line))
+            }
+            told if is_present => self.meanwhile_in(RoomName::lobby(), told).await,
+            told => Ok(told),
         }
-        Ok(told)
+    }
+
+    /// `say` goes there, though what leads there is not accepted yet.
+    async fn meanwhile_in(&self, room: RoomName, told: Told) -> Result<Told, Trouble> {
+        self.go_to(room.clone()).await?;
+        Ok(match told {
+            Told::NotYet { waiting, reason, .. } => {
+                Told::NotYet { waiting, reason, present: Some(room) }
+            }
+            told => told,
+        })
     }
 
     async fn go_to(&self, room: RoomName) -> Result<(), Trouble> {
@@ -221,7 +254,11 @@ impl Chat {
                 {
                     standing = Some(now);
                 }
-                Ok(Told::NotYet { waiting: waiting as u64, reason: why_not(standing) })
+                Ok(Told::NotYet {
+                    waiting: waiting as u64,
+                    reason: self.why_not(standing),
+                    present: None,
+                })
             }
         }
     }
@@ -234,7 +271,7 @@ impl Chat {
             Ok(Ok(false)) => Err("most of those that hold the chat's log are here, or nobody \
                  has heard of one: there is nobody to go on without"
                 .to_owned()),
-            Ok(Err(_)) => Err(why_not(None)),
+            Ok(Err(_)) => Err(self.why_not(None)),
             Err(_) => Err("the tracker did not answer in time".to_owned()),
         }
     }
@@ -249,16 +286,32 @@ impl Chat {
         }
     }
 
+    /// A question about a room.
+    async fn question_of(&self, room: &RoomName, question: Question) -> Result<Answer, Trouble> {
+        match self.question(question).await? {
+            Answer::Refused(reason) => Err(refusal(reason, Some(room))),
+            answer => Ok(answer),
+        }
+    }
+
     async fn question(&self, question: Question) -> Result<Answer, Trouble> {
         let (done, answer) = oneshot::channel();
         self.send(Command::Ask(question, done)).await?;
         match timeout(REPLY_DEADLINE, answer).await {
-            Ok(Ok(Answer::Refused(reason))) => Err(reason.to_string()),
-            Ok(Ok(Answer::Waits(standing))) => Err(why_not(Some(standing))),
+            Ok(Ok(Answer::Waits(standing))) => Err(self.why_not(Some(standing))),
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(why_not(None)),
+            Ok(Err(_)) => Err(self.why_not(None)),
             Err(_) => Err("the tracker did not answer in time".to_owned()),
         }
+    }
+
+    fn why_not(&self, standing: Option<Standing>) -> Trouble {
+        let has_tracker =
+            self.membership.link() != Link::None || self.membership.tracker_at().borrow().is_some();
+        if standing.is_none() && !has_tracker {
+            return NO_TRACKER.to_owned();
+        }
+        why_not(standing)
     }
 
     async fn send(&self, command: Command) -> Result<(), Trouble> {
@@ -293,8 +346,19 @@ impl Chat {
 
 fn accepted(line: Line) -> Result<Line, Trouble> {
     match line.refused {
-        Some(reason) => Err(reason.to_string()),
+        Some(reason) => Err(refusal(reason, line.room.as_ref())),
         None => Ok(line),
+    }
+}
+
+/// Why something is refused. Of whoever was taken out of the present room, or never
+/// came in, nothing else names it.
+fn refusal(reason: Reason, room: Option<&RoomName>) -> Trouble {
+    match (reason, room) {
+        (Reason::NotInRoom | Reason::NoRoom, Some(room)) => {
+            format!("`{room}`: {reason}; `join lobby` goes back to the lobby")
+        }
+        _ => reason.to_string(),
     }
 }
 
@@ -332,3 +396,7 @@ fn why_not(standing: Option<Standing>) -> Trouble {
         ),
     }
 }
+
+#[cfg(test)]
+#[path = "handle_tests.rs"]
+mod tests;

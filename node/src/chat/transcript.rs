@@ -235,16 +235,12 @@ fn recover_one(path: &Path, stem: &str, node: NodeId) -> io::Result<Option<Writt
     let bytes = fs::read(path)?;
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let text = String::from_utf8_lossy(bytes.get(..whole).unwrap_or_default()).into_owned();
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.map(|value| value.trim().to_owned())
-    };
-    if field("# node:").as_deref() != Some(node.to_string().as_str()) {
+    if field(&text, "# node:").as_deref() != Some(node.to_string().as_str()) {
         return Ok(None);
     }
     OpenOptions::new().write(true).open(path)?.set_len(whole as u64)?;
     let last = text.lines().rev().find_map(position_in);
-    let log = field("# log:");
+    let log = field(&text, "# log:");
     let end = fs::metadata(path)?.modified()?;
     let end = end.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
     if let Some(at) = text.find(TO) {
@@ -252,6 +248,30 @@ fn recover_one(path: &Path, stem: &str, node: NodeId) -> io::Result<Option<Writt
         complete(path, (at + TO.len()) as u64, stem, end_ms)?;
     }
     Ok(log.zip(last).map(|(log, position)| Written { log, position }))
+}
+
+/// How far the last transcript of this node goes in which there is anything.
+pub(super) fn last(folder: &Path, node: NodeId) -> Option<Written> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("chat_log_"))
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort();
+    files.iter().rev().find_map(|(_, path)| {
+        let bytes = fs::read(path).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let is_ours = field(&text, "# node:")? == node.to_string();
+        let position = text.lines().rev().find_map(position_in).filter(|_| is_ours)?;
+        Some(Written { log: field(&text, "# log:")?, position })
+    })
+}
+
+/// What stands behind a name in the header.
+fn field(text: &str, name: &str) -> Option<String> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map(|value| value.trim().to_owned())
 }
 
 /// The place in a line of a transcript.
@@ -360,6 +380,9 @@ mod tests {
         assert!(!name.contains("now") && !text.contains("now"), "{name}: {text}");
         assert!(text.ends_with("# you\n"), "{text}");
         assert_eq!(recover(folder.path(), NodeId::from_bytes([7; 32])), []);
+        // What is complete is looked at where nothing else is known.
+        assert_eq!(last(folder.path(), NodeId::from_bytes([7; 32])), written.into_iter().next());
+        assert_eq!(last(folder.path(), NodeId::from_bytes([8; 32])), None, "of another node");
     }
 
     #[test]

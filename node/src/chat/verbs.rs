@@ -89,6 +89,8 @@ pub enum Told {
         waiting: u64,
         /// What it waits for; a phrase.
         reason: String,
+        /// Where `say` goes from now on, if it is about that.
+        present: Option<RoomName>,
     },
     /// The rooms.
     Rooms {

@@ -256,7 +256,8 @@ pub enum Task {
 /// A command for a running node.
 #[derive(Debug, Args)]
 pub struct CtlArgs {
-    /// Prints one JSON value.
+    /// Prints one JSON value. May also stand behind the command, but for `say`, `msg`
+    /// and `topic`, whose text is taken as it is.
     #[arg(long)]
     pub json: bool,
     /// The command, as it would be typed.

@@ -9,7 +9,7 @@ use crate::chat::verbs::Told;
 use crate::cli::args::CtlArgs;
 use crate::control::client::{ControlError, Door};
 use crate::terminal::answer::Answer;
-use crate::terminal::command::{Command, parse_words};
+use crate::terminal::command::{Command, is_spoken, parse_words};
 use crate::terminal::jobs;
 use crate::terminal::json;
 use crate::terminal::news::{News, follow};
@@ -55,10 +55,11 @@ pub(super) async fn run(files: &Path, args: CtlArgs) -> Exit {
     printer.finish(exit, PATIENCE).await
 }
 
-/// `--json` may also come behind the command, where people add it.
+/// `--json` may also come behind the command, where people add it; but what is said is
+/// said as it is.
 fn without_json(args: CtlArgs) -> (Vec<String>, bool) {
     let mut json = args.json;
-    let mut verbatim = false;
+    let mut verbatim = args.words.first().is_some_and(|verb| is_spoken(verb));
     let keep = |word: &String| {
         verbatim |= word == "--";
         let is_json = !verbatim && word == "--json";
@@ -157,5 +158,9 @@ mod tests {
         assert_eq!(split(&["peers"]), (vec!["peers".to_owned()], false));
         let (words, json) = split(&["download", "--", "--json"]);
         assert_eq!((words.len(), json), (3, false));
+        for spoken in [&["say", "use", "--json", "please"][..], &["Topic", "--json"]] {
+            let (words, json) = split(spoken);
+            assert_eq!((words.len(), json), (spoken.len(), false), "{spoken:?}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A node that joins the network for one purpose, shares nothing, and leaves.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shoal_common::process::{Exit, StopSignals};
@@ -25,15 +26,15 @@ pub(super) fn failed(message: String) -> Trouble {
 /// Waits until the node is in a network: of its tracker, or of any node that it is
 /// to begin with.
 pub(super) async fn join(node: &mut Node, config: &Config) -> Result<(), Trouble> {
-    let Some(tracker) = &config.tracker else {
-        return meet(node, config).await;
-    };
-    let tracker = escape(tracker);
-    let first = node.first_answer();
+    if config.tracker.is_none() && config.peers.is_empty() {
+        let message = "there is neither a tracker nor a node to begin with; name one with --peer";
+        return Err(failed(message.to_owned()));
+    }
+    let first = node.first_answer().filter(|_| config.tracker.is_some());
     let refusal = async {
         match first {
             Some(first) => first.await.ok().and_then(Result::err),
-            None => None,
+            None => std::future::pending().await,
         }
     };
     let met = async {
@@ -51,24 +52,32 @@ pub(super) async fn join(node: &mut Node, config: &Config) -> Result<(), Trouble
     match timeout(JOIN_PATIENCE, joined).await {
         Ok(None) => Ok(()),
         Ok(Some(refusal)) => {
+            let tracker = escape(config.tracker.as_deref().unwrap_or_default());
             Err(failed(format!("the tracker at `{tracker}` refuses this node: {refusal}")))
         }
-        Err(_) => Err(failed(format!("the tracker at `{tracker}` does not answer"))),
+        Err(_) => Err(failed(nobody(config, &node.app().troubles()))),
     }
 }
 
-async fn meet(node: &Node, config: &Config) -> Result<(), Trouble> {
-    if timeout(JOIN_PATIENCE, node.app().joined()).await.is_ok() {
-        return Ok(());
+/// Why nobody took this node in: what came of each address. Those that said nothing
+/// may do so still.
+fn nobody(config: &Config, troubles: &BTreeMap<String, String>) -> String {
+    let why = |what: &str, at: &String| match troubles.get(at) {
+        Some(trouble) => escape(trouble),
+        None => format!("the {what} at `{}` does not answer", escape(at)),
+    };
+    let tracker = config.tracker.iter().map(|at| why("tracker", at));
+    let nodes = config.peers.iter().map(|at| why("node", at));
+    let mut all: Vec<String> = tracker.chain(nodes).collect();
+    let more = all.len().saturating_sub(MOST_NAMED);
+    all.truncate(MOST_NAMED);
+    if more > 0 {
+        all.push(format!("{more} others do not answer either"));
     }
-    let tried = config.peers.iter().take(MOST_NAMED).map(|at| format!("`{}`", escape(at)));
-    let tried = tried.collect::<Vec<_>>().join(", ");
-    Err(failed(match config.peers.len() {
-        0 => "there is neither a tracker nor a node to begin with; name one with --peer".to_owned(),
-        1 => format!("the node at {tried} does not answer"),
-        2..=MOST_NAMED => format!("none of the nodes at {tried} answers"),
-        all => format!("none of {all} nodes answers: {tried} and others"),
-    }))
+    if config.peers.is_empty() {
+        all.push("any node of the network lets this one in, too: name one with --peer".to_owned());
+    }
+    all.join("; ")
 }
 
 /// Most addresses that are named where nobody answers.
@@ -96,5 +105,28 @@ pub(super) async fn unless_stopped<T>(
 pub(super) async fn clear_progress(printer: &Printer) {
     if printer.look_err().width.is_some() {
         printer.raw_err("\r\x1b[K".to_owned()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_taken_in_is_told_what_came_of_each_address() {
+        let config = |tracker: Option<&str>, peers: usize| Config {
+            tracker: tracker.map(str::to_owned),
+            peers: (0..peers).map(|number| format!("n{number}:1")).collect(),
+            ..Config::default()
+        };
+        let other = "`n0:1` refuses to talk: another network".to_owned();
+        let troubles = BTreeMap::from([("n0:1".to_owned(), other.clone())]);
+        assert_eq!(nobody(&config(None, 1), &troubles), other);
+        let two = nobody(&config(None, 2), &troubles);
+        assert_eq!(two, format!("{other}; the node at `n1:1` does not answer"));
+        let many = nobody(&config(Some("t:1"), 9), &troubles);
+        assert!(many.ends_with("; 6 others do not answer either"), "{many}");
+        let alone = nobody(&config(Some("t:1"), 0), &troubles);
+        assert!(alone.starts_with("the tracker at `t:1` does not answer; any node"), "{alone}");
     }
 }

@@ -1,5 +1,6 @@
 //! The handle on what is known of the network.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +11,7 @@ use shoal_common::ident::{NodeId, NodeName, Peer};
 use tokio::sync::watch;
 
 use super::roster::{Event, Roster};
+use super::troubles::Troubles;
 use super::union::{Found, Union, Us as Named, View};
 
 /// How it stands with the tracker.
@@ -59,6 +61,8 @@ struct Inner {
     view: Mutex<(Option<u64>, Arc<View>)>,
     /// Nodes that left, by the tracker, and are here, by exchange.
     doubts: Mutex<Vec<NodeId>>,
+    /// At the addresses to begin with.
+    troubles: Mutex<Troubles>,
 }
 
 #[derive(Debug)]
@@ -90,6 +94,7 @@ impl Membership {
             tracker: watch::Sender::new(None),
             view: Mutex::default(),
             doubts: Mutex::default(),
+            troubles: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -233,6 +238,27 @@ impl Membership {
             self.roster_changed();
         }
         events
+    }
+
+    /// What goes wrong at the addresses to begin with, of the tracker or of nodes: a
+    /// phrase for each.
+    pub fn troubles(&self) -> BTreeMap<String, String> {
+        self.troubles_now().now().clone()
+    }
+
+    /// This goes wrong at an address to begin with, which the phrase names. Whether
+    /// the person is to be told.
+    pub(super) fn has_trouble(&self, address: &str, trouble: String) -> bool {
+        self.troubles_now().come(address, trouble)
+    }
+
+    /// Somebody is at an address to begin with.
+    pub(super) fn has_no_trouble(&self, address: &str) {
+        self.troubles_now().go(address);
+    }
+
+    fn troubles_now(&self) -> MutexGuard<'_, Troubles> {
+        self.inner.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This node as it is known to itself; its name may be another's, too.

@@ -11,6 +11,7 @@ mod pages;
 mod pages_model;
 mod ring;
 mod roster;
+mod troubles;
 mod union;
 
 mod handle;

@@ -1,5 +1,8 @@
 //! What happened among the nodes, in words for the person.
 
+use shoal_common::call::CallError;
+use shoal_common::ident::Peer;
+use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::succession::Reign;
 use tracing::debug;
 
@@ -25,8 +28,14 @@ pub(super) fn tell(notices: &Notices, membership: &Membership, events: &[Event],
     }
 }
 
-/// Who is tracker, reached at `at`.
-pub(super) fn tracker_words(membership: &Membership, reign: &Reign, at: &str) -> String {
+/// Who is tracker, reached at `at`. It may have told this node of these and of nobody
+/// else yet.
+pub(super) fn tracker_words(
+    membership: &Membership,
+    told: &[Peer],
+    reign: &Reign,
+    at: &str,
+) -> String {
     let epoch = match reign.epoch {
         ..=1 => String::new(),
         epoch => format!(", epoch {epoch}"),
@@ -34,8 +43,46 @@ pub(super) fn tracker_words(membership: &Membership, reign: &Reign, at: &str) ->
     if reign.home {
         return format!("tracker at `{at}`{epoch}");
     }
-    let name = membership.roster().peer(reign.tracker).map(|peer| peer.name.to_string());
-    let name = name.unwrap_or_else(|| reign.tracker.short());
+    let id = reign.tracker;
+    let peer = told.iter().find(|peer| peer.id == id).cloned();
+    let peer = peer.or_else(|| membership.roster().peer(id));
+    // Others may have told of it.
+    let peer = peer.or_else(|| membership.peer(id));
+    let name = peer.map_or_else(|| id.short(), |peer| peer.name.to_string());
     let how = if reign.elected { "is tracker now" } else { "serves as tracker for now" };
     format!("`{name}` {how}, at `{}`{epoch}", reign.address)
+}
+
+/// Why there is no talk with the tracker.
+pub(super) fn not_tracker(at: &str, error: &CallError) -> String {
+    match error {
+        CallError::Unreachable { .. } | CallError::NoAnswer { .. } => {
+            format!("tracker at `{at}` does not answer")
+        }
+        CallError::Refused { refusal: Refusal::Unsupported, .. } => {
+            format!("`{at}` is not the port of a tracker; perhaps a download port")
+        }
+        error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_common::clock::Clock;
+    use shoal_common::ident::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn a_tracker_is_called_by_its_name_from_its_first_word_on() {
+        let (us, tracker) = (NodeId::from_bytes([1; 32]), NodeId::from_bytes([2; 32]));
+        let address = "127.0.0.1:4000".parse().unwrap();
+        let name = "alice".parse().unwrap();
+        let alice = Peer { id: tracker, name, search: address, download: address, joined: 1 };
+        let membership = Membership::new(us, "a".parse().unwrap(), Clock::default());
+        let reign = Reign { epoch: 2, tracker, address, home: false, joined: 1, elected: true };
+        let said = |told: &[Peer]| tracker_words(&membership, told, &reign, "x:1");
+        assert_eq!(said(&[alice]), "`alice` is tracker now, at `127.0.0.1:4000`, epoch 2");
+        assert!(said(&[]).starts_with("`02020202` is tracker now"));
+    }
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::debug;
 
 use super::handle::{Link, Membership, TrackerAt};
-use super::news::{tell, tracker_words};
+use super::news::{not_tracker, tell, tracker_words};
 use super::pages::Pages;
 use super::roster::Event;
 use super::wish::{Goodbyes, Wish, leave};
@@ -243,7 +243,7 @@ impl Session {
                 "in the network as `{}`, with {} others; {}",
                 us.name,
                 registered.total,
-                tracker_words(&self.membership, &charter.reign, &order.at)
+                tracker_words(&self.membership, &registered.peers, &charter.reign, &order.at)
             ));
         }
         // From now on this name is ours: asking for another one after a lost
@@ -251,6 +251,7 @@ impl Session {
         // meet, one of two nodes with one name must take another.
         self.wish.name = (us.name.clone(), false);
         self.membership.known_as(us);
+        self.membership.has_no_trouble(&order.at);
         if let Some(first) = self.first.take() {
             first.send(Ok(())).ok();
         }
@@ -377,6 +378,11 @@ impl Session {
     /// takes this node in.
     fn tell(&mut self, order: &Order, end: &End) {
         let tracker = &order.at;
+        if let End::Call(error) = end
+            && self.wish.tracker.as_ref() == Some(tracker)
+        {
+            self.membership.has_trouble(tracker, not_tracker(tracker, error));
+        }
         let line = match end {
             End::Moved | End::Goodbye | End::Elsewhere(_) => return,
             End::Refused(Refusal::NameTaken) => format!(
@@ -397,10 +403,13 @@ impl Session {
             // After the first of them, and where nobody was said to be tracker,
             // that is no news.
             _ if self.trouble.is_some() || self.wish.tracker.is_none() => return,
-            End::Call(CallError::Unreachable { .. } | CallError::NoAnswer { .. }) => {
-                format!("tracker at `{tracker}` does not answer; trying again")
+            End::Call(error) => {
+                let way_in = match self.wish.peers.is_empty() {
+                    true => " (with --peer, any node lets this one in)",
+                    false => "",
+                };
+                format!("{}; trying again{way_in}", not_tracker(tracker, error))
             }
-            End::Call(error) => format!("{error}; trying again"),
             _ => format!("the tracker at `{tracker}` does not take this node in ({end})"),
         };
         if self.trouble.as_ref() != Some(&line) {

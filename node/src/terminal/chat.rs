@@ -1,6 +1,7 @@
 //! Answers of the chat, for people and for programs. Pure.
 
 use serde_json::{Value, json};
+use shoal_common::chat::words::RoomName;
 use shoal_common::protocol::chat::{Presence, RoomInfo};
 
 use crate::chat::line::Line;
@@ -11,12 +12,15 @@ use crate::terminal::text::{Look, Side, Table, count, escape};
 pub(super) fn lines(told: &Told, look: Look) -> Vec<String> {
     match told {
         Told::Line(line) => vec![escape(&line.shown())],
-        Told::NotYet { waiting, reason } => {
+        Told::NotYet { waiting, reason, present } => {
             let others = match waiting {
                 0 | 1 => String::new(),
                 more => format!(" ({more} messages wait)"),
             };
-            vec![look.bad(&format!("not yet accepted: {reason}; trying again{others}"))]
+            let mut lines =
+                vec![look.bad(&format!("not yet accepted: {reason}; trying again{others}"))];
+            lines.extend(present.as_ref().map(now_in));
+            lines
         }
         Told::Rooms { rooms, present } => {
             let mut table = Table::new(&[
@@ -57,13 +61,17 @@ pub(super) fn lines(told: &Told, look: Look) -> Vec<String> {
             vec![format!("nothing was said in `{room}` lately")]
         }
         Told::History { lines, .. } => lines.iter().map(|line| escape(&line.shown())).collect(),
-        Told::Present { room } => vec![format!("`say` goes to `{room}` now")],
+        Told::Present { room } => vec![now_in(room)],
         Told::Asked => vec![
             "those that are away are waited for once more, for ten seconds; then the chat goes \
              on without them"
                 .to_owned(),
         ],
     }
+}
+
+fn now_in(room: &RoomName) -> String {
+    format!("`say` goes to `{room}` now")
 }
 
 /// A text that may be empty.
@@ -90,8 +98,12 @@ pub(super) fn value(told: &Told) -> Value {
             }
             value
         }
-        Told::NotYet { waiting, reason } => {
-            json!({ "accepted": false, "waiting": waiting, "reason": reason })
+        Told::NotYet { waiting, reason, present } => {
+            let mut value = json!({ "accepted": false, "waiting": waiting, "reason": reason });
+            if let (Some(room), Some(fields)) = (present, value.as_object_mut()) {
+                fields.insert("present".to_owned(), json!(room));
+            }
+            value
         }
         Told::Rooms { rooms, present } => rooms
             .iter()
@@ -157,10 +169,15 @@ mod tests {
 
     #[test]
     fn what_is_not_accepted_yet_is_said() {
-        let told = Told::NotYet { waiting: 2, reason: "the tracker is not reached".into() };
+        let reason = "the tracker is not reached";
+        let told = |present| Told::NotYet { waiting: 2, reason: reason.to_owned(), present };
         let text = "not yet accepted: the tracker is not reached; trying again (2 messages wait)";
-        assert_eq!(lines(&told, Look::default()), [text]);
-        assert_eq!(value(&told)["accepted"], json!(false));
+        assert_eq!(lines(&told(None), Look::default()), [text]);
+        let pets = told(Some("pets".parse().unwrap()));
+        assert_eq!(lines(&pets, Look::default()), [text, "`say` goes to `pets` now"]);
+        assert_eq!(value(&told(None))["accepted"], json!(false));
+        assert_eq!(value(&told(None)).get("present"), None);
+        assert_eq!(value(&pets)["present"], json!("pets"));
     }
 
     #[test]

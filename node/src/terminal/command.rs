@@ -400,6 +400,8 @@ impl Args {
 
 mod chat;
 
+pub use chat::is_spoken;
+
 #[cfg(test)]
 #[path = "command_tests.rs"]
 mod tests;

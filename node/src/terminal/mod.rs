@@ -95,6 +95,7 @@ impl Terminal {
 pub fn start(door: Door, place: Place, printer: Printer, tasks: &Tasks) -> Terminal {
     let (end, ended) = oneshot::channel();
     let span = info_span!("terminal");
+    let leaving = place.leaving;
     let person = is_for_people()
         .then(|| (Screen::take(), Session::open(door.clone(), place, printer.clone())));
     let screen = match person {
@@ -107,7 +108,7 @@ pub fn start(door: Door, place: Place, printer: Printer, tasks: &Tasks) -> Termi
         }
         _ => {
             tasks.spawn(span, async move {
-                end.send(plain::run(door, printer).await).ok();
+                end.send(plain::run(door, printer, leaving).await).ok();
             });
             None
         }

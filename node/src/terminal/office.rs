@@ -45,10 +45,14 @@ fn who(tracker: &TrackerInfo) -> String {
         (Role::Home, _) => format!("the home tracker at {address}"),
         (Role::Successor, _) => format!("`{name}` at {address}, elected as successor"),
         (Role::Caretaker, None) => {
-            format!("{address}, as caretaker: most of the council is not there")
+            format!(
+                "{address}, as caretaker: most of the council is not there, or forgot its votes in a restart"
+            )
         }
         (Role::Caretaker, Some(_)) => {
-            format!("`{name}` at {address}, as caretaker: most of the council is not there")
+            format!(
+                "`{name}` at {address}, as caretaker: most of the council is not there, or forgot its votes in a restart"
+            )
         }
     }
 }

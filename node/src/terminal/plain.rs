@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::control::client::Door;
-use crate::terminal::Ending;
 use crate::terminal::command::parse_line;
 use crate::terminal::jobs;
 use crate::terminal::news::{News, follow};
@@ -16,6 +15,7 @@ use crate::terminal::printer::Printer;
 use crate::terminal::render;
 use crate::terminal::text::{clip, escape};
 use crate::terminal::verbs::{Trouble, execute};
+use crate::terminal::{Ending, Leaving};
 
 /// Longest line that is read, in bytes; one that is longer is refused.
 const MAX_LINE: usize = 64 * 1024;
@@ -26,12 +26,12 @@ const WAITING_LINE: Duration = Duration::from_millis(200);
 /// A line of standard input; none where it is longer than [`MAX_LINE`].
 type Line = Option<String>;
 
-/// Does what comes in on standard input, then shows what happens until the
-/// node is gone.
-pub async fn run(door: Door, printer: Printer) -> Ending {
+/// Does what comes in on standard input. At its end a terminal on a node elsewhere is
+/// done; that of the node itself shows what happens until the node is gone.
+pub async fn run(door: Door, printer: Printer, leaving: Leaving) -> Ending {
     let mut lines = stdin_lines();
     let mut doing = None;
-    let ending = serve(&door, &printer, &mut lines, &mut doing).await;
+    let ending = serve(&door, &printer, leaving, &mut lines, &mut doing).await;
     if ending == Ending::NodeGone {
         if doing.is_none() {
             doing = timeout(WAITING_LINE, lines.recv()).await.ok().flatten().flatten();
@@ -48,6 +48,7 @@ pub async fn run(door: Door, printer: Printer) -> Ending {
 async fn serve(
     door: &Door,
     printer: &Printer,
+    leaving: Leaving,
     lines: &mut mpsc::Receiver<Line>,
     doing: &mut Line,
 ) -> Ending {
@@ -56,8 +57,11 @@ async fn serve(
     };
     let typed = async {
         commands(door, printer, lines, doing).await;
-        // At the end of standard input the node goes on.
-        std::future::pending().await
+        match leaving {
+            // At the end of standard input the node goes on.
+            Leaving::EndsTheNode => std::future::pending().await,
+            Leaving::LeavesTheNode => Ending::InOrder,
+        }
     };
     let news = follow(watch, |news| {
         let printer = printer.clone();

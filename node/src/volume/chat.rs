@@ -34,6 +34,7 @@ impl ChatDir {
     pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         match read(&self.dir, name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(of(name, error)),
             content => content,
         }
     }
@@ -71,7 +72,7 @@ impl ChatDir {
     pub fn append(&self, name: &str) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o600);
-        Ok(self.dir.open_with(name, &options)?.into_std())
+        Ok(self.dir.open_with(name, &options).map_err(|error| of(name, error))?.into_std())
     }
 
     /// A file to be written in place; made if it is not there.
@@ -81,6 +82,31 @@ impl ChatDir {
     pub fn in_place(&self, name: &str) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        Ok(self.dir.open_with(name, &options)?.into_std())
+        Ok(self.dir.open_with(name, &options).map_err(|error| of(name, error))?.into_std())
+    }
+}
+
+/// With the name of the file that it is about.
+fn of(name: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{name}`: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let chat = Volume::open(folder.path()).unwrap().chat().unwrap();
+        std::fs::create_dir(Volume::state_path(folder.path()).join("chat/outbox")).unwrap();
+        let said = [
+            chat.read("outbox").unwrap_err(),
+            chat.append("outbox").unwrap_err(),
+            chat.in_place("outbox").unwrap_err(),
+        ];
+        for error in said {
+            assert!(error.to_string().starts_with("`outbox`: "), "{error}");
+        }
     }
 }

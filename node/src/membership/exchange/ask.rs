@@ -22,7 +22,13 @@ use super::handle::Exchange;
 pub enum AskError {
     /// It could not begin.
     #[error(transparent)]
-    Call(#[from] CallError),
+    Call(CallError),
+    /// A part of Shoal answers there, but does not know of this conversation.
+    #[error("`{address}` is no node's search port; perhaps a download port, or the tracker's")]
+    NoSearchPort {
+        /// Where.
+        address: String,
+    },
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Connection(#[from] ConnectionError),
@@ -35,6 +41,27 @@ pub enum AskError {
     /// What it said can't be.
     #[error("it answers what makes no sense: {0}")]
     Nonsense(&'static str),
+}
+
+impl From<CallError> for AskError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused { address, refusal: Refusal::Unsupported } => {
+                Self::NoSearchPort { address }
+            }
+            error => Self::Call(error),
+        }
+    }
+}
+
+impl AskError {
+    /// In words that name the address.
+    pub(super) fn at(&self, address: &str) -> String {
+        match self {
+            Self::Call(_) | Self::NoSearchPort { .. } => self.to_string(),
+            _ => format!("`{address}`: {self}"),
+        }
+    }
 }
 
 /// What came of a conversation.

@@ -105,16 +105,30 @@ impl Exchange {
         match outcome {
             Ok(Outcome { by, moved }) => {
                 self.change(|machine| machine.answered(&call.target, by, moved, now));
+                self.0.membership.has_no_trouble(&call.address);
                 if by != self.party().node {
                     self.arrive();
                 }
             }
             Err(error) => {
                 debug!("{error}");
+                self.tell_of(call, &error);
                 self.change(|machine| machine.failed(&call.target, now));
             }
         }
         self.0.wake.notify_one();
+    }
+
+    /// An address that a person gave and where nobody was ever met may be a wrong one.
+    fn tell_of(&self, call: &Call, error: &AskError) {
+        let Target::Entry(entry) = call.target else { return };
+        if !self.look(|machine| machine.pace().unmet().any(|(number, _)| number == entry)) {
+            return;
+        }
+        let trouble = error.at(&call.address);
+        if self.0.membership.has_trouble(&call.address, trouble.clone()) {
+            self.0.notices.say(format_args!("{trouble}; trying again"));
+        }
     }
 
     /// This node has met somebody and heard of all that this one knows.

@@ -11,6 +11,11 @@ const VERBS: &[&str] = &[
     "ban", "revive",
 ];
 
+/// Whether the text of this command is taken as it is typed.
+pub fn is_spoken(typed: &str) -> bool {
+    SPOKEN.contains(&typed.to_lowercase().as_str())
+}
+
 pub(super) fn is_verb(name: &str) -> bool {
     VERBS.contains(&name)
 }
@@ -18,10 +23,10 @@ pub(super) fn is_verb(name: &str) -> bool {
 /// A line whose text is taken as it is typed; `None` if it is another one.
 pub(super) fn spoken(line: &str) -> Option<Result<Command, CommandError>> {
     let (typed, rest) = first_word(line);
-    let name = typed.to_lowercase();
-    if !SPOKEN.contains(&name.as_str()) {
+    if !is_spoken(typed) {
         return None;
     }
+    let name = typed.to_lowercase();
     let mut words = Vec::new();
     let mut rest = rest;
     if name == "msg" {
@@ -81,7 +86,11 @@ impl Args {
 
     fn text(&mut self, what: &str) -> Result<String, CommandError> {
         let text = self.rest();
-        if text.is_empty() { Err(self.wrong(format!("{what} is missing"))) } else { Ok(text) }
+        if text.trim().is_empty() {
+            Err(self.wrong(format!("{what} is missing")))
+        } else {
+            Ok(text)
+        }
     }
 
     fn switch(&mut self) -> Result<bool, CommandError> {
@@ -132,6 +141,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_said() {
+        // Words of `ctl` are not trimmed.
+        let blank = super::super::parse_words(vec!["say".into(), " \t ".into()]).unwrap_err();
+        assert!(blank.to_string().contains("a TEXT is missing"), "{blank}");
         for (line, problem) in [
             ("say", "a TEXT is missing"),
             ("msg bob", "a TEXT is missing"),

@@ -1,0 +1,69 @@
+//! The handle alone, with a task that does as it is told.
+
+use shoal_common::clock::Clock;
+use shoal_common::ident::NodeId;
+
+use super::*;
+
+/// A chat whose task answers every act with this refusal, or with nothing.
+fn chat(refused: Option<Reason>) -> Chat {
+    let (to_task, mut commands) = mpsc::channel(8);
+    let membership =
+        Membership::new(NodeId::from_bytes([1; 32]), "a".parse().unwrap(), Clock::default());
+    let mut held = Vec::new();
+    #[expect(clippy::disallowed_methods, reason = "a test has no group of tasks")]
+    tokio::spawn(async move {
+        while let Some(command) = commands.recv().await {
+            match (command, refused) {
+                (Command::Act(act, done), Some(_)) => {
+                    done.send(Came::Entry(line(&act, refused))).unwrap();
+                }
+                (Command::Act(_, done), None) => held.push(done),
+                (Command::Ask(_, done), Some(reason)) => {
+                    done.send(Answer::Refused(reason)).unwrap();
+                }
+                (Command::Waiting(done), _) => done.send((held.len(), None)).unwrap(),
+                _ => {}
+            }
+        }
+    });
+    Chat::new(to_task, membership, "pets".parse().unwrap())
+}
+
+fn line(act: &Act, refused: Option<Reason>) -> Line {
+    let kind = super::super::line::Kind::System;
+    let (room, text) = (act.room().cloned(), String::new());
+    let (from, to) = (None, None);
+    Line { position: 1, lamport: 1, time_ms: 1, kind, room, from, to, text, refused }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asked_to_be_in_a_room_speaks_there_before_that_is_accepted() {
+    let chat = chat(None);
+    let join = Ask::Join { room: "boat".to_owned() };
+    let Told::NotYet { present, reason, .. } = chat.ask(join).await.unwrap() else { panic!() };
+    assert!(reason.starts_with("the chat needs a tracker"), "{reason}");
+    assert_eq!(present, Some("boat".parse().unwrap()));
+    assert_eq!(chat.present().as_str(), "boat");
+    let leave = |room: Option<&str>| Ask::Leave { room: room.map(str::to_owned) };
+    let told = chat.ask(leave(Some("pets"))).await.unwrap();
+    assert!(matches!(told, Told::NotYet { present: None, .. }), "{told:?}");
+    assert_eq!(chat.present().as_str(), "boat", "another room was left");
+    let told = chat.ask(leave(None)).await.unwrap();
+    assert!(matches!(told, Told::NotYet { present: Some(_), .. }), "{told:?}");
+    assert!(chat.present().is_lobby());
+}
+
+#[tokio::test]
+async fn who_is_not_in_the_present_room_is_told_which_it_is_and_can_leave_it() {
+    let chat = chat(Some(Reason::NotInRoom));
+    let refused = chat.ask(Ask::Say { text: "x".to_owned() }).await.unwrap_err();
+    assert!(refused.starts_with("`pets`: you are not in that room"), "{refused}");
+    let refused = chat.ask(Ask::History { lines: None }).await.unwrap_err();
+    assert!(refused.starts_with("`pets`: you are not in that room"), "{refused}");
+    assert_eq!(chat.present().as_str(), "pets", "nothing goes to others unnoticed");
+    assert!(chat.ask(Ask::Leave { room: Some("boat".to_owned()) }).await.is_err());
+    let told = chat.ask(Ask::Leave { room: None }).await.unwrap();
+    assert_eq!(told, Told::Present { room: RoomName::lobby() });
+    assert!(chat.present().is_lobby());
+}
