@@ -26,7 +26,7 @@ fn append(previous: u64, many: usize) -> ToReplica {
         log: LogId { generation: 0, founded_ms: 0, nonce: 0 },
         previous,
         previous_ballot: if previous == 0 { Ballot::NONE } else { BALLOT },
-        entries: vec![Arc::new(entry); many],
+        entries: std::iter::repeat_n(Arc::new(entry), many).collect(),
         committed: 0,
     }
 }
