@@ -405,6 +405,7 @@ async fn an_address_where_no_node_of_the_network_is_is_told_once() {
         said.len() == 3
     })
     .await;
+    // They are tried again in each interval; that nothing is said of it takes some.
     tokio::time::sleep(SHORT * 3).await;
     assert!(heard.try_recv().is_err(), "once is enough: {said:?}");
     let troubles: Vec<String> = one.app().troubles().into_values().collect();

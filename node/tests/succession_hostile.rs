@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use network::{Network, PATIENCE, TestNode, eventually};
+use network::{HEARTBEAT, Network, PATIENCE, TestNode, eventually};
 use shoal_common::call::call;
 use shoal_common::connection::ConnectionError;
 use shoal_common::ident::NodeId;
@@ -238,7 +238,8 @@ async fn a_false_tracker_that_leaves_takes_nobody_along() {
             inquire(node.app().identity().search, &us, told).await;
         }
         if follow == 0 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            // Two heartbeats: that nobody comes can't be seen sooner.
+            tokio::time::sleep(2 * HEARTBEAT).await;
             assert_eq!(had.load(Ordering::Relaxed), 0, "somebody went there");
         }
         eventually("they go there", || had.load(Ordering::Relaxed) >= follow).await;

@@ -33,6 +33,7 @@ pub fn run(listen: SocketAddr, bytes: usize, pause: Duration) -> Outcome<()> {
             rustix::io::write(guest, &message).ok();
         }
         due += pause / u32::try_from(PUSH_GROUPS)?;
+        // The pace is what is compared.
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
     Ok(())

@@ -54,6 +54,7 @@ pub fn run(to: SocketAddr, process: u32, count: usize, time: Duration) -> Outcom
 fn listen(links: &mut Links, time: Duration) -> Outcome<u64> {
     let (end, mut ready, mut bytes) = (Instant::now() + time, Vec::new(), 0);
     loop {
+        // As the other crowd does: see there.
         thread::sleep(TICK);
         links.wait(Duration::ZERO, &mut ready)?;
         for &at in &ready {

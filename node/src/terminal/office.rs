@@ -44,18 +44,14 @@ fn who(tracker: &TrackerInfo) -> String {
     match (tracker.role, &tracker.name) {
         (Role::Home, _) => format!("the home tracker at {address}"),
         (Role::Successor, _) => format!("`{name}` at {address}, elected as successor"),
-        (Role::Caretaker, None) => {
-            format!(
-                "{address}, as caretaker: most of the council is not there, or forgot its votes in a restart"
-            )
-        }
-        (Role::Caretaker, Some(_)) => {
-            format!(
-                "`{name}` at {address}, as caretaker: most of the council is not there, or forgot its votes in a restart"
-            )
-        }
+        (Role::Caretaker, None) => format!("{address}, {CARETAKER}"),
+        (Role::Caretaker, Some(_)) => format!("`{name}` at {address}, {CARETAKER}"),
     }
 }
+
+/// Why it is not elected.
+const CARETAKER: &str =
+    "as caretaker: most of the council is not there, or was restarted and has no vote";
 
 #[cfg(test)]
 mod tests {

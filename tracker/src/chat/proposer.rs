@@ -16,7 +16,8 @@
 //!
 //! It tolerates that messages are lost, doubled, late and out of order. How the
 //! three parts do their work is in [`elect`], [`replicate`] and [`council`];
-//! [`elder`] is about logs that meet, [`revive`] is what people do when most of those that held the log are gone.
+//! [`elder`] is about logs that meet, [`revive`] is what people do when most of
+//! those that held the log are gone.
 
 mod council;
 mod elder;
