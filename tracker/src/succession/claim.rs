@@ -173,22 +173,24 @@ impl Succession {
     /// Its next claim is to go beyond this epoch, as far as others can agree; unless
     /// that is so far above that the claim goes before it in any case.
     pub(super) fn outbid(&mut self, epoch: u64) {
-        if epoch.saturating_sub(self.promised()) <= MAX_LEAP {
-            self.bid = self.bid.max(epoch.min(self.most_heeded()));
-        }
+        self.bid = self.bid.max(self.heeded(epoch));
     }
 
     /// Others know of a reign in this epoch: its claims, and it as a caretaker, are
     /// not to stay behind it.
     pub(super) fn catch_up(&mut self, epoch: u64) {
         self.outbid(epoch);
-        if epoch.saturating_sub(self.promised()) <= MAX_LEAP {
-            self.heard = self.heard.max(epoch.min(self.most_heeded()));
-        }
+        self.heard = self.heard.max(self.heeded(epoch));
     }
 
-    fn most_heeded(&self) -> u64 {
-        self.promised().saturating_add(MAX_HEARSAY)
+    /// How much of an epoch that others tell of is heeded.
+    fn heeded(&self, epoch: u64) -> u64 {
+        let promised = self.promised();
+        if is_far_below(promised, epoch) {
+            0
+        } else {
+            epoch.min(promised.saturating_add(MAX_HEARSAY))
+        }
     }
 
     /// Of one in office: whether somebody has a tracker that is to yield to it.

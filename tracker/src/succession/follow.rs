@@ -107,7 +107,7 @@ impl Succession {
             // A home tracker that has forgotten it asks the nodes.
             if !council.is_empty() {
                 self.set_council(council);
-                self.council_epoch = self.known_epoch();
+                self.council_epoch = self.base;
             }
         }
         true
@@ -251,8 +251,7 @@ impl Succession {
         let lost = lost.map(|reign| Way::At(reign.address));
         let home = self.us.knows_home.then_some(Way::Home);
         let mut ways: Vec<Way> = home.into_iter().chain(lost).collect();
-        let others: Vec<Way> = self.line().chain((0..self.us.peers).map(Way::Peer)).collect();
-        ways.extend(self.next_of(&others, PROBES));
+        ways.extend(self.next_of(&self.others(), PROBES));
         // Whoever is in the network by exchange alone has no other way to a tracker.
         ways.extend(mem::take(&mut self.met).into_iter().take(PROBES).map(Way::At));
         self.look(&ways);

@@ -65,8 +65,12 @@ impl Succession {
             return;
         };
         let is_itself = reign.tracker == from;
-        if reign.epoch == 0 || !is_itself && !self.is_near(reign.epoch) {
+        if reign.epoch == 0 {
             return;
+        }
+        if !is_itself && !self.is_near(reign.epoch) {
+            // Perhaps there is such a tracker: it is asked itself.
+            return self.hear_of(&reign, now);
         }
         if self.may_tell_of_council(at, from, standing.joined) {
             self.adopt(&reign, &standing.council, now);

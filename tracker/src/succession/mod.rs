@@ -354,10 +354,6 @@ impl Succession {
         epoch <= self.base.saturating_add(MAX_HEARSAY)
     }
 
-    fn known_epoch(&self) -> u64 {
-        self.known.map_or(0, |reign| reign.epoch)
-    }
-
     /// The highest epoch that it has followed or agreed to.
     fn promised(&self) -> u64 {
         self.base.max(self.vote.map_or(0, |vote| vote.epoch))

@@ -107,6 +107,16 @@ impl Succession {
         }
     }
 
+    /// All whom it may be cut off from, or who may know its tracker: some of them are
+    /// asked in turn.
+    pub(super) fn others(&self) -> Vec<Way> {
+        let absent = self.absent.iter().map(|member| Way::At(member.address));
+        let before = self.before.map(|before| Way::At(before.address));
+        // Whoever was led away from the network as a newcomer knows no other way to it.
+        let peers = (0..self.us.peers).map(Way::Peer);
+        self.line().chain(absent).chain(before).chain(peers).collect()
+    }
+
     /// Time passes in office.
     pub(super) fn keep_office(&mut self, now: Duration) {
         self.be_own_guest(now);
@@ -120,12 +130,7 @@ impl Succession {
             if self.review(now) {
                 self.effects.push(Effect::Publish);
             }
-            let absent = self.absent.iter().map(|member| Way::At(member.address));
-            let before = self.before.map(|before| Way::At(before.address));
-            // Whoever was led away from the network as a newcomer knows no other way to it.
-            let peers = (0..self.us.peers).map(Way::Peer);
-            let others: Vec<Way> = self.line().chain(absent).chain(before).chain(peers).collect();
-            let mut ways = self.next_of(&others, 2);
+            let mut ways = self.next_of(&self.others(), 2);
             ways.extend(self.us.knows_home.then_some(Way::Home));
             self.look(&ways);
         }

@@ -26,15 +26,14 @@ impl World {
             Welcome::Here => {
                 let joined = entity.number(&member, now);
                 let member = Member { joined, ..member };
-                let (beat, astray) = (entity.machine.heartbeat(), entity.astray);
+                let beat = entity.machine.heartbeat();
                 let guest = Guest { member, session: Some((from, session)), until: now + 2 * beat };
                 entity.guests.insert(member.id, guest);
                 self.present(index);
                 let entity = &self.entities[index];
                 let (line, council) = (entity.line(), entity.machine.council().to_vec());
                 let reign = entity.machine.known().unwrap();
-                let message =
-                    Message::Registered { session, reign, joined, council, line, beat, astray };
+                let message = Message::Registered { session, reign, joined, council, line, beat };
                 self.send(index, from, message);
             }
         }
@@ -118,7 +117,8 @@ impl World {
     fn reign(&mut self, index: usize, reign: Reign) {
         self.say(|| format!("{index} reigns {reign:?}"));
         let now = self.now;
-        if reign.elected && !self.is_led_astray {
+        let may_begin_anew = self.liar.as_ref().is_some_and(|liar| liar.is_far);
+        if reign.elected && !may_begin_anew {
             let council = self.entities[index].machine.council().iter();
             let council = council.map(|member| (member.id, member.joined));
             let key = (reign.epoch, council.collect());

@@ -43,8 +43,6 @@ pub(super) enum Message {
         council: Vec<Member>,
         line: Vec<Member>,
         beat: Duration,
-        /// Whether the tracker has never been in the network itself.
-        astray: bool,
     },
     Elsewhere {
         session: u64,
@@ -100,8 +98,6 @@ pub(super) struct Entity {
     pub(super) sessions: u64,
     /// Time between two heartbeats: as it was set up, and as its tracker wants it.
     pub(super) beats: (Duration, Duration),
-    /// Whether none but false trackers, and those they led astray, have taken it in.
-    pub(super) astray: bool,
     /// Others, as its tracker told.
     pub(super) roster: Vec<Member>,
     /// As a tracker: who is here.
@@ -132,7 +128,6 @@ impl Entity {
             session: Session::None,
             sessions: 0,
             beats: (beat, beat),
-            astray: false,
             roster: Vec::new(),
             guests: BTreeMap::new(),
             numbers: 0,

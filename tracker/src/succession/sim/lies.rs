@@ -35,11 +35,13 @@ pub(super) struct Liar {
     is_silent: bool,
     /// Whether it has ever asked for heartbeats so seldom that it is missed late.
     pub(super) is_slow: bool,
+    /// Whether it tells of epochs so far above that the epochs may begin anew.
+    pub(super) is_far: bool,
 }
 
 impl Liar {
-    pub(super) fn new(index: usize) -> Self {
-        Self { index, ..Self::default() }
+    pub(super) fn new(index: usize, is_far: bool) -> Self {
+        Self { index, is_far, ..Self::default() }
     }
 }
 
@@ -84,14 +86,16 @@ impl World {
     /// A reign that does not exist; perhaps of one that does.
     fn false_reign(&mut self, index: usize) -> Reign {
         let known = self.entities[index].machine.known().map_or(0, |reign| reign.epoch);
-        let leaps =
-            [0, 1, 2, 32, 1000, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 40];
-        let far = [1, 1 << 33, 1 << 50, (1 << 62) - 1, 1 << 62, u64::MAX - 1, u64::MAX];
-        let epoch = match self.below(leaps.len() + far.len()).checked_sub(leaps.len()) {
-            Some(place) => far[place],
-            None => known.saturating_add(leaps[self.below(leaps.len())]),
+        let near = [0, 1, 2, 32, 1000, 1 << 20];
+        let leaps = [(1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 40];
+        let ends = [1, 1 << 33, 1 << 50, (1 << 62) - 1, 1 << 62, u64::MAX - 1, u64::MAX];
+        let is_far = self.liar.as_ref().is_some_and(|liar| liar.is_far);
+        let kinds = if is_far { 3 } else { 1 };
+        let epoch = match self.below(kinds) {
+            0 => known.saturating_add(near[self.below(near.len())]),
+            1 => known.saturating_add(leaps[self.below(leaps.len())]),
+            _ => ends[self.below(ends.len())],
         };
-        self.is_led_astray |= epoch > 1 << 31;
         let (count, whose) = (self.count(), self.below(3));
         let other = self.below(count);
         let (tracker, address) = match whose {
@@ -179,9 +183,8 @@ impl World {
             {
                 liar.guests.push((*from, *session));
                 let (session, joined) = (*session, member.joined.max(number));
-                let (line, astray) = (vec![], true);
-                let taken_in =
-                    Message::Registered { session, reign, joined, council, line, beat, astray };
+                let line = vec![];
+                let taken_in = Message::Registered { session, reign, joined, council, line, beat };
                 self.send(index, *from, taken_in);
             }
             Message::Beat { from, session } => self.tell_a_lie(*from, *session),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use shoal_common::limits::HEARTBEATS;
 use shoal_common::protocol::succession::{Reign, Sight};
 
-use super::super::FRESH;
 use super::super::chance::Chance;
-use super::entity::{BEAT, Entity, Session};
+use super::super::{FRESH, Way};
+use super::entity::{BEAT, Entity, Session, address};
 use super::lies::Liar;
 use super::world::{HOME, World};
 
@@ -62,7 +62,7 @@ impl Schedule {
             })
             .collect();
         // Behind the others, and never started.
-        let liar = (kind == Kind::Lies).then(|| Liar::new(entities.len()));
+        let liar = (kind == Kind::Lies).then(|| Liar::new(entities.len(), seed % 2 == 1));
         entities.extend(liar.iter().map(|liar| Entity::new(liar.index, false, vec![], beat, seed)));
         let mut world = World::new(entities, chance, aloud);
         world.liar = liar;
@@ -310,63 +310,69 @@ impl Schedule {
     fn check(&self, island: usize) -> Option<Reign> {
         let world = &self.world;
         let here = |entity: &&Entity| entity.runs() && world.islands[entity.index] == island;
-        let is_in = |entity: &Entity| {
-            let has_joined = entity.machine.joined() > 0 && !entity.astray;
-            here(&entity) && (entity.index == HOME || has_joined)
-        };
-        let has_way = |entity: &Entity, home| {
-            home || entity.peers.iter().any(|peer| is_in(&world.entities[*peer]))
-        };
-        let home = world.entities.iter().any(|entity| here(&entity) && entity.index == HOME);
-        // Who was led astray as a newcomer and knows nobody but those who left finds nobody,
-        // unless others find it.
-        let is_found = |entity: &Entity| {
-            let known = entity.machine.known();
-            let others = world.entities.iter().filter(|other| is_in(other));
-            known.is_some_and(|known| {
-                others.filter_map(|other| other.machine.known()).any(|other| other.is(&known))
-            })
-        };
-        let is_lost =
-            |entity: &&Entity| entity.astray && !has_way(entity, home) && !is_found(entity);
-        let entities: Vec<&Entity> =
-            world.entities.iter().filter(here).filter(|entity| !is_lost(entity)).collect();
-        let trackers: Vec<&&Entity> =
-            entities.iter().filter(|entity| reigns(entity, world.now)).collect();
-        let in_network = entities.iter().any(|entity| is_in(entity));
-        if !in_network {
-            assert!(trackers.is_empty());
-            return None;
-        }
-        assert_eq!(trackers.len(), 1, "island {island}: {}", self.picture());
-        let tracker = trackers[0];
-        assert!(!home || tracker.index == HOME, "home is not in charge: {}", self.picture());
-        let reign = tracker.machine.known().unwrap();
+        let entities: Vec<&Entity> = world.entities.iter().filter(here).collect();
+        let trackers: Vec<&Entity> =
+            entities.iter().copied().filter(|entity| reigns(entity, world.now)).collect();
+        let is_in = |entity: &Entity| entity.index == HOME || entity.machine.joined() > 0;
         for entity in entities.iter().filter(|entity| entity.index != HOME) {
-            if entity.machine.joined() == 0 && !has_way(entity, home) {
-                continue;
+            match trackers.iter().find(|tracker| follows(entity, tracker)) {
+                Some(tracker) => self.is_known(entity, tracker),
+                None => {
+                    let knows = self.knows(entity);
+                    let is_led = |other: &Entity| trackers.iter().any(|one| follows(other, one));
+                    let found = entities.iter().find(|other| knows(other) && is_led(other));
+                    let is_lost = found.is_none() && (world.liar.is_some() || !is_in(entity));
+                    assert!(is_lost, "{} follows nobody: {}", entity.index, self.picture());
+                }
             }
-            let known = entity.machine.known();
-            let with = match entity.session {
-                Session::Open { with, .. } => Some(with),
-                _ => None,
-            };
+        }
+        for tracker in &trackers {
+            // Who was led away by a liar, and those who came to it, may know nobody of the
+            // network; then they are another one.
+            let knows = self.knows(tracker);
+            let stranger = entities
+                .iter()
+                .filter(|_| world.liar.is_some())
+                .find(|other| is_in(other) && knows(other) && !follows(other, tracker));
             assert!(
-                known.is_some_and(|known| known.is(&reign)) && with == Some(tracker.index),
-                "{} is not with {}: {}",
-                entity.index,
+                stranger.is_none() && (world.liar.is_some() || trackers.len() == 1),
+                "{} and others are trackers: {}",
                 tracker.index,
                 self.picture()
             );
-            let guest = tracker.guests.get(&entity.id);
-            assert!(guest.is_some_and(|guest| guest.session.is_some()), "{}", self.picture());
-            // A home tracker that has none yet leaves the others theirs.
-            let council = tracker.machine.council();
-            assert!(council.is_empty() || entity.machine.council() == council);
+            let numbers: Vec<u64> = tracker.line().iter().map(|member| member.joined).collect();
+            assert!(numbers.is_sorted_by(|a, b| a < b), "join numbers: {numbers:?}");
         }
-        let numbers: Vec<u64> = tracker.line().iter().map(|member| member.joined).collect();
-        assert!(numbers.is_sorted_by(|a, b| a < b), "join numbers: {numbers:?}");
-        Some(reign)
+        let home = entities.iter().copied().find(|entity| entity.index == HOME);
+        let in_charge = home.or(trackers.first().copied());
+        let is_in_charge = home.is_none_or(|home| reigns(home, world.now));
+        assert!(is_in_charge, "home is not in charge: {}", self.picture());
+        in_charge.and_then(|tracker| tracker.machine.known())
+    }
+
+    /// Whether this one has a way to another.
+    fn knows(&self, entity: &Entity) -> impl Fn(&Entity) -> bool {
+        let lost = entity.machine.known().map(|reign| Way::At(reign.address));
+        let ways: Vec<Way> = entity.machine.others().into_iter().chain(lost).collect();
+        let peers = entity.peers.clone();
+        let index = entity.index;
+        move |other| {
+            let is_way = |way: &Way| match way {
+                Way::Home => other.index == HOME,
+                Way::Peer(place) => peers.get(*place) == Some(&other.index),
+                Way::At(at) => *at == address(other.index),
+            };
+            other.index == HOME || other.index != index && ways.iter().any(is_way)
+        }
+    }
+
+    /// That the tracker knows of who follows it, and that they agree on the council.
+    fn is_known(&self, entity: &Entity, tracker: &Entity) {
+        let guest = tracker.guests.get(&entity.id);
+        assert!(guest.is_some_and(|guest| guest.session.is_some()), "{}", self.picture());
+        // A home tracker that has none yet leaves the others theirs.
+        let council = tracker.machine.council();
+        assert!(council.is_empty() || entity.machine.council() == council);
     }
 
     fn picture(&self) -> String {
@@ -388,4 +394,11 @@ impl Schedule {
 
 fn reigns(entity: &Entity, now: Duration) -> bool {
     matches!(entity.machine.sight(now), Sight::Reigns | Sight::Doubts)
+}
+
+fn follows(entity: &Entity, tracker: &Entity) -> bool {
+    let reign = tracker.machine.known();
+    let is_with = matches!(entity.session, Session::Open { with, .. } if with == tracker.index);
+    let is_tracker = entity.index == tracker.index && entity.index == HOME;
+    is_tracker || is_with && entity.machine.known().zip(reign).is_some_and(|(own, of)| own.is(&of))
 }

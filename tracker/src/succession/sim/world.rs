@@ -44,8 +44,6 @@ pub(super) struct World {
     pub(super) cut: Option<Vec<NodeId>>,
     /// Who is no part of the network and says that it is its tracker.
     pub(super) liar: Option<Liar>,
-    /// Whether somebody was told of an epoch so far above that the epochs may begin anew.
-    pub(super) is_led_astray: bool,
     queue: BinaryHeap<Reverse<(Duration, u64)>>,
     mails: BTreeMap<u64, Mail>,
     pub(super) numbers: u64,
@@ -66,7 +64,6 @@ impl World {
             elected: BTreeMap::new(),
             cut: None,
             liar: None,
-            is_led_astray: false,
             queue: BinaryHeap::new(),
             mails: BTreeMap::new(),
             numbers: 0,
@@ -282,7 +279,7 @@ impl World {
                     self.register(index, from, session, member, knows);
                 }
             }
-            Message::Registered { session, reign, joined, council, line, beat, astray } => {
+            Message::Registered { session, reign, joined, council, line, beat } => {
                 if let Session::Trying { number, with, .. } = entity.session
                     && number == session
                 {
@@ -290,7 +287,6 @@ impl World {
                     let beat = now + entity.beats.1;
                     entity.session = Session::Open { number, with, heard: now, beat };
                     entity.roster = line.clone();
-                    entity.astray = astray && (entity.astray || entity.machine.joined() == 0);
                     if entity.machine.registered(&reign, &council, joined, now) {
                         entity.machine.set_heartbeat(entity.beats.1);
                         entity.machine.set_line(line);

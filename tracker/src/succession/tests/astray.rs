@@ -123,3 +123,43 @@ fn who_has_agreed_to_a_great_leap_still_claims_and_is_agreed_with() {
     voter.lost(false, BEAT);
     assert!(voter.asked(&claims(claim), now).agrees, "it has heard of nothing");
 }
+
+#[test]
+fn whoever_tells_of_a_tracker_far_above_makes_one_look_for_it_and_believe_nothing() {
+    let us = Us { id: id(9), home: false, eligible: true, knows_home: false, peers: 0 };
+    let mut newcomer = Succession::node(us, BEAT, 7, Duration::ZERO);
+    newcomer.set_address(at(9));
+    for (mut hears, epoch) in [(newcomer, 1 << 40), (successor(1), 3 + MAX_LEAP)] {
+        let before = hears.council().to_vec();
+        let far = reign(66, epoch);
+        let said =
+            Standing { council: vec![member(66)], ..standing(Some(far), Sight::Hears, false, 2) };
+        hears.answered(Asked { to: Way::At(at(2)), why: Why::Look }, Some((id(2), &said)), BEAT);
+        let looks: Vec<_> = asked(&mut hears).into_iter().map(|(asked, _)| asked).collect();
+        assert_eq!(looks, [Asked { to: Way::At(far.address), why: Why::Check(far) }]);
+        assert_eq!(hears.council(), before);
+        let there = standing(Some(far), Sight::Reigns, false, 0);
+        hears.answered(looks[0], Some((far.tracker, &there)), BEAT);
+        let effects = hears.take_effects();
+        assert!(effects.contains(&Effect::Follow(Way::At(far.address))), "{effects:?}");
+    }
+}
+
+#[test]
+fn who_was_led_away_asks_those_who_were_in_line_before() {
+    let mut led = node(1, 3);
+    led.lost(false, BEAT);
+    // Without a join number it never claims, and so never looks around as a tracker.
+    assert!(led.registered(&reign(66, 4), &[member(66)], 0, BEAT));
+    led.set_line([]);
+    led.lost(false, BEAT);
+    led.take_effects();
+    let mut looked = Vec::new();
+    for beat in 1..20 {
+        led.tick(BEAT + beat * PROBE.1);
+        looked.extend(asked(&mut led).into_iter().map(|(asked, _)| asked.to));
+    }
+    for before in [2, 3] {
+        assert!(looked.contains(&Way::At(at(before))), "{before} is not asked: {looked:?}");
+    }
+}
