@@ -90,9 +90,10 @@ section 'lints' one_check cargo clippy --quiet --locked --workspace --all-target
 if have shellcheck; then section 'scripts' one_check shellcheck .ci/run scripts/*.sh scripts/lib/*.sh
 else say "" "== scripts"; skip 'needs shellcheck'; fi
 section 'building the tests' one_check cargo test --quiet --locked --workspace --no-run
-# Many tests wait for deadlines: what is left of the processor meanwhile builds what comes after them.
+# Many tests wait for deadlines: so twice as many run at once as there are cores, and what is left of
+# the processor meanwhile builds what comes after them.
 nice -n 19 "$root/scripts/config.sh" --local >"$built" 2>&1 & builder=$!
-section 'tests' cargo_tests env SHOAL_SKIPS="$skips" cargo test --quiet --locked --workspace --no-fail-fast
+section 'tests' cargo_tests env SHOAL_SKIPS="$skips" RUST_TEST_THREADS=$((2 * $(nproc))) cargo test --quiet --locked --workspace --no-fail-fast
 result=0; wait "$builder" || result=$?
 builder=''
 section 'building the programs' one_check report "$result"
