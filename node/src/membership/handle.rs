@@ -224,12 +224,17 @@ impl Membership {
         let ids: Vec<NodeId> = found.iter().map(|(id, _)| *id).collect();
         let mut changed = false;
         let events = {
-            let roster = self.roster();
+            let mut roster = self.roster();
             let mut union = self.union();
+            let speaks = self.tracker_speaks();
             for (id, found) in found {
+                // Where nobody keeps the tracker's list up, it would be here again.
+                if found.is_none() && !speaks && union.is_offline(id) {
+                    roster.forget(id);
+                }
                 changed |= union.find(id, found);
             }
-            union.news(&ids, &roster, self.tracker_speaks())
+            union.news(&ids, &roster, speaks)
         };
         changed |=
             self.inner.us.send_if_modified(|us| std::mem::replace(&mut us.born, born) != born);

@@ -117,6 +117,11 @@ impl Roster {
         gone.into_iter().filter_map(|entry| self.leave(entry.peer.id, Leaving::Vanished)).collect()
     }
 
+    /// Knows nothing of it any more.
+    pub(super) fn forget(&mut self, id: NodeId) {
+        self.peers.remove(&id);
+    }
+
     fn change(&mut self, change: Change) -> Option<Event> {
         match change {
             Change::Joined(peer) => self.join(peer),

@@ -87,6 +87,11 @@ impl Union {
         before.as_ref().map(shown) != now
     }
 
+    /// Whether exchange knows that it is away.
+    pub(super) fn is_offline(&self, id: NodeId) -> bool {
+        self.found.get(&id).is_some_and(|found| !found.online)
+    }
+
     /// What the tracker tells. `time` is the Lamport time of that. Returns what the
     /// person does not know yet, and of which nodes exchange thinks otherwise.
     pub(super) fn follow(&mut self, events: Vec<Event>, time: u64) -> (Vec<Event>, Vec<NodeId>) {

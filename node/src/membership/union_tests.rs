@@ -1,8 +1,10 @@
 use std::time::Duration;
 
+use shoal_common::clock::Clock;
 use shoal_common::protocol::tracking::{Change, Leaving, News, Update};
 use tokio::time::Instant;
 
+use super::super::Membership;
 use super::*;
 
 fn id(byte: u8) -> NodeId {
@@ -51,6 +53,20 @@ fn each_node_is_there_once_by_whichever_way_it_is_known() {
     assert_eq!(view.name.unwrap().as_str(), "me");
     union.find(id(1), None);
     assert_eq!(names(&union, &roster, true), ["four", "two"]);
+}
+
+#[test]
+fn without_the_tracker_who_is_forgotten_is_not_here_again() {
+    let membership = Membership::new(id(99), "me".parse().unwrap(), Clock::default());
+    let joined = [peer(1, "one"), peer(2, "two")].map(Change::Joined).to_vec();
+    membership.roster().update(Update { revision: 1, news: News::Changes(joined) });
+    let names =
+        || -> Vec<_> { membership.peers().iter().map(|peer| peer.name.to_string()).collect() };
+    membership.found(1, vec![(id(1), found(1, "one", false)), (id(2), found(2, "two", true))]);
+    assert_eq!(names(), ["two"]);
+    // One after a day, the other for want of room.
+    membership.found(1, vec![(id(1), None), (id(2), None)]);
+    assert_eq!(names(), ["two"]);
 }
 
 #[test]
