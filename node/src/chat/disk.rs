@@ -16,6 +16,7 @@
 //! since, and the node was not stopped in order, or the log is damaged, it is begun
 //! as another replica, which catches up from the others.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -196,8 +197,11 @@ impl Disk {
         if numbers.is_empty() {
             return Ok(());
         }
-        // Much may wait: then it is not all written for each that does not any more.
-        if self.outbox.size() > MAX_OUTBOX.max(2 * self.shortest_outbox) {
+        let mut left = left.peekable();
+        // Much may wait: then it is not all written for each that does not any more. Once
+        // nothing does, what was said is not kept here until as much is said again.
+        let longest = if left.peek().is_none() { 0 } else { 2 * self.shortest_outbox };
+        if self.outbox.size() > MAX_OUTBOX.max(longest) {
             // The last number is remembered longer than what it was of. In front, because
             // that may still wait.
             let left = left.map(|event| Outgoing::Waits(event.clone()));
@@ -259,16 +263,21 @@ impl Disk {
     }
 }
 
-/// What waits after these changes, in order.
+/// What waits after these changes, in order: that of the numbers. What is settled
+/// before it waits is the last number, which stands in front of a file written anew.
 fn waiting(changes: Vec<Outgoing>) -> Vec<Event> {
-    let mut waiting = Vec::<Event>::new();
+    let mut waiting = BTreeMap::new();
     for change in changes {
         match change {
-            Outgoing::Waits(event) => waiting.push(event),
-            Outgoing::Settled(number) => waiting.retain(|event| event.number != number),
+            Outgoing::Waits(event) => {
+                waiting.insert(event.number, event);
+            }
+            Outgoing::Settled(number) => {
+                waiting.remove(&number);
+            }
         }
     }
-    waiting
+    waiting.into_values().collect()
 }
 
 /// Names the present run of the machine. Where the system does not tell, all runs

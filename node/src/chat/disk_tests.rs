@@ -196,6 +196,29 @@ fn what_waits_is_not_written_anew_for_each_that_is_settled() {
     assert_eq!(remembered.waiting, events[100..]);
 }
 
+#[test]
+fn once_nothing_waits_what_was_said_is_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let volume = Volume::open(folder.path()).unwrap();
+    let (mut disk, _) = Disk::open(&volume, node()).unwrap();
+    let events: Vec<_> = (1..=500).map(long_event).collect();
+    events.iter().for_each(|event| disk.waits(event).unwrap());
+    for (settled, number) in (1..=500).zip(1..) {
+        disk.settled(&[number], events[settled..].iter()).unwrap();
+    }
+    assert!(disk.outbox.size() < MAX_OUTBOX, "{}", disk.outbox.size());
+    drop(disk);
+    let (_, found) = Disk::open(&volume, node()).unwrap();
+    assert_eq!((found.waiting, found.last), (vec![], 500));
+}
+
+#[test]
+fn the_last_number_in_front_settles_nothing_behind_it() {
+    let waits = |number| Outgoing::Waits(long_event(number));
+    let changes = vec![Outgoing::Settled(3), waits(2), waits(3), Outgoing::Settled(2), waits(4)];
+    assert_eq!(waiting(changes), [3, 4].map(long_event));
+}
+
 fn long_event(number: u64) -> Event {
     let act = Act::Say { room: RoomName::lobby(), text: "x".repeat(1000).try_into().unwrap() };
     Event { author: node(), number, name: "alice".parse().unwrap(), act }
