@@ -91,7 +91,7 @@ pub(super) struct Remembered {
     /// The highest number of an event that ever waited; 0 if none is known.
     pub(super) last: u64,
     pub(super) heard: Heard,
-    /// Whether that was known in an earlier life, and can't be read any more.
+    /// Whether that was known in an earlier life, and is missing or damaged.
     pub(super) forgot: bool,
 }
 
@@ -111,11 +111,16 @@ impl Disk {
         let last = outgoing.iter().map(Outgoing::number).max().unwrap_or(0);
         let mut disk = Self { dir, log, outbox, heard, last, shortest: 0, shortest_outbox: 0 };
         let has_lived = !disk.dir.read(BOOT)?.is_empty();
-        let replica = disk.replica(node, records, end)?;
-        let (waiting, heard) = (waiting(outgoing), disk.read_heard());
+        let heard = disk.read_heard()?;
         let forgot = heard.is_none() && has_lived;
         let heard = heard.unwrap_or_default();
-        Ok((disk, Remembered { replica, waiting, last, heard, forgot }))
+        if !has_lived {
+            // Before the other, which would say that this was known once.
+            disk.heard(heard)?;
+            disk.heard.sync_all()?;
+        }
+        let replica = disk.replica(node, records, end)?;
+        Ok((disk, Remembered { replica, waiting: waiting(outgoing), last, heard, forgot }))
     }
 
     fn replica(&mut self, node: NodeId, records: Vec<Record>, end: End) -> io::Result<Replica> {
@@ -229,9 +234,9 @@ impl Disk {
         self.heard.write_all_at(&bytes, 0)
     }
 
-    fn read_heard(&self) -> Option<Heard> {
-        let bytes = self.dir.read(HEARD).unwrap_or_default();
-        rmp_serde::from_slice(&bytes).ok()
+    /// What was noted; none where that is missing or damaged.
+    fn read_heard(&self) -> io::Result<Option<Heard>> {
+        Ok(rmp_serde::from_slice(&self.dir.read(HEARD)?).ok())
     }
 
     /// The room where `say` goes; the lobby, if that is not known.

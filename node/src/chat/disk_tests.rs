@@ -175,6 +175,30 @@ fn what_waits_and_what_was_heard_is_remembered() {
 }
 
 #[test]
+fn what_was_never_noted_is_not_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let volume = Volume::open(folder.path()).unwrap();
+    let path = Volume::state_path(folder.path()).join("chat/heard");
+    // Killed right after it was opened, again and again.
+    for _ in 0..3 {
+        let (_, found) = Disk::open(&volume, node()).unwrap();
+        assert_eq!((found.heard, found.forgot), (Heard::default(), false));
+    }
+    for damage in [&b""[..], b"\xc1"] {
+        std::fs::write(&path, damage).unwrap();
+        assert!(Disk::open(&volume, node()).unwrap().1.forgot);
+    }
+    let (disk, _) = Disk::open(&volume, node()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(disk.read_heard().unwrap(), None);
+    // What can't be read may be there.
+    std::fs::create_dir(&path).unwrap();
+    let error = disk.read_heard().unwrap_err();
+    assert!(error.to_string().starts_with("`heard`: "), "{error}");
+    assert!(Disk::open(&volume, node()).is_err());
+}
+
+#[test]
 fn what_waits_is_not_written_anew_for_each_that_is_settled() {
     let folder = tempfile::tempdir().unwrap();
     let volume = Volume::open(folder.path()).unwrap();
