@@ -73,7 +73,7 @@ mod tests {
     fn addresses_comments_and_bad_lines() {
         let text = "\u{feff}# the neighbours\n\nnode1:4000\n  10.0.0.2:4000  # the one upstairs\r\n\
                     node1:4000\n[::1]:5\nnode3\nnode4:0\n10.0.0.5:4000 10.0.0.6:4000\n\
-                    bad\u{1b}[2J:x\n::1:5\n:9\n#\n";
+                    bad\u{1b}[2J:x\n::1:5\n:9\na\u{1b}c:1\n#\n";
         let Listed { addresses, bad, unread } = parse(text);
         assert_eq!(unread, None);
         assert_eq!(addresses, ["node1:4000", "10.0.0.2:4000", "[::1]:5"]);
@@ -82,7 +82,10 @@ mod tests {
         assert_eq!(bad[1], "line 8: `node4:0`: it is HOST:PORT; `0` is no port (1 to 65535)");
         assert!(bad[2].starts_with("line 9: `10.0.0.5:4000 10.0.0.6:4000`: "), "{}", bad[2]);
         assert!(bad[3].starts_with("line 10: ") && !bad[3].contains('\u{1b}'), "{}", bad[3]);
-        assert_eq!(bad.len(), 6);
+        let [.., host] = &bad[..] else { panic!("{bad:?}") };
+        assert!(host.starts_with("line 13: ") && host.ends_with(" is no host"), "{host}");
+        assert!(!host.contains('\u{1b}'), "{host}");
+        assert_eq!(bad.len(), 7);
         assert_eq!(parse(""), Listed::default());
     }
 
