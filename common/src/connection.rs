@@ -34,9 +34,7 @@ use tracing::debug;
 
 use self::buffer::Buffer;
 use crate::clock::Clock;
-use crate::limits::{
-    FRAME_DEADLINE, MAX_READ_AHEAD, MAX_REQUEST_FRAME, READ_AHEAD, REPLY_DEADLINE,
-};
+use crate::limits::{FRAME_DEADLINE, MAX_REQUEST_FRAME, READ_AHEAD, REPLY_DEADLINE};
 
 /// Why a conversation ended. Whether the other side may be told is for the
 /// caller; what is said here goes to the log.
@@ -109,8 +107,6 @@ pub struct Connection<S> {
     incoming: Buffer,
     /// When the frame that is coming in must be complete.
     due: Option<Instant>,
-    /// Bytes read at once while it is not known how many are wanted.
-    ahead: usize,
     /// What is queued and was not sent yet.
     outgoing: Buffer,
     /// Behind that: a message that others are sent too, from this byte on.
@@ -131,7 +127,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             stream,
             incoming,
             due: None,
-            ahead: READ_AHEAD,
             outgoing,
             shared: None,
             tells: None,
@@ -161,14 +156,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// over what has come already; see [`read_raw`](Self::read_raw).
     pub fn stream(&mut self) -> &mut S {
         &mut self.stream
-    }
-
-    /// Reads so many bytes at once from now on, where it is not known how many
-    /// are wanted; at most [`MAX_READ_AHEAD`]. More where much of little is
-    /// expected, fewer where large pieces of raw bytes follow each message: what
-    /// is read ahead of them is copied once more.
-    pub fn read_ahead(&mut self, bytes: usize) {
-        self.ahead = bytes.clamp(1, MAX_READ_AHEAD);
     }
 
     /// Sends a message of at most `bound` bytes, behind what is queued.
@@ -425,7 +412,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Those of the stream. How long it may take is for the caller.
     pub async fn read_raw(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.incoming.is_empty() {
-            if into.len() >= self.ahead {
+            if into.len() >= READ_AHEAD {
                 return self.stream.read(into).await;
             }
             self.fill(0).await?;
@@ -487,7 +474,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll_fill(&mut self, missing: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let at_most = self.ahead.max(missing);
+        let at_most = READ_AHEAD.max(missing);
         let filled = self.incoming.poll_fill(&mut self.stream, at_most, context);
         if filled.is_pending() {
             self.incoming.rest();

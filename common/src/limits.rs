@@ -108,9 +108,9 @@ pub const MAX_PEERS_FRAME: usize = (MAX_PEERS + 1) * 384 + MAX_DIGESTS * 4;
 /// what was not asked for than this.
 pub const READ_AHEAD: usize = 16 * 1024;
 
-/// Most bytes read ahead, where many small pieces are expected: beyond it a
-/// system call costs nothing beside its bytes. They pass through the stack.
-pub const MAX_READ_AHEAD: usize = 64 * 1024;
+/// Most bytes of a message read at once: beyond it a system call costs nothing beside
+/// its bytes. They pass through the stack.
+pub const MAX_READ: usize = 64 * 1024;
 
 /// Deepest nesting of lists and maps in a message. The deepest has 5 (a peer in
 /// a change in a list in the news of an update); beyond that there is room for

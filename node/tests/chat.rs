@@ -307,5 +307,5 @@ async fn who_forgot_how_far_it_heard_goes_on_behind_its_transcript() {
     assert_eq!(lines(&back), lines(&nodes[0]));
     let mut heard = back.app().notices();
     let said: Vec<String> = std::iter::from_fn(|| heard.try_recv().ok()).collect();
-    assert!(said.iter().any(|line| line.contains("can't be read: it goes on")), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("is missing or damaged: it goes on")), "{said:?}");
 }

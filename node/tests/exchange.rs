@@ -39,9 +39,9 @@ async fn thirty_that_form_a_chain_know_each_other_within_five_seconds() {
         .map(|number| {
             let next = if number < 29 { place.at(number + 1).to_string() } else { String::new() };
             let file = format!("# the neighbour of node{number}\n{next}\n");
-            let (peers, bad) = neighbors::parse(&file);
-            assert_eq!(bad, []);
-            let peers: Vec<_> = peers.iter().map(|peer| peer.parse().unwrap()).collect();
+            let listed = neighbors::parse(&file);
+            assert_eq!(listed.bad, []);
+            let peers: Vec<_> = listed.addresses.iter().map(|peer| peer.parse().unwrap()).collect();
             Alone::start(place.config(number, EXCHANGE), &peers, &[])
         })
         .collect();
@@ -417,6 +417,24 @@ async fn an_address_where_no_node_of_the_network_is_is_told_once() {
     for why in ["another network", "no node's search port", "can't be reached"] {
         assert!(all.contains(why), "{all}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_addresses_where_nobody_is_some_are_told_and_that_there_are_more() {
+    let place = Place::new();
+    let peers: Vec<SocketAddr> = (50..70).map(|number| place.at(number)).collect();
+    let one = Alone::start(place.config(1, SHORT), &peers, &[]);
+    let mut heard = one.app().notices();
+    let mut said = Vec::new();
+    until("each was tried", || {
+        said.extend(heard.try_recv());
+        one.app().troubles().len() == peers.len()
+    })
+    .await;
+    said.extend(std::iter::from_fn(|| heard.try_recv().ok()));
+    let aloud = said.iter().filter(|line| line.contains("can't be reached")).count();
+    let more = said.iter().filter(|line| line.contains("the log names them")).count();
+    assert_eq!((aloud, more), (16, 1), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,8 +17,9 @@ use shoal_common::connection::Connection;
 use shoal_common::ident::NodeId;
 use shoal_common::limits::MAX_REQUEST_FRAME;
 use shoal_common::party::Party;
-use shoal_common::protocol::greeting::{Greeting, Talk};
+use shoal_common::protocol::greeting::{Greeting, Hello, Talk};
 use shoal_common::protocol::refusal::Refusal;
+use shoal_common::protocol::succession::Reign;
 use shoal_common::protocol::tracking::{FromTracker, Registered, ToTracker};
 use shoal_common::task::Tasks;
 use shoal_node::membership::{self, FirstAnswer, Goodbye, Link, Membership, Wish};
@@ -184,16 +185,27 @@ async fn saying_goodbye_to_nobody_does_not_wait() {
     eventually("it has left", || one.membership.link() == Link::Left).await;
 }
 
+/// Listens to one node up to its registration. What else it asks is not answered.
+async fn asked(listener: &TcpListener) -> Connection<TcpStream> {
+    loop {
+        let (stream, _) = tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+        let mut connection = Connection::new(stream);
+        let greeting: Greeting = connection.receive(MAX_REQUEST_FRAME, PATIENCE).await.unwrap();
+        if !matches!(greeting, Greeting::Hello(Hello { talk: Talk::Tracking, .. })) {
+            continue;
+        }
+        let us = Party::new("shoal", NodeId::random());
+        let greeting = Greeting::Hello(us.greets(Talk::Tracking));
+        connection.send(&greeting, MAX_REQUEST_FRAME).await.unwrap();
+        connection.keep_time(us.clock);
+        let _: ToTracker = connection.receive(MAX_REQUEST_FRAME, PATIENCE).await.unwrap();
+        return connection;
+    }
+}
+
 /// Takes one node in and then does as it is told.
 async fn take_in(listener: &TcpListener) -> Connection<TcpStream> {
-    let (stream, _) = tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
-    let mut connection = Connection::new(stream);
-    let _: Greeting = connection.receive(MAX_REQUEST_FRAME, PATIENCE).await.unwrap();
-    let us = Party::new("shoal", NodeId::random());
-    let greeting = Greeting::Hello(us.greets(Talk::Tracking));
-    connection.send(&greeting, MAX_REQUEST_FRAME).await.unwrap();
-    connection.keep_time(us.clock);
-    let _: ToTracker = connection.receive(MAX_REQUEST_FRAME, PATIENCE).await.unwrap();
+    let mut connection = asked(listener).await;
     let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).unwrap();
     let (name, peers) = ("one".parse().unwrap(), vec![]);
     let (total, joined, charter) = (0, 1, None);
@@ -201,6 +213,36 @@ async fn take_in(listener: &TcpListener) -> Connection<TcpStream> {
         Registered { name, heartbeat_ms, instance: 1, revision: 1, total, peers, joined, charter };
     connection.send(&FromTracker::Registered(registered), MAX_REQUEST_FRAME).await.unwrap();
     connection
+}
+
+#[tokio::test]
+async fn a_tracker_that_answers_is_not_said_to_be_silent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let one = member(at, "one", true);
+    let says = async |answer: Option<FromTracker>, expected: &str| {
+        let mut connection = asked(&listener).await;
+        if let Some(answer) = answer {
+            connection.send(&answer, MAX_REQUEST_FRAME).await.unwrap();
+        }
+        drop(connection);
+        eventually(expected, || {
+            let troubles = one.membership.troubles();
+            troubles.get(&at.to_string()).is_some_and(|trouble| trouble.contains(expected))
+        })
+        .await;
+    };
+    says(None, "does not take this node in (the other side hung up)").await;
+    says(Some(FromTracker::Elsewhere { reign: None }), "is not the tracker, and names none").await;
+    says(Some(FromTracker::Done), "does not take this node in (an answer that makes no").await;
+    let refusal = Refusal::Busy;
+    says(Some(FromTracker::Refused { refusal }), "refuses this node (too busy)").await;
+    // Where nobody listens.
+    let address = "127.0.0.1:1".parse().unwrap();
+    let (tracker, epoch) = (NodeId::random(), 1);
+    let reign = Reign { epoch, tracker, address, home: false, joined: 1, elected: true };
+    let names = "is not the tracker; it names `127.0.0.1:1`, which has not taken this node in";
+    says(Some(FromTracker::Elsewhere { reign: Some(reign) }), names).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{cmp, io};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::limits::MAX_READ_AHEAD;
+use crate::limits::MAX_READ;
 
 /// Bytes in order. What has gone from the front is given back when room for
 /// more is needed, so that taking many small pieces moves each byte once.
@@ -37,7 +37,7 @@ impl Buffer {
         if self.is_empty() {
             self.bytes.clear();
             self.gone = 0;
-            self.bytes.shrink_to(MAX_READ_AHEAD * 4);
+            self.bytes.shrink_to(MAX_READ * 4);
         }
     }
 
@@ -73,7 +73,7 @@ impl Buffer {
         }
     }
 
-    /// Reads once from `stream`, at most [`MAX_READ_AHEAD`] bytes; 0 at its end.
+    /// Reads once from `stream`, at most [`MAX_READ`] bytes; 0 at its end.
     ///
     /// The bytes come by way of the stack: who waits for some holds no memory for
     /// them.
@@ -83,8 +83,8 @@ impl Buffer {
         at_most: usize,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut space = [const { MaybeUninit::uninit() }; MAX_READ_AHEAD];
-        let space = space.get_mut(..cmp::min(at_most, MAX_READ_AHEAD)).unwrap_or_default();
+        let mut space = [const { MaybeUninit::uninit() }; MAX_READ];
+        let space = space.get_mut(..cmp::min(at_most, MAX_READ)).unwrap_or_default();
         let mut space = ReadBuf::uninit(space);
         ready!(Pin::new(stream).poll_read(context, &mut space))?;
         self.tail().extend_from_slice(space.filled());

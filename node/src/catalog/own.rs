@@ -69,11 +69,6 @@ impl Catalog {
         *self.inner.indexing.borrow()
     }
 
-    /// What [`Catalog::indexing`] says, as it changes.
-    pub fn watch_indexing(&self) -> watch::Receiver<Option<Indexing>> {
-        self.inner.indexing.subscribe()
-    }
-
     pub(super) fn set_indexing(&self, indexing: Option<Indexing>) {
         self.inner.indexing.send_if_modified(|before| {
             let changes = *before != indexing;

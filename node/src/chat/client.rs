@@ -86,14 +86,16 @@ impl Client {
             }
         }
         let remark = forgot.then(|| {
-            let written = logs.as_deref().and_then(|logs| transcript::last(logs, us.node));
+            let written =
+                logs.as_deref().and_then(|logs| transcript::last(logs, us.node, &us.network));
             let known = written.and_then(|at| Some((at.log.parse().ok()?, at.position)));
             if let Some((log, position)) = known {
                 heard = Heard { log: Some(log), position };
-                return "chat: `.shoal/chat/heard` can't be read: it goes on behind the transcript";
+                return "chat: `.shoal/chat/heard` is missing or damaged: it goes on behind the \
+                        transcript";
             }
-            "chat: `.shoal/chat/heard` can't be read, and no transcript tells how far it was \
-             heard: what was said since is lost here"
+            "chat: `.shoal/chat/heard` is missing or damaged, and no transcript tells how far it \
+             was heard: what was said since may be missing here"
         });
         disk.heard(heard)?;
         if let Some(remark) = remark {

@@ -16,6 +16,7 @@
 //! since, and the node was not stopped in order, or the log is damaged, it is begun
 //! as another replica, which catches up from the others.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -90,7 +91,7 @@ pub(super) struct Remembered {
     /// The highest number of an event that ever waited; 0 if none is known.
     pub(super) last: u64,
     pub(super) heard: Heard,
-    /// Whether that was known in an earlier life, and can't be read any more.
+    /// Whether that was known in an earlier life, and is missing or damaged.
     pub(super) forgot: bool,
 }
 
@@ -110,11 +111,16 @@ impl Disk {
         let last = outgoing.iter().map(Outgoing::number).max().unwrap_or(0);
         let mut disk = Self { dir, log, outbox, heard, last, shortest: 0, shortest_outbox: 0 };
         let has_lived = !disk.dir.read(BOOT)?.is_empty();
-        let replica = disk.replica(node, records, end)?;
-        let (waiting, heard) = (waiting(outgoing), disk.read_heard());
+        let heard = disk.read_heard()?;
         let forgot = heard.is_none() && has_lived;
         let heard = heard.unwrap_or_default();
-        Ok((disk, Remembered { replica, waiting, last, heard, forgot }))
+        if !has_lived {
+            // Before the other, which would say that this was known once.
+            disk.heard(heard)?;
+            disk.heard.sync_all()?;
+        }
+        let replica = disk.replica(node, records, end)?;
+        Ok((disk, Remembered { replica, waiting: waiting(outgoing), last, heard, forgot }))
     }
 
     fn replica(&mut self, node: NodeId, records: Vec<Record>, end: End) -> io::Result<Replica> {
@@ -196,8 +202,11 @@ impl Disk {
         if numbers.is_empty() {
             return Ok(());
         }
-        // Much may wait: then it is not all written for each that does not any more.
-        if self.outbox.size() > MAX_OUTBOX.max(2 * self.shortest_outbox) {
+        let mut left = left.peekable();
+        // Much may wait: then it is not all written for each that does not any more. Once
+        // nothing does, what was said is not kept here until as much is said again.
+        let longest = if left.peek().is_none() { 0 } else { 2 * self.shortest_outbox };
+        if self.outbox.size() > MAX_OUTBOX.max(longest) {
             // The last number is remembered longer than what it was of. In front, because
             // that may still wait.
             let left = left.map(|event| Outgoing::Waits(event.clone()));
@@ -225,9 +234,9 @@ impl Disk {
         self.heard.write_all_at(&bytes, 0)
     }
 
-    fn read_heard(&self) -> Option<Heard> {
-        let bytes = self.dir.read(HEARD).unwrap_or_default();
-        rmp_serde::from_slice(&bytes).ok()
+    /// What was noted; none where that is missing or damaged.
+    fn read_heard(&self) -> io::Result<Option<Heard>> {
+        Ok(rmp_serde::from_slice(&self.dir.read(HEARD)?).ok())
     }
 
     /// The room where `say` goes; the lobby, if that is not known.
@@ -259,16 +268,21 @@ impl Disk {
     }
 }
 
-/// What waits after these changes, in order.
+/// What waits after these changes, in order: that of the numbers. What is settled
+/// before it waits is the last number, which stands in front of a file written anew.
 fn waiting(changes: Vec<Outgoing>) -> Vec<Event> {
-    let mut waiting = Vec::<Event>::new();
+    let mut waiting = BTreeMap::new();
     for change in changes {
         match change {
-            Outgoing::Waits(event) => waiting.push(event),
-            Outgoing::Settled(number) => waiting.retain(|event| event.number != number),
+            Outgoing::Waits(event) => {
+                waiting.insert(event.number, event);
+            }
+            Outgoing::Settled(number) => {
+                waiting.remove(&number);
+            }
         }
     }
-    waiting
+    waiting.into_values().collect()
 }
 
 /// Names the present run of the machine. Where the system does not tell, all runs

@@ -175,6 +175,30 @@ fn what_waits_and_what_was_heard_is_remembered() {
 }
 
 #[test]
+fn what_was_never_noted_is_not_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let volume = Volume::open(folder.path()).unwrap();
+    let path = Volume::state_path(folder.path()).join("chat/heard");
+    // Killed right after it was opened, again and again.
+    for _ in 0..3 {
+        let (_, found) = Disk::open(&volume, node()).unwrap();
+        assert_eq!((found.heard, found.forgot), (Heard::default(), false));
+    }
+    for damage in [&b""[..], b"\xc1"] {
+        std::fs::write(&path, damage).unwrap();
+        assert!(Disk::open(&volume, node()).unwrap().1.forgot);
+    }
+    let (disk, _) = Disk::open(&volume, node()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(disk.read_heard().unwrap(), None);
+    // What can't be read may be there.
+    std::fs::create_dir(&path).unwrap();
+    let error = disk.read_heard().unwrap_err();
+    assert!(error.to_string().starts_with("`heard`: "), "{error}");
+    assert!(Disk::open(&volume, node()).is_err());
+}
+
+#[test]
 fn what_waits_is_not_written_anew_for_each_that_is_settled() {
     let folder = tempfile::tempdir().unwrap();
     let volume = Volume::open(folder.path()).unwrap();
@@ -194,6 +218,29 @@ fn what_waits_is_not_written_anew_for_each_that_is_settled() {
     drop(disk);
     let (_, remembered) = Disk::open(&volume, node()).unwrap();
     assert_eq!(remembered.waiting, events[100..]);
+}
+
+#[test]
+fn once_nothing_waits_what_was_said_is_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let volume = Volume::open(folder.path()).unwrap();
+    let (mut disk, _) = Disk::open(&volume, node()).unwrap();
+    let events: Vec<_> = (1..=500).map(long_event).collect();
+    events.iter().for_each(|event| disk.waits(event).unwrap());
+    for (settled, number) in (1..=500).zip(1..) {
+        disk.settled(&[number], events[settled..].iter()).unwrap();
+    }
+    assert!(disk.outbox.size() < MAX_OUTBOX, "{}", disk.outbox.size());
+    drop(disk);
+    let (_, found) = Disk::open(&volume, node()).unwrap();
+    assert_eq!((found.waiting, found.last), (vec![], 500));
+}
+
+#[test]
+fn the_last_number_in_front_settles_nothing_behind_it() {
+    let waits = |number| Outgoing::Waits(long_event(number));
+    let changes = vec![Outgoing::Settled(3), waits(2), waits(3), Outgoing::Settled(2), waits(4)];
+    assert_eq!(waiting(changes), [3, 4].map(long_event));
 }
 
 fn long_event(number: u64) -> Event {

@@ -8,7 +8,7 @@ use shoal_common::chat::entry::{Act, Person, Reason};
 use shoal_common::chat::words::{RoomName, Text, Topic};
 use shoal_common::ident::NodeName;
 use shoal_common::limits::{MAX_HISTORY, REPLY_DEADLINE};
-use shoal_common::protocol::chat::{Answer, Question, Standing};
+use shoal_common::protocol::chat::{Answer, Presence, Question, Standing};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -126,7 +126,7 @@ impl Chat {
                 let room = other.map_or(Ok(room), |other| room_of(&other))?;
                 self.leave_room(room).await
             }
-            Ask::Rooms => match self.question_of(&room, Question::Rooms).await? {
+            Ask::Rooms => match self.question(Question::Rooms).await? {
                 Answer::Rooms(rooms) => Ok(Told::Rooms { rooms, present: room }),
                 other => Err(odd(&other)),
             },
@@ -179,7 +179,7 @@ impl Chat {
                 Ok(Told::Present { room })
             }
             Told::Line(line) => {
-                let line = accepted(line)?;
+                let line = self.accepted(line)?;
                 self.go_to(room).await?;
                 Ok(Told::Line(line))
             }
@@ -190,6 +190,10 @@ impl Chat {
     }
 
     async fn leave_room(&self, room: RoomName) -> Result<Told, Trouble> {
+        // Nothing has to be waited for to know that.
+        if room.is_lobby() {
+            return Err(Reason::Lobby.to_string());
+        }
         let is_present = room == self.present();
         match self.try_act(Act::Leave { room }).await? {
             // Who was taken out of the room it speaks in has to get away, too.
@@ -200,7 +204,7 @@ impl Chat {
                 Ok(Told::Present { room: RoomName::lobby() })
             }
             Told::Line(line) => {
-                let line = accepted(line)?;
+                let line = self.accepted(line)?;
                 if is_present {
                     self.go_to(RoomName::lobby()).await?;
                 }
@@ -229,7 +233,7 @@ impl Chat {
 
     async fn act(&self, act: Act) -> Result<Told, Trouble> {
         match self.try_act(act).await? {
-            Told::Line(line) => accepted(line).map(Told::Line),
+            Told::Line(line) => self.accepted(line).map(Told::Line),
             told => Ok(told),
         }
     }
@@ -289,7 +293,7 @@ impl Chat {
     /// A question about a room.
     async fn question_of(&self, room: &RoomName, question: Question) -> Result<Answer, Trouble> {
         match self.question(question).await? {
-            Answer::Refused(reason) => Err(refusal(reason, Some(room))),
+            Answer::Refused(reason) => Err(self.refusal(reason, Some(room))),
             answer => Ok(answer),
         }
     }
@@ -302,6 +306,25 @@ impl Chat {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(self.why_not(None)),
             Err(_) => Err("the tracker did not answer in time".to_owned()),
+        }
+    }
+
+    fn accepted(&self, line: Line) -> Result<Line, Trouble> {
+        match line.refused {
+            Some(reason) => Err(self.refusal(reason, line.room.as_ref())),
+            None => Ok(line),
+        }
+    }
+
+    /// Why something is refused. Of whoever was taken out of the present room, or never
+    /// came in, nothing else names it, and it has to be told the way out.
+    fn refusal(&self, reason: Reason, room: Option<&RoomName>) -> Trouble {
+        match (reason, room) {
+            (Reason::NotInRoom | Reason::NoRoom, Some(room)) if *room == self.present() => {
+                format!("`{room}`: {reason}; `join lobby` goes back to the lobby")
+            }
+            (Reason::NotInRoom | Reason::NoRoom, Some(room)) => format!("`{room}`: {reason}"),
+            _ => reason.to_string(),
         }
     }
 
@@ -320,18 +343,20 @@ impl Chat {
 
     /// Who is called so: of those in the room, then of those in the network, then of
     /// those that the chat's log knows, who may be away.
-    async fn person(&self, name: &str, room: Option<&RoomName>) -> Result<Person, Trouble> {
-        let name: NodeName = name.parse().map_err(|error| format!("{error}"))?;
+    async fn person(&self, called: &str, room: Option<&RoomName>) -> Result<Person, Trouble> {
+        let us = self.membership.us();
+        let mut peers = self.membership.peers().into_iter().chain(us);
+        let listed = peers.find(|peer| peer.name.as_str() == called);
+        let listed = listed.map(|peer| Person { id: peer.id, name: peer.name });
         if let Some(room) = room
             && let Ok(Answer::Who(who)) = self.question(Question::Who { room: room.clone() }).await
-            && let Some(found) = who.into_iter().find(|one| one.person.name == name)
+            && let Some(found) = among(who, called, listed.as_ref())?
         {
-            return Ok(found.person);
+            return Ok(found);
         }
-        let us = self.membership.us();
-        let found = self.membership.peers().into_iter().chain(us).find(|peer| peer.name == name);
-        if let Some(peer) = found {
-            return Ok(Person { id: peer.id, name: peer.name });
+        let name: NodeName = called.parse().map_err(|error| format!("{error}"))?;
+        if let Some(listed) = listed {
+            return Ok(listed);
         }
         let question = Question::Person { room: room.cloned(), name: name.clone() };
         if let Ok(Answer::Person(Some(person))) = self.question(question).await {
@@ -344,23 +369,32 @@ impl Chat {
     }
 }
 
-fn accepted(line: Line) -> Result<Line, Trouble> {
-    match line.refused {
-        Some(reason) => Err(refusal(reason, line.room.as_ref())),
-        None => Ok(line),
+/// Who of those in a room is called so, or has an id that begins so. Of two with one
+/// name, which may have it from two trackers, it is the one that `peers` lists by it.
+fn among(
+    who: Vec<Presence>,
+    called: &str,
+    listed: Option<&Person>,
+) -> Result<Option<Person>, Trouble> {
+    let members = || who.iter().map(|one| &one.person);
+    let mut found: Vec<_> = members().filter(|one| one.name.as_str() == called).collect();
+    if found.is_empty() && called.len() >= SHORTEST_ID {
+        found = members().filter(|one| one.id.to_string().starts_with(called)).collect();
+    }
+    let known = found.iter().find(|one| listed.is_some_and(|listed| listed.id == one.id));
+    match (known, &found[..]) {
+        (Some(one), _) | (None, [one]) => Ok(Some((*one).clone())),
+        (None, []) => Ok(None),
+        (None, several) => {
+            let ids: Vec<String> =
+                several.iter().map(|one| format!("`{}`", one.id.short())).collect();
+            Err(format!("several in the room are called so: say {}", ids.join(" or ")))
+        }
     }
 }
 
-/// Why something is refused. Of whoever was taken out of the present room, or never
-/// came in, nothing else names it.
-fn refusal(reason: Reason, room: Option<&RoomName>) -> Trouble {
-    match (reason, room) {
-        (Reason::NotInRoom | Reason::NoRoom, Some(room)) => {
-            format!("`{room}`: {reason}; `join lobby` goes back to the lobby")
-        }
-        _ => reason.to_string(),
-    }
-}
+/// Shortest beginning of an id that is taken for one, in digits: that which is shown.
+const SHORTEST_ID: usize = 8;
 
 fn text_of(text: String) -> Result<Text, Trouble> {
     Text::try_from(text).map_err(|error| error.to_string())

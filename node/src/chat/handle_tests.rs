@@ -62,8 +62,45 @@ async fn who_is_not_in_the_present_room_is_told_which_it_is_and_can_leave_it() {
     let refused = chat.ask(Ask::History { lines: None }).await.unwrap_err();
     assert!(refused.starts_with("`pets`: you are not in that room"), "{refused}");
     assert_eq!(chat.present().as_str(), "pets", "nothing goes to others unnoticed");
-    assert!(chat.ask(Ask::Leave { room: Some("boat".to_owned()) }).await.is_err());
+    let other = || Some("boat".to_owned());
+    for ask in [Ask::Leave { room: other() }, Ask::Who { room: other() }] {
+        let refused = chat.ask(ask).await.unwrap_err();
+        assert_eq!(refused, "`boat`: you are not in that room; `join` it first");
+    }
     let told = chat.ask(Ask::Leave { room: None }).await.unwrap();
     assert_eq!(told, Told::Present { room: RoomName::lobby() });
     assert!(chat.present().is_lobby());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lobby_is_not_left_though_nobody_is_there_to_refuse_it() {
+    let chat = chat(None);
+    chat.ask(Ask::Join { room: "lobby".to_owned() }).await.unwrap();
+    for room in [None, Some("lobby".to_owned())] {
+        let start = tokio::time::Instant::now();
+        assert_eq!(chat.ask(Ask::Leave { room }).await.unwrap_err(), Reason::Lobby.to_string());
+        assert!(start.elapsed().is_zero(), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn of_two_with_one_name_it_is_the_one_that_is_listed_or_the_id_says_which() {
+    let person = |byte: u8, name: &str| Person {
+        id: NodeId::from_bytes([byte; 32]),
+        name: name.parse().unwrap(),
+    };
+    let there = [person(1, "alice"), person(2, "alice"), person(3, "bob")];
+    let who =
+        || there.iter().cloned().map(|person| Presence { person, here: true, creator: false });
+    let found = |called: &str, listed: Option<&Person>| among(who().collect(), called, listed);
+    assert_eq!(found("bob", None), Ok(Some(there[2].clone())));
+    assert_eq!(found("bob", Some(&person(9, "bob"))), Ok(Some(there[2].clone())));
+    assert_eq!(found("alice", Some(&there[1])), Ok(Some(there[1].clone())));
+    for listed in [None, Some(&person(9, "alice"))] {
+        let refused = found("alice", listed).unwrap_err();
+        assert!(refused.ends_with("say `01010101` or `02020202`"), "{refused}");
+    }
+    assert_eq!(found("02020202", None), Ok(Some(there[1].clone())));
+    assert_eq!(found("0202020", None), Ok(None), "too short");
+    assert_eq!(found("carol", None), Ok(None));
 }

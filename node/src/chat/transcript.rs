@@ -250,22 +250,29 @@ fn recover_one(path: &Path, stem: &str, node: NodeId) -> io::Result<Option<Writt
     Ok(log.zip(last).map(|(log, position)| Written { log, position }))
 }
 
-/// How far the last transcript of this node goes in which there is anything.
-pub(super) fn last(folder: &Path, node: NodeId) -> Option<Written> {
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .ok()?
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("chat_log_"))
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
-    files.sort();
-    files.iter().rev().find_map(|(_, path)| {
-        let bytes = fs::read(path).ok()?;
-        let text = String::from_utf8_lossy(&bytes);
-        let is_ours = field(&text, "# node:")? == node.to_string();
-        let position = text.lines().rev().find_map(position_in).filter(|_| is_ours)?;
-        Some(Written { log: field(&text, "# log:")?, position })
-    })
+/// How far the transcripts of this node go of the log of the last one in which there is
+/// anything. That is the one that says so: a copied file is as new as its copy. Of one
+/// log it is not the last that counts, but the furthest, wherever the clock stood.
+pub(super) fn last(folder: &Path, node: NodeId, network: &str) -> Option<Written> {
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("chat_log_"));
+    let mut ours: Vec<_> =
+        ours.filter_map(|entry| beginning_and_end(&entry.path(), node, network)).collect();
+    ours.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let log = ours.last()?.1.log.clone();
+    let of_log = ours.into_iter().map(|(_, written)| written).filter(|written| written.log == log);
+    of_log.max_by_key(|written| written.position)
+}
+
+/// When a transcript of this node begins and how far it goes; none of a transcript of
+/// another one, or without anything in it.
+fn beginning_and_end(path: &Path, node: NodeId, network: &str) -> Option<(String, Written)> {
+    let bytes = fs::read(path).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let is_ours = field(&text, "# node:")? == node.to_string()
+        && text.lines().next()?.ends_with(&format!("in network `{}`", harmless(network)));
+    let position = text.lines().rev().find_map(position_in).filter(|_| is_ours)?;
+    Some((field(&text, "# from:")?, Written { log: field(&text, "# log:")?, position }))
 }
 
 /// What stands behind a name in the header.
@@ -381,8 +388,31 @@ mod tests {
         assert!(text.ends_with("# you\n"), "{text}");
         assert_eq!(recover(folder.path(), NodeId::from_bytes([7; 32])), []);
         // What is complete is looked at where nothing else is known.
-        assert_eq!(last(folder.path(), NodeId::from_bytes([7; 32])), written.into_iter().next());
-        assert_eq!(last(folder.path(), NodeId::from_bytes([8; 32])), None, "of another node");
+        let [us, other] = [7, 8].map(|byte| NodeId::from_bytes([byte; 32]));
+        assert_eq!(last(folder.path(), us, "shoal"), written.into_iter().next());
+        assert_eq!(last(folder.path(), other, "shoal"), None, "of another node");
+        assert_eq!(last(folder.path(), us, "hoal"), None, "of another network");
+    }
+
+    #[test]
+    fn the_furthest_of_the_last_log_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |log: &str, position, now_ms| {
+            let head = Head { log: log.into(), ..head() };
+            let begun = begin(folder.path(), &head, now_ms).unwrap();
+            let Open { mut file, path, stem, to_at, .. } = begun;
+            file.write_all(written(&line(position, "x")).as_bytes()).unwrap();
+            complete(&path, to_at, &stem, now_ms + 1000).unwrap();
+        };
+        // The clock was set back between the first two; by the times of the files, that of
+        // the log before is the newest.
+        for (log, position, now_ms) in
+            [("0-1-3", 6, 9_000_000), ("0-1-3", 8, 8_000_000), ("0-1-2", 99, 1_000_000)]
+        {
+            write(log, position, now_ms);
+        }
+        let last = last(folder.path(), NodeId::from_bytes([7; 32]), "shoal");
+        assert_eq!(last, Some(Written { log: "0-1-3".into(), position: 8 }));
     }
 
     #[test]

@@ -72,7 +72,10 @@ fn nobody(config: &Config, troubles: &BTreeMap<String, String>) -> String {
     let more = all.len().saturating_sub(MOST_NAMED);
     all.truncate(MOST_NAMED);
     if more > 0 {
-        all.push(format!("{more} others do not answer either"));
+        all.push(match more {
+            1 => "nor does one other take this node in".to_owned(),
+            _ => format!("nor do {more} others take this node in"),
+        });
     }
     if config.peers.is_empty() {
         all.push("any node of the network lets this one in, too: name one with --peer".to_owned());
@@ -125,7 +128,7 @@ mod tests {
         let two = nobody(&config(None, 2), &troubles);
         assert_eq!(two, format!("{other}; the node at `n1:1` does not answer"));
         let many = nobody(&config(Some("t:1"), 9), &troubles);
-        assert!(many.ends_with("; 6 others do not answer either"), "{many}");
+        assert!(many.ends_with("; nor do 6 others take this node in"), "{many}");
         let alone = nobody(&config(Some("t:1"), 0), &troubles);
         assert!(alone.starts_with("the tracker at `t:1` does not answer; any node"), "{alone}");
     }

@@ -130,7 +130,7 @@ fn why_refused(config: &Config, refusal: Refusal) -> String {
         (Some(name), Refusal::NameTaken) => format!(
             "a node with the name `{name}` is in the network already; \
              choose another with --name, or leave --name out; one that was killed is forgotten \
-             after two heartbeat intervals of the tracker (20 s, unless it was told otherwise)"
+             within two heartbeat intervals of the tracker (20 s, unless it was told otherwise)"
         ),
         _ => {
             let tracker = escape(config.tracker.as_deref().unwrap_or_default());

@@ -11,7 +11,7 @@ use shoal_common::ident::{NodeId, NodeName, Peer};
 use tokio::sync::watch;
 
 use super::roster::{Event, Roster};
-use super::troubles::Troubles;
+use super::troubles::{Telling, Troubles};
 use super::union::{Found, Union, Us as Named, View};
 
 /// How it stands with the tracker.
@@ -251,10 +251,15 @@ impl Membership {
         self.troubles_now().now().clone()
     }
 
-    /// This goes wrong at an address to begin with, which the phrase names. Whether
-    /// the person is to be told.
-    pub(super) fn has_trouble(&self, address: &str, trouble: String) -> bool {
+    /// This goes wrong at an address to begin with, which the phrase names. Who is to
+    /// be told.
+    pub(super) fn has_trouble(&self, address: &str, trouble: String) -> Telling {
         self.troubles_now().come(address, trouble)
+    }
+
+    /// The same, where the person is told in other words.
+    pub(super) fn note_trouble(&self, address: &str, trouble: String) {
+        self.troubles_now().note(address, trouble);
     }
 
     /// Somebody is at an address to begin with.

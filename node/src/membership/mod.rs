@@ -5,6 +5,7 @@
 //! without. `union` decides from both who is here, and [`Membership`] is the
 //! handle.
 
+mod ending;
 mod names;
 mod pages;
 #[cfg(test)]

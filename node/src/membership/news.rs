@@ -1,8 +1,6 @@
 //! What happened among the nodes, in words for the person.
 
-use shoal_common::call::CallError;
 use shoal_common::ident::Peer;
-use shoal_common::protocol::refusal::Refusal;
 use shoal_common::protocol::succession::Reign;
 use tracing::debug;
 
@@ -51,19 +49,6 @@ pub(super) fn tracker_words(
     let name = peer.map_or_else(|| id.short(), |peer| peer.name.to_string());
     let how = if reign.elected { "is tracker now" } else { "serves as tracker for now" };
     format!("`{name}` {how}, at `{}`{epoch}", reign.address)
-}
-
-/// Why there is no talk with the tracker.
-pub(super) fn not_tracker(at: &str, error: &CallError) -> String {
-    match error {
-        CallError::Unreachable { .. } | CallError::NoAnswer { .. } => {
-            format!("tracker at `{at}` does not answer")
-        }
-        CallError::Refused { refusal: Refusal::Unsupported, .. } => {
-            format!("`{at}` is not the port of a tracker; perhaps a download port")
-        }
-        error => error.to_string(),
-    }
 }
 
 #[cfg(test)]

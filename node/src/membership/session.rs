@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use shoal_common::call::{CallError, call};
+use shoal_common::call::call;
 use shoal_common::connection::{Connection, ConnectionError};
 use shoal_common::ident::{NodeId, Peer};
 use shoal_common::limits::{HEARTBEAT, HEARTBEATS, MAX_REQUEST_FRAME, MAX_TRACKER_FRAME};
@@ -17,31 +17,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::debug;
 
+use super::ending::End;
 use super::handle::{Link, Membership, TrackerAt};
-use super::news::{not_tracker, tell, tracker_words};
+use super::news::{tell, tracker_words};
 use super::pages::Pages;
 use super::roster::Event;
 use super::wish::{Goodbyes, Wish, leave};
 use crate::notice::Notices;
-
-/// Why a conversation with the tracker ended.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    #[error(transparent)]
-    Call(#[from] CallError),
-    #[error(transparent)]
-    Connection(#[from] ConnectionError),
-    #[error("{0}")]
-    Refused(Refusal),
-    #[error("an answer that makes no sense here")]
-    Nonsense,
-    #[error("it is not the tracker")]
-    Elsewhere(Option<Reign>),
-    #[error("another tracker is to be tried")]
-    Moved,
-    #[error("this node leaves")]
-    Goodbye,
-}
 
 /// The conversations with trackers, one after the other.
 pub(super) struct Session {
@@ -378,13 +360,12 @@ impl Session {
     /// takes this node in.
     fn tell(&mut self, order: &Order, end: &End) {
         let tracker = &order.at;
-        if let End::Call(error) = end
-            && self.wish.tracker.as_ref() == Some(tracker)
-        {
-            self.membership.has_trouble(tracker, not_tracker(tracker, error));
+        let Some(trouble) = end.at(tracker) else { return };
+        if !self.is_registered && self.wish.tracker.as_ref() == Some(tracker) {
+            self.membership.note_trouble(tracker, trouble.clone());
         }
         let line = match end {
-            End::Moved | End::Goodbye | End::Elsewhere(_) => return,
+            End::Elsewhere(_) => return,
             End::Refused(Refusal::NameTaken) => format!(
                 "the tracker at `{tracker}` has another node named `{}`; trying again",
                 self.wish.name.0
@@ -394,23 +375,21 @@ impl Session {
                 if this folder is a copy, stop the node and delete `.shoal/id`"
                     .to_owned()
             }
-            End::Refused(refusal) => {
-                format!("the tracker at `{tracker}` refuses this node ({refusal}); trying again")
-            }
+            End::Refused(_) => format!("{trouble}; trying again"),
             _ if self.is_registered => format!(
                 "tracker at `{tracker}` is lost ({end}); trying again, known peers stay in use"
             ),
             // After the first of them, and where nobody was said to be tracker,
             // that is no news.
             _ if self.trouble.is_some() || self.wish.tracker.is_none() => return,
-            End::Call(error) => {
+            End::Call(_) => {
                 let way_in = match self.wish.peers.is_empty() {
                     true => " (with --peer, any node lets this one in)",
                     false => "",
                 };
-                format!("{}; trying again{way_in}", not_tracker(tracker, error))
+                format!("{trouble}; trying again{way_in}")
             }
-            _ => format!("the tracker at `{tracker}` does not take this node in ({end})"),
+            _ => trouble,
         };
         if self.trouble.as_ref() != Some(&line) {
             self.notices.say(&line);

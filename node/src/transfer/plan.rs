@@ -416,24 +416,6 @@ impl Plan {
         }
     }
 
-    /// A chunk from this owner that was to be kept could not be: it is to be
-    /// fetched again.
-    pub fn lost(&mut self, id: NodeId, item: ItemId, chunk: u32) {
-        let chunks = self.items.get_mut(&item).and_then(|known| known.chunks.as_mut());
-        let Some(chunks) = chunks else { return };
-        let before = chunks.free_bytes;
-        if chunks.lose(chunk).is_none() {
-            return;
-        }
-        self.free += chunks.free_bytes - before;
-        let length = chunks.length(chunk);
-        let slot = self.slot(id);
-        if let Some(owner) = slot.and_then(|slot| self.owners.get_mut(slot)) {
-            owner.given = owner.given.saturating_sub(length);
-        }
-        self.stir(item);
-    }
-
     // ----------------------------------------------------------------------
 
     fn slot(&self, id: NodeId) -> Option<Slot> {

@@ -264,11 +264,6 @@ impl Office {
         outlook
     }
 
-    /// How it stands, whenever the reign or the council changes.
-    pub fn outlooks(&self) -> watch::Receiver<Outlook> {
-        self.inner.outlook.subscribe()
-    }
-
     // Within ------------------------------------------------------------------
 
     fn machine(&self) -> MutexGuard<'_, Succession> {

@@ -6,9 +6,10 @@ use shoal_common::ident::NodeId;
 use shoal_common::task::Tasks;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{Instrument, debug, info_span};
+use tracing::{Instrument, debug, info, info_span};
 
 use super::super::handle::Membership;
+use super::super::troubles::Telling;
 use super::ask::{AskError, Outcome, converse, say_goodbye};
 use super::handle::{Acquaintance, Exchange};
 use super::pace::{Call, Target};
@@ -126,8 +127,14 @@ impl Exchange {
             return;
         }
         let trouble = error.at(&call.address);
-        if self.0.membership.has_trouble(&call.address, trouble.clone()) {
-            self.0.notices.say(format_args!("{trouble}; trying again"));
+        let telling = self.0.membership.has_trouble(&call.address, trouble.clone());
+        match telling {
+            Telling::Person => self.0.notices.say(format_args!("{trouble}; trying again")),
+            Telling::LogFirst | Telling::Log => info!("{trouble}; trying again"),
+            Telling::Nobody => {}
+        }
+        if telling == Telling::LogFirst {
+            self.0.notices.say("more of the addresses to begin with fail; the log names them");
         }
     }
 

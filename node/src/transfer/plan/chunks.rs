@@ -135,16 +135,6 @@ impl Chunks {
         new
     }
 
-    /// They could not be kept. Whether it became free thereby.
-    pub(super) fn lose(&mut self, chunk: u32) -> Option<bool> {
-        if !self.verified.contains(index(chunk)) {
-            return None;
-        }
-        self.verified.remove(index(chunk));
-        self.missing += 1;
-        Some(self.settle(chunk))
-    }
-
     /// A run was picked.
     pub(super) fn advance(&mut self, first: u32, count: u32) {
         while self.opening.last().is_some_and(|&next| !self.free.contains(next)) {

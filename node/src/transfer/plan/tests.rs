@@ -160,21 +160,6 @@ fn wrong_bytes_are_fetched_again_and_twice_is_once_too_often() {
 }
 
 #[test]
-fn a_chunk_that_could_not_be_kept_is_fetched_again() {
-    let now = Instant::now();
-    let mut plan = plan(1);
-    plan.join(id(1));
-    ask(&mut plan, 1, now);
-    assert_eq!(give(&mut plan, 1, 0, now), Verdict::Keep);
-    plan.lost(id(1), FILE, 0);
-    plan.lost(id(1), FILE, 0);
-    assert!(!plan.is_complete(FILE));
-    assert_eq!(plan.shares().map(|share| share.bytes).sum::<u64>(), 0);
-    assert_eq!(ask(&mut plan, 1, now), [0]);
-    assert_eq!(give(&mut plan, 1, 0, now), Verdict::Keep);
-}
-
-#[test]
 fn one_request_is_for_a_run_of_chunks_once_the_owner_is_known_to_be_fast() {
     let mut now = Instant::now();
     let mut plan = plan(400);

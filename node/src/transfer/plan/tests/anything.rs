@@ -20,7 +20,6 @@ enum Event {
     Horizon(ItemId, u32),
     Ask(u8),
     Deliver { owner: u8, nth: usize, correct: bool },
-    Lose(ItemId),
     Answered(u8, u16),
     Pass(u16),
 }
@@ -39,11 +38,10 @@ fn event() -> impl Strategy<Value = Event> {
         1 => item.clone().prop_map(Event::Want),
         2 => item.clone().prop_map(Event::Open),
         1 => item.clone().prop_map(Event::Close),
-        1 => (item.clone(), 0..25_u32).prop_map(|(a, b)| Event::Horizon(a, b)),
+        1 => (item, 0..25_u32).prop_map(|(a, b)| Event::Horizon(a, b)),
         12 => owner.clone().prop_map(Event::Ask),
         12 => (owner.clone(), prop_oneof![4 => Just(0_usize), 1 => 0..4_usize], prop::bool::weighted(0.95))
             .prop_map(|(owner, nth, correct)| Event::Deliver { owner, nth, correct }),
-        1 => item.prop_map(Event::Lose),
         1 => (owner, 0..100_u16).prop_map(|(a, b)| Event::Answered(a, b)),
         2 => (0..2000_u16).prop_map(Event::Pass),
     ]
@@ -65,8 +63,6 @@ struct Checked {
     horizon: BTreeMap<ItemId, u32>,
     /// Which manifests are wanted, and who gave one that does not fit.
     wanted: BTreeMap<ItemId, BTreeSet<u8>>,
-    /// Who gave what was kept last.
-    kept: HashMap<(ItemId, u32), u8>,
     wrong: BTreeMap<u8, u32>,
     bytes: u64,
 }
@@ -85,7 +81,6 @@ impl Checked {
             opened: BTreeSet::new(),
             horizon: BTreeMap::new(),
             wanted: BTreeMap::new(),
-            kept: HashMap::new(),
             wrong: BTreeMap::new(),
             bytes: 0,
         }
@@ -154,7 +149,6 @@ impl Checked {
             }
             Event::Ask(owner) => self.ask(owner),
             Event::Deliver { owner, nth, correct } => self.deliver(owner, nth, correct),
-            Event::Lose(item) => self.lose(item),
             Event::Answered(owner, after) => self.plan.answered(id(owner), millis(after.into())),
             Event::Pass(time) => self.now += millis(time.into()),
         }
@@ -232,7 +226,6 @@ impl Checked {
             Verdict::Keep => {
                 assert!(correct && !here, "wrong bytes, or twice");
                 self.open.get_mut(&item).unwrap().insert(chunk);
-                self.kept.insert((item, chunk), owner);
                 self.bytes += self.length(item, chunk);
             }
             Verdict::Known => assert!(correct && here),
@@ -247,14 +240,6 @@ impl Checked {
             }
             Verdict::Unasked => panic!("it was asked"),
         }
-    }
-
-    fn lose(&mut self, item: ItemId) {
-        let Some(kept) = self.open.get_mut(&item) else { return };
-        let Some(chunk) = kept.pop_first() else { return };
-        let giver = self.kept[&(item, chunk)];
-        self.plan.lost(id(giver), item, chunk);
-        self.bytes -= self.length(item, chunk);
     }
 
     fn check(&self) {
