@@ -1,4 +1,4 @@
-//! Sizes and rates as people write them. Pure.
+//! Sizes, rates and numbers as people write them. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -53,6 +53,11 @@ const MAX_DIGITS: u32 = 9;
 pub fn bytes(text: &str) -> Result<u64, AmountError> {
     parse(text.trim())
         .ok_or_else(|| AmountError::NotANumber(text.escape_debug().take(40).collect()))
+}
+
+/// So many beside those that were named: `1 other`, `3 others`.
+pub(crate) fn others(count: u64) -> String {
+    format!("{count} other{}", if count == 1 { "" } else { "s" })
 }
 
 fn parse(text: &str) -> Option<u64> {

@@ -23,6 +23,7 @@ use super::news::{tell, tracker_words};
 use super::pages::Pages;
 use super::roster::Event;
 use super::wish::{Goodbyes, Wish, leave};
+use crate::amount::others;
 use crate::notice::Notices;
 
 /// The conversations with trackers, one after the other.
@@ -222,9 +223,9 @@ impl Session {
         // Of its own office it has told when it took it.
         if !is_own && (!self.membership.is_named() || had_trouble || is_other) {
             self.notices.say(format_args!(
-                "in the network as `{}`, with {} others; {}",
+                "in the network as `{}`, with {}; {}",
                 us.name,
-                registered.total,
+                others(registered.total),
                 tracker_words(&self.membership, &registered.peers, &charter.reign, &order.at)
             ));
         }

@@ -13,6 +13,7 @@ use super::super::troubles::Telling;
 use super::ask::{AskError, Outcome, converse, say_goodbye};
 use super::handle::{Acquaintance, Exchange};
 use super::pace::{Call, Target};
+use crate::amount::others;
 use crate::notice::Notices;
 
 /// Nodes that are told when this one leaves. They tell the others.
@@ -142,9 +143,9 @@ impl Exchange {
     fn arrive(&self) {
         let membership = &self.0.membership;
         if membership.meet() && !membership.is_named() {
-            let others = membership.peers().len();
+            let others = others(membership.peers().len() as u64);
             let name = membership.name();
-            self.0.notices.say(format_args!("in the network as `{name}`, with {others} others"));
+            self.0.notices.say(format_args!("in the network as `{name}`, with {others}"));
         }
     }
 

@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::files::Done;
 use super::{Download, Ends, Target};
+use crate::amount::others;
 use crate::catalog::Catalog;
 use crate::catalog::found::{ListedFile, Listing};
 use crate::catalog::pattern::typed_tree;
@@ -308,13 +309,14 @@ pub(super) fn owners_of(rows: &[Row], peers: &[Peer]) -> Vec<(Peer, bool)> {
 /// What may be missing in a listing, in words.
 fn lacking(listing: &Listing) -> Option<String> {
     let names: Vec<_> = listing.silent.iter().take(3).map(|name| format!("`{name}`")).collect();
-    let others = listing.silent.len().saturating_sub(names.len());
-    match (names.as_slice(), others) {
+    let more = listing.silent.len().saturating_sub(names.len());
+    match (names.as_slice(), more) {
         ([], _) => None,
         (names, 0) => Some(format!("without what only {} may have: no answer", names.join(", "))),
-        (names, others) => Some(format!(
-            "without what only {} and {others} others may have: no answer",
-            names.join(", ")
+        (names, more) => Some(format!(
+            "without what only {} and {} may have: no answer",
+            names.join(", "),
+            others(more as u64)
         )),
     }
 }
