@@ -217,14 +217,15 @@ impl Replica {
         let Some((first, _)) = added.peek() else { return true };
         let before = *first - 1;
         let added: Vec<_> = added.map(|(_, entry)| entry).collect();
+        let unsure = before - self.committed + added.len() as Position;
+        let cut: usize = log.after(before).map(|(_, entry)| weight(entry)).sum();
+        let bytes = log.bytes() - cut + added.iter().map(|entry| weight(entry)).sum::<usize>();
+        if unsure > MAX_UNSURE || bytes > MAX_HELD_BYTES {
+            return false;
+        }
         if log.end() > before {
             log.truncate(before);
             records.push(Record::Cut(before));
-        }
-        let unsure = before - self.committed + added.len() as Position;
-        let bytes = log.bytes() + added.iter().map(|entry| weight(entry)).sum::<usize>();
-        if unsure > MAX_UNSURE || bytes > MAX_HELD_BYTES {
-            return false;
         }
         added.iter().for_each(|entry| log.push(Arc::clone(entry)));
         records.push(Record::Entries(added));
