@@ -14,7 +14,7 @@ use shoal_common::chat::entry::{Ballot, Entry, Position, ReplicaId, shared};
 use shoal_common::chat::log::{Base, Kept, Log, weight};
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{
-    MAX_BALLOT_LEAP, MAX_GENERATION_LEAP, MAX_HELD_BYTES, MAX_POSITION, MAX_UNSURE, PIECE_BYTES,
+    MAX_BALLOT_LEAP, MAX_HELD_BYTES, MAX_POSITION, MAX_UNSURE, PIECE_BYTES,
 };
 use shoal_common::protocol::chat::{FromReplica, Summary, ToReplica};
 
@@ -250,20 +250,18 @@ impl Replica {
         records: &mut Vec<Record>,
     ) -> FromReplica {
         let begin = base.position;
-        // Behind the last generation no log could be begun.
-        let generation = self.log.as_ref().map_or(0, |log| log.id().generation);
-        let is_far = base.log.generation > generation.saturating_add(MAX_GENERATION_LEAP);
-        if begin > MAX_POSITION || is_far {
+        if begin > MAX_POSITION {
             return FromReplica::Behind { ballot, from: None };
         }
         let end = begin + entries.len() as Position;
         match &self.log {
-            // Logs of networks that began apart: the smaller one goes on. As a
-            // replica never returns to a greater one, none counts on what it had.
-            Some(held) if held.id() < base.log => {
-                return FromReplica::Behind { ballot, from: None };
+            // Of logs of networks that began apart one goes on. As a replica never returns
+            // to the other, none counts on what it had.
+            Some(held) if held.id() != base.log => {
+                if !base.log.goes_before(&held.id()) {
+                    return FromReplica::Behind { ballot, from: None };
+                }
             }
-            Some(held) if held.id() != base.log => {}
             Some(held) if begin <= self.committed || held.ballot_at(begin) == Some(base.ballot) => {
                 self.commit(begin, records);
                 return if self.append(begin, base.ballot, entries, records) {

@@ -82,6 +82,18 @@ fn the_generations_are_not_used_up_at_the_replicas() {
 }
 
 #[test]
+fn a_replica_that_was_led_far_ahead_comes_back() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    let mut lured = Replica::new(id(9), 1, Kept::default());
+    let answer = lured.hear(install(u64::MAX), &mut Vec::new());
+    assert_eq!(answer, FromReplica::Holds { ballot: BALLOT, end: 0 }, "it has nothing to lose");
+    lab.replicas.insert(9, lured);
+    lab.attach(&mut ruler, &[9]);
+    lab.pass(&mut ruler, &[1, 2, 3, 9], 15);
+    assert_eq!(ruler.proposer.quorum(), (4, 4));
+}
+
+#[test]
 fn what_does_not_fit_costs_nothing() {
     let mut replica = Replica::new(id(1), 1, Kept::default());
     let mut records = Vec::new();

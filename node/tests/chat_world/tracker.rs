@@ -67,14 +67,14 @@ impl SimTracker {
     }
 
     /// What the sessions are to be told.
-    fn news(&mut self, stamp: Stamp) -> (Vec<(u64, Down)>, Vec<u64>) {
+    fn news(&mut self) -> (Vec<(u64, Down)>, Vec<u64>) {
         let (mut news, mut ends) = (Vec::new(), Vec::new());
         let Some(log) = self.proposer.book().map(|book| book.log().id()) else {
             return (news, ends);
         };
         for (node, session) in &mut self.sessions {
             if session.told.is_none() {
-                let welcome = self.proposer.welcome(*node, session.knows, session.after, stamp);
+                let welcome = self.proposer.welcome(*node, session.knows, session.after);
                 session.told = welcome.map(|attached| (log, attached.from));
                 news.extend(welcome.map(|said| (session.number, Down::Attached(said))));
             }
@@ -142,7 +142,7 @@ impl World {
             })
             .collect();
         let posted = tracker.proposer.take_posted();
-        let (news, ends) = tracker.news(stamp);
+        let (news, ends) = tracker.news();
         for posted in posted {
             self.witness(at, posted.position, posted.entry);
         }
