@@ -104,7 +104,9 @@ impl World {
             self.pass(ms);
             assert!(company == 1 || !self.trackers[1].writes(0), "more wait for another log");
             if company == 1 && !self.trackers[1].writes(0) {
-                self.cut_off(|wire| wire.node == 0);
+                // The tracker notices no more than that it has come again.
+                self.wires.retain(|wire| wire.node != 0);
+                self.nodes[0].hung_up();
             }
         }
         if company > 1 {
