@@ -257,11 +257,10 @@ impl Replica {
         match &self.log {
             // Of logs of networks that began apart one goes on. As a replica never returns
             // to the other, none counts on what it had.
-            Some(held) if held.id() != base.log => {
-                if !base.log.goes_before(&held.id()) {
-                    return FromReplica::Behind { ballot, from: None };
-                }
+            Some(held) if held.id() != base.log && !base.log.goes_before(&held.id()) => {
+                return FromReplica::Behind { ballot, from: None };
             }
+            Some(held) if held.id() != base.log => {}
             Some(held) if begin <= self.committed || held.ballot_at(begin) == Some(base.ballot) => {
                 self.commit(begin, records);
                 return if self.append(begin, base.ballot, entries, records) {
