@@ -117,6 +117,28 @@ fn a_younger_log_for_which_fewer_are_here_can_be_revived() {
 }
 
 #[test]
+fn a_younger_log_can_be_revived_while_others_wait_for_several_elder_ones() {
+    let (mut lab, elder, younger) = met();
+    let mut ruler = Ruler::new(9);
+    come(&lab, &mut ruler, STRAY, younger);
+    let other = LogId { nonce: elder.nonce ^ 1, ..elder };
+    for (visitor, knows) in [(10, younger), (11, other), (12, other)] {
+        empty_handed(&mut lab, visitor);
+        come(&lab, &mut ruler, visitor, knows);
+    }
+    // One has a piece of an elder log, of which fewer have heard.
+    lab.attach(&mut ruler, &[1]);
+    let here = [STRAY, 10, 11, 12, 1];
+    lab.pass(&mut ruler, &here, 30);
+    assert!(!ruler.proposer.is_in_office());
+    assert!(ruler.proposer.revive(lab.stamp()));
+    lab.pass(&mut ruler, &here, 15);
+    assert!(ruler.proposer.is_in_office());
+    assert_eq!((log_of(&ruler).generation, ruler.proposer.quorum()), (1, (5, 5)));
+    assert!(ruler.history().is_empty(), "it goes on with that of which most have heard");
+}
+
+#[test]
 fn who_comes_again_and_again_does_not_put_off_every_election() {
     let (mut lab, elder, younger) = met();
     let mut ruler = Ruler::new(9);

@@ -37,8 +37,8 @@ impl Hearsay {
 
 impl Link {
     /// Whether its node has heard of an elder log than this one that is believed in. Its
-    /// replica, which may have been left behind with
-    /// this one, has no vote for it, then.
+    /// replica, which may have been left behind with this one, has no vote for it, then.
+    /// What is believed is asked only where it matters: it takes a look at all.
     fn has_heard_of_elder(&self, log: LogId, last_believed: impl FnOnce() -> u64) -> bool {
         self.knows.is_some_and(|knows| knows < log && knows.generation <= last_believed())
     }
