@@ -452,8 +452,8 @@ pub const MAX_POSITION: u64 = 1 << 62;
 /// most, so no network gets so far; and a liar needs decades to use them up.
 pub const MAX_BALLOT_LEAP: u64 = 1 << 32;
 
-/// Most generations by which a log may be ahead of all that others know of to be
-/// believed in. People begin them, one at a time.
+/// Most generations by which a log may be ahead of the one that a replica holds to be
+/// taken instead. People begin them, one at a time.
 pub const MAX_GENERATION_LEAP: u64 = 1 << 32;
 
 /// Last time that numbers an event of the chat, in microseconds since 1970: in the

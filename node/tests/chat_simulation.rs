@@ -71,5 +71,6 @@ fn nothing_acknowledged_is_lost_doubled_or_out_of_order() {
     assert!(counted.wishes > runs / 10, "few wishes to revive: {counted}");
     assert!(counted.revivals > runs / 40, "few revivals: {counted}");
     assert!(counted.meetings > runs / 10, "few logs that met: {counted}");
+    assert!(counted.elders_lost > runs / 40, "few elder logs that were lost: {counted}");
     assert!(counted.councils > 3 * runs, "few changes of the council: {counted}");
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::words::{RoomName, Text, Topic};
 use crate::ident::{NodeId, NodeName};
+use crate::limits::MAX_GENERATION_LEAP;
 
 /// Place of an entry in the log, from 1. 0 stands before the first.
 pub type Position = u64;
@@ -40,6 +41,16 @@ impl Ord for LogId {
 impl PartialOrd for LogId {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
+    }
+}
+
+impl LogId {
+    /// Whether a replica of the other gives that up for it: for a smaller one, but where
+    /// generations are further apart than people ever begin, for the lower. So no lie
+    /// takes a replica to where no log goes on.
+    pub fn goes_before(&self, other: &Self) -> bool {
+        let is_far = self.generation.abs_diff(other.generation) > MAX_GENERATION_LEAP;
+        (self < other) != is_far
     }
 }
 

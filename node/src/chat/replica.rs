@@ -14,7 +14,7 @@ use shoal_common::chat::entry::{Ballot, Entry, Position, ReplicaId, shared};
 use shoal_common::chat::log::{Base, Kept, Log, weight};
 use shoal_common::ident::NodeId;
 use shoal_common::limits::{
-    MAX_BALLOT_LEAP, MAX_GENERATION_LEAP, MAX_HELD_BYTES, MAX_POSITION, MAX_UNSURE, PIECE_BYTES,
+    MAX_BALLOT_LEAP, MAX_HELD_BYTES, MAX_POSITION, MAX_UNSURE, PIECE_BYTES,
 };
 use shoal_common::protocol::chat::{FromReplica, Summary, ToReplica};
 
@@ -217,14 +217,15 @@ impl Replica {
         let Some((first, _)) = added.peek() else { return true };
         let before = *first - 1;
         let added: Vec<_> = added.map(|(_, entry)| entry).collect();
+        let unsure = before - self.committed + added.len() as Position;
+        let cut: usize = log.after(before).map(|(_, entry)| weight(entry)).sum();
+        let bytes = log.bytes() - cut + added.iter().map(|entry| weight(entry)).sum::<usize>();
+        if unsure > MAX_UNSURE || bytes > MAX_HELD_BYTES {
+            return false;
+        }
         if log.end() > before {
             log.truncate(before);
             records.push(Record::Cut(before));
-        }
-        let unsure = before - self.committed + added.len() as Position;
-        let bytes = log.bytes() + added.iter().map(|entry| weight(entry)).sum::<usize>();
-        if unsure > MAX_UNSURE || bytes > MAX_HELD_BYTES {
-            return false;
         }
         added.iter().for_each(|entry| log.push(Arc::clone(entry)));
         records.push(Record::Entries(added));
@@ -249,17 +250,14 @@ impl Replica {
         records: &mut Vec<Record>,
     ) -> FromReplica {
         let begin = base.position;
-        // Behind the last generation no log could be begun.
-        let generation = self.log.as_ref().map_or(0, |log| log.id().generation);
-        let is_far = base.log.generation > generation.saturating_add(MAX_GENERATION_LEAP);
-        if begin > MAX_POSITION || is_far {
+        if begin > MAX_POSITION {
             return FromReplica::Behind { ballot, from: None };
         }
         let end = begin + entries.len() as Position;
         match &self.log {
-            // Logs of networks that began apart: the smaller one goes on. As a
-            // replica never returns to a greater one, none counts on what it had.
-            Some(held) if held.id() < base.log => {
+            // Of logs of networks that began apart one goes on. As a replica never returns
+            // to the other, none counts on what it had.
+            Some(held) if held.id() != base.log && !base.log.goes_before(&held.id()) => {
                 return FromReplica::Behind { ballot, from: None };
             }
             Some(held) if held.id() != base.log => {}

@@ -82,6 +82,40 @@ fn the_generations_are_not_used_up_at_the_replicas() {
 }
 
 #[test]
+fn a_replica_that_was_led_far_ahead_comes_back() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    let mut lured = Replica::new(id(9), 1, Kept::default());
+    let answer = lured.hear(install(u64::MAX), &mut Vec::new());
+    assert_eq!(answer, FromReplica::Holds { ballot: BALLOT, end: 0 }, "it has nothing to lose");
+    lab.replicas.insert(9, lured);
+    lab.attach(&mut ruler, &[9]);
+    lab.pass(&mut ruler, &[1, 2, 3, 9], 15);
+    assert_eq!(ruler.proposer.quorum(), (4, 4));
+}
+
+#[test]
+fn what_does_not_fit_costs_nothing() {
+    let mut replica = Replica::new(id(1), 1, Kept::default());
+    let mut records = Vec::new();
+    replica.hear(install(0), &mut records);
+    replica.hear(append(0, 10), &mut records);
+    records.clear();
+    let ToReplica::Append { log, previous_ballot, entries, committed, .. } =
+        append(0, MAX_UNSURE as usize + 1)
+    else {
+        panic!()
+    };
+    let ballot = Ballot { round: BALLOT.round + 1, ..BALLOT };
+    let entries = entries.iter().map(|entry| Arc::new(Entry { ballot, ..Entry::clone(entry) }));
+    let entries = entries.collect();
+    let append =
+        ToReplica::Append { ballot, log, previous: 0, previous_ballot, entries, committed };
+    assert_eq!(replica.hear(append, &mut records), FromReplica::Behind { ballot, from: Some(0) });
+    assert_eq!(replica.log().unwrap().end(), 10, "nothing came instead of what it held");
+    assert_eq!(records, [Record::Promise(ballot)]);
+}
+
+#[test]
 fn nobody_promises_for_another() {
     let (mut lab, _) = Lab::founded(3);
     let mut next = Ruler::new(2);

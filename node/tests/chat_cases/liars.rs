@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_common::chat::entry::{Act, Ballot, Body, Entry, Event, LogId, Position, ReplicaId};
-use shoal_common::chat::log::Base;
+use shoal_common::chat::log::{Base, Kept};
 use shoal_common::chat::words::RoomName;
 use shoal_common::limits::{COUNCIL, KEPT_ENTRIES, MAX_EVENT_TIME, MAX_NUMBER_LEAP};
 use shoal_common::protocol::chat::{FromReplica, Summary, ToReplica};
+use shoal_node::chat::replica::Replica;
 use shoal_tracker::chat::proposer::Stamp;
 
 use super::{Lab, Ruler, SESSION, id};
@@ -103,6 +104,15 @@ fn a_council_larger_than_any_is_not_believed() {
 }
 
 #[test]
+fn what_is_not_believed_is_not_kept() {
+    let (lab, mut ruler) = Lab::founded(3);
+    let council = vec![ReplicaId { node: id(77), incarnation: 1 }; COUNCIL + 1];
+    come(&lab, &mut ruler, &Summary { council, ..endless(5) });
+    ruler.hears_from(99);
+    assert!(!format!("{:?}", ruler.proposer).contains(&format!("{:?}", id(77))));
+}
+
+#[test]
 fn one_lie_does_not_use_up_the_generations() {
     let (mut lab, mut ruler) = Lab::founded(3);
     lab.says(&mut ruler, 1, "a");
@@ -119,6 +129,72 @@ fn one_lie_does_not_use_up_the_generations() {
     assert!(ruler.proposer.revive(lab.stamp()));
     lab.pass(&mut ruler, &[1], 12);
     assert_eq!(ruler.proposer.book().unwrap().log().id().generation, 1);
+    assert_eq!(ruler.history(), ["a"]);
+}
+
+/// A stranger that has heard of a log of this generation, and has no piece of it.
+fn hears_of(lab: &Lab, ruler: &mut Ruler, stranger: u8, generation: u64) {
+    let replica = ReplicaId { node: id(stranger), incarnation: 1 };
+    let lie = endless(generation);
+    let summary = Summary { replica, log: None, last: Ballot::NONE, end: 0, ..lie };
+    ruler.proposer.attach(SESSION, summary, lie.log, lab.stamp());
+}
+
+#[test]
+fn a_revival_begins_no_log_that_replicas_refuse() {
+    let generations = [1 << 32, u64::MAX, (1 << 32) - 1, (1 << 16) + 1, 1 << 16];
+    // Two say the same of each other.
+    for (generation, strangers) in
+        generations.iter().flat_map(|it| [(*it, &[98][..]), (*it, &[98, 99][..])])
+    {
+        let (mut lab, mut ruler) = Lab::founded(3);
+        lab.says(&mut ruler, 1, "a");
+        lab.settle(&mut ruler, &[1, 2, 3]);
+        for stranger in strangers {
+            hears_of(&lab, &mut ruler, *stranger, generation);
+        }
+        lab.detach(&mut ruler, &[2, 3]);
+        assert!(ruler.proposer.revive(lab.stamp()));
+        lab.pass(&mut ruler, &[1], 12);
+        assert!(ruler.proposer.is_in_office(), "{generation}, {strangers:?}");
+        lab.detach(&mut ruler, strangers);
+        // Who was away, and who has a new disk, comes in.
+        lab.replicas.insert(9, Replica::new(id(9), 1, Kept::default()));
+        lab.attach(&mut ruler, &[2, 3, 9]);
+        lab.pass(&mut ruler, &[1, 2, 3, 9], 12);
+        assert_eq!(ruler.proposer.quorum(), (4, 4), "{generation}, {strangers:?}");
+        // Nor does the next revival, at a tracker that knows nothing yet.
+        let mut next = Ruler::new(2);
+        lab.attach(&mut next, &[1]);
+        assert!(next.proposer.revive(lab.stamp()));
+        lab.pass(&mut next, &[1], 12);
+        lab.replicas.insert(8, Replica::new(id(8), 1, Kept::default()));
+        lab.attach(&mut next, &[2, 3, 8, 9]);
+        lab.pass(&mut next, &[1, 2, 3, 8, 9], 12);
+        assert_eq!(next.proposer.quorum(), (5, 5), "{generation}, {strangers:?}");
+        assert_eq!(next.history(), ["a"]);
+    }
+}
+
+#[test]
+fn what_two_strangers_agreed_on_is_given_up_when_they_are_gone() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    let summary = Summary { end: 9, ..endless(1 << 40) };
+    hears_of(&lab, &mut ruler, 98, 1 << 40);
+    come(&lab, &mut ruler, &summary);
+    for _ in 0..30 {
+        lab.pass(&mut ruler, &[], 1);
+        lie(&lab, &mut ruler, &Summary { last: Ballot::NONE, ..summary.clone() }, 1);
+    }
+    lab.detach(&mut ruler, &[98, 99]);
+    let log = ruler.proposer.book().map(|book| book.log().id().generation);
+    assert_eq!(log, Some(1 << 40), "it was taken for the log");
+    lab.detach(&mut ruler, &[2, 3]);
+    assert!(ruler.proposer.revive(lab.stamp()));
+    lab.pass(&mut ruler, &[1], 12);
+    assert!(ruler.proposer.is_in_office());
     assert_eq!(ruler.history(), ["a"]);
 }
 
@@ -154,22 +230,38 @@ fn who_was_told_of_more_than_there_is_is_taken_in() {
     let log = Some(ruler.proposer.book().unwrap().log().id());
     lab.attach(&mut ruler, &[3]);
     let far = Position::MAX;
-    let welcome =
-        |lab: &Lab, ruler: &mut Ruler| ruler.proposer.welcome(id(3), log, far, lab.stamp());
-    assert_eq!(welcome(&lab, &mut ruler), None, "others may have gone on");
-    let end = ruler.proposer.book().unwrap().log().end();
-    assert_eq!(welcome(&lab, &mut ruler), None);
-    assert_eq!(ruler.proposer.book().unwrap().log().end(), end, "one entry is enough");
-    // Nobody says anything.
-    lab.settle(&mut ruler, &[1, 2, 3]);
-    let attached = welcome(&lab, &mut ruler).unwrap();
+    let welcome = |ruler: &mut Ruler| ruler.proposer.welcome(id(3), log, far);
+    let end = ruler.committed() + 1;
+    assert_eq!(welcome(&mut ruler), None, "others may have gone on");
+    // Nobody says anything, and one entry is enough.
+    lab.pass(&mut ruler, &[], 3);
+    assert_eq!(welcome(&mut ruler), None);
+    lab.pass(&mut ruler, &[1, 2, 3], 3);
+    let attached = welcome(&mut ruler).unwrap();
     assert_eq!((attached.from, attached.committed), (end, end));
     assert_eq!(ruler.proposer.quorum(), (3, 3));
     // A new reign knows as much by its own first entry.
     let mut next = Ruler::new(2);
     lab.attach(&mut next, &[1, 2, 3]);
     lab.pass(&mut next, &[1, 2, 3], 1);
-    assert!(welcome(&lab, &mut next).is_some());
+    assert!(welcome(&mut next).is_some());
+}
+
+#[test]
+fn who_says_again_and_again_that_it_was_told_of_more_fills_no_log() {
+    let (mut lab, mut ruler) = Lab::founded(3);
+    let log = Some(ruler.proposer.book().unwrap().log().id());
+    let before = ruler.proposer.book().unwrap().log().end();
+    for _ in 0..200 {
+        let summary = Summary { log: None, end: 0, ..endless(0) };
+        ruler.proposer.attach(SESSION, summary, log, lab.stamp());
+        ruler.proposer.welcome(id(99), log, Position::MAX / 2);
+        lab.now += Duration::from_millis(10);
+        ruler.proposer.tick(lab.stamp());
+        lab.settle(&mut ruler, &[1, 2, 3]);
+    }
+    let written = ruler.proposer.book().unwrap().log().end() - before;
+    assert!((1..=3).contains(&written), "{written} entries in two seconds");
 }
 
 #[test]

@@ -81,17 +81,76 @@ fn an_elder_log_that_is_gone_is_not_waited_for_for_ever() {
     let mut ruler = Ruler::new(9);
     come(&lab, &mut ruler, STRAY, younger);
     let visitor = 10;
-    lab.replicas.insert(visitor, Replica::new(id(visitor), 1, Kept::default()));
+    empty_handed(&mut lab, visitor);
     come(&lab, &mut ruler, visitor, elder);
     lab.pass(&mut ruler, &[STRAY, visitor], 12);
     assert!(ruler.proposer.is_in_office());
     assert_eq!(log_of(&ruler), younger);
-    assert!(ruler.proposer.welcome(id(visitor), Some(elder), 1, lab.stamp()).is_some());
+    assert!(ruler.proposer.welcome(id(visitor), Some(elder), 1).is_some());
     // In office nobody is put off by one more; who comes waits for a while.
     come(&lab, &mut ruler, visitor, elder);
-    assert_eq!(ruler.proposer.welcome(id(visitor), Some(elder), 1, lab.stamp()), None);
+    assert_eq!(ruler.proposer.welcome(id(visitor), Some(elder), 1), None);
     lab.pass(&mut ruler, &[STRAY, visitor], 11);
-    assert!(ruler.proposer.welcome(id(visitor), Some(elder), 1, lab.stamp()).is_some());
+    assert!(ruler.proposer.welcome(id(visitor), Some(elder), 1).is_some());
+}
+
+/// A node that holds nothing.
+fn empty_handed(lab: &mut Lab, node: u8) {
+    lab.replicas.insert(node, Replica::new(id(node), 1, Kept::default()));
+}
+
+#[test]
+fn a_younger_log_for_which_fewer_are_here_can_be_revived() {
+    let (mut lab, elder, younger) = met();
+    let mut ruler = Ruler::new(9);
+    come(&lab, &mut ruler, STRAY, younger);
+    for visitor in [10, 11] {
+        empty_handed(&mut lab, visitor);
+        come(&lab, &mut ruler, visitor, elder);
+    }
+    lab.pass(&mut ruler, &[STRAY, 10, 11], 30);
+    assert!(!ruler.proposer.is_in_office(), "more wait for the elder log");
+    assert!(ruler.proposer.revive(lab.stamp()));
+    lab.pass(&mut ruler, &[STRAY, 10, 11], 15);
+    assert!(ruler.proposer.is_in_office());
+    assert_eq!((log_of(&ruler).generation, ruler.proposer.quorum()), (1, (3, 3)));
+}
+
+#[test]
+fn a_younger_log_can_be_revived_while_others_wait_for_several_elder_ones() {
+    let (mut lab, elder, younger) = met();
+    let mut ruler = Ruler::new(9);
+    come(&lab, &mut ruler, STRAY, younger);
+    let other = LogId { nonce: elder.nonce ^ 1, ..elder };
+    for (visitor, knows) in [(10, younger), (11, other), (12, other)] {
+        empty_handed(&mut lab, visitor);
+        come(&lab, &mut ruler, visitor, knows);
+    }
+    // One has a piece of an elder log, of which fewer have heard.
+    lab.attach(&mut ruler, &[1]);
+    let here = [STRAY, 10, 11, 12, 1];
+    lab.pass(&mut ruler, &here, 30);
+    assert!(!ruler.proposer.is_in_office());
+    assert!(ruler.proposer.revive(lab.stamp()));
+    lab.pass(&mut ruler, &here, 15);
+    assert!(ruler.proposer.is_in_office());
+    assert_eq!((log_of(&ruler).generation, ruler.proposer.quorum()), (1, (5, 5)));
+    assert!(ruler.history().is_empty(), "it goes on with that of which most have heard");
+}
+
+#[test]
+fn who_comes_again_and_again_does_not_put_off_every_election() {
+    let (mut lab, elder, younger) = met();
+    let mut ruler = Ruler::new(9);
+    come(&lab, &mut ruler, STRAY, younger);
+    empty_handed(&mut lab, 10);
+    for turn in 0..7 {
+        assert!(turn > 3 || !ruler.proposer.is_in_office(), "those may come that hold it");
+        come(&lab, &mut ruler, 10, elder);
+        lab.pass(&mut ruler, &[STRAY, 10], 3);
+    }
+    assert!(ruler.proposer.is_in_office());
+    assert_eq!(log_of(&ruler), younger);
 }
 
 #[test]

@@ -180,3 +180,23 @@ fn who_has_a_piece_of_an_elder_log_alone_can_hold_the_next_one() {
     assert_eq!(ruler.proposer.book().unwrap().log().id().generation, 1);
     assert!(!ruler.proposer.revive(lab.stamp()));
 }
+
+#[test]
+fn a_revival_that_a_majority_ended_is_decided_anew() {
+    let mut lab = talked();
+    let mut ruler = Ruler::new(2);
+    lab.attach(&mut ruler, &[1, 2]);
+    assert!(ruler.proposer.revive(lab.stamp()));
+    lab.pass(&mut ruler, &[1, 2], 9);
+    // A third comes, whose connection stands still, and leaves again.
+    lab.attach(&mut ruler, &[3]);
+    lab.pass(&mut ruler, &[1, 2], 3);
+    lab.detach(&mut ruler, &[3]);
+    lab.pass(&mut ruler, &[1, 2], 12);
+    assert!(!ruler.proposer.is_in_office());
+    assert!(ruler.proposer.revive(lab.stamp()));
+    lab.pass(&mut ruler, &[1, 2], 9);
+    assert!(!ruler.proposer.is_in_office(), "it may come once more");
+    lab.pass(&mut ruler, &[1, 2], 3);
+    assert!(ruler.proposer.is_in_office());
+}

@@ -57,16 +57,79 @@ impl World {
         self.nodes[stray].is_up = false;
         self.pass(2_000);
         (self.nodes[stray].is_up, self.nodes[stray].follows) = (true, 1);
-        let known = std::mem::take(&mut self.truth);
         self.pass(2_000);
-        self.truth = known;
+        if self.nodes[stray].member.heard().log.is_some() {
+            // What is not accepted there is said again among the others.
+            self.write(stray);
+            let ms = self.rng.random_range(0..500);
+            self.pass(ms);
+        }
+        self.figures.meetings += 1;
+        let has_log = self.nodes.iter().all(|node| node.member.heard().log.is_some());
+        if has_log && self.rng.random_bool(0.25) {
+            return self.lose_the_elder_log(stray);
+        }
         self.nodes[stray].is_stray = true;
         self.nodes[stray].follows = 0;
         self.cut_off(|wire| wire.node == stray);
         self.trackers[1].start(1);
         self.say(|| format!("node {stray} comes with a log of its own"));
-        self.figures.meetings += 1;
         self.pass(2_000);
+    }
+
+    /// All others have lost what they held of the elder log, and have heard of it. Some
+    /// come to a new tracker together with the node that holds the younger one; one that
+    /// comes alone does so again and again.
+    fn lose_the_elder_log(&mut self, stray: usize) {
+        self.figures.elders_lost += 1;
+        let company = if self.rng.random_bool(0.5) { 1 } else { self.rng.random_range(1..=stray) };
+        self.say(|| format!("the elder log is lost; {company} wait for it with node {stray}"));
+        self.cut_off(|_| true);
+        for tracker in &mut self.trackers {
+            tracker.start(1);
+        }
+        for at in 0..stray {
+            self.nodes[at].start_without_disk();
+            self.nodes[at].is_up = at < company;
+            self.nodes[at].follows = 1;
+            self.nodes[at].is_stray = true;
+        }
+        // Before the other: where nobody waits, its log goes on at once.
+        self.nodes[stray].is_up = false;
+        self.pass(1_000);
+        self.nodes[stray].is_up = true;
+        let end = self.now_ms + 23_000;
+        while self.now_ms < end {
+            let ms = self.rng.random_range(1_000..9_000).min(end - self.now_ms);
+            self.pass(ms);
+            assert!(company == 1 || !self.trackers[1].writes(0), "more wait for another log");
+            if company == 1 && !self.trackers[1].writes(0) {
+                // The tracker notices no more than that it has come again.
+                self.wires.retain(|wire| wire.node != 0);
+                self.nodes[0].hung_up();
+            }
+        }
+        if company > 1 {
+            self.go_on_without(1);
+        }
+        assert!(self.trackers[1].writes(self.generation), "nobody writes the younger log");
+        for node in &mut self.nodes {
+            node.is_up = true;
+        }
+        self.pass_until_quiet(25_000);
+        assert!(self.is_quiet(), "not all have come to the younger log");
+    }
+
+    /// People decide to go on without those that are away, and say so until it is done.
+    fn go_on_without(&mut self, ruler: usize) {
+        self.generation += 1;
+        let end = self.now_ms + 30_000;
+        while self.now_ms < end && !self.trackers[ruler].writes(self.generation) {
+            self.pass(500);
+            self.revive(ruler);
+        }
+        assert!(self.trackers[ruler].writes(self.generation), "nothing is revived");
+        self.figures.revivals += 1;
     }
 
     fn any_node(&mut self) -> usize {
@@ -206,13 +269,7 @@ impl World {
         self.say(|| {
             format!("most of the council have lost their disks; {ruler} is asked to revive")
         });
-        let end = self.now_ms + 30_000;
-        while self.now_ms < end && !self.trackers[ruler].is_revived() {
-            self.pass(500);
-            self.revive(ruler);
-        }
-        assert!(self.trackers[ruler].is_revived(), "nothing is revived");
-        self.figures.revivals += 1;
+        self.go_on_without(ruler);
         for at in 0..self.nodes.len() {
             self.write(at);
         }

@@ -65,6 +65,7 @@ pub struct Figures {
     pub wishes: u64,
     pub revivals: u64,
     pub meetings: u64,
+    pub elders_lost: u64,
 }
 
 impl Figures {
@@ -79,6 +80,7 @@ impl Figures {
         self.wishes += other.wishes;
         self.revivals += other.revivals;
         self.meetings += other.meetings;
+        self.elders_lost += other.elders_lost;
     }
 }
 
@@ -87,7 +89,8 @@ impl fmt::Display for Figures {
         write!(
             f,
             "{} messages accepted, {} reigns, {} changes of the council, {} kills, {} in mid-write, \
-             {} disks lost, {} cuts, {} wishes to revive, {} revivals, {} logs that met",
+             {} disks lost, {} cuts, {} wishes to revive, {} revivals, {} logs that met, \
+             {} of which the elder was lost",
             self.accepted,
             self.reigns,
             self.councils,
@@ -97,7 +100,8 @@ impl fmt::Display for Figures {
             self.cuts,
             self.wishes,
             self.revivals,
-            self.meetings
+            self.meetings,
+            self.elders_lost
         )
     }
 }
@@ -114,8 +118,10 @@ pub struct World {
     parts: Vec<usize>,
     /// Whether things go wrong.
     is_rough: bool,
-    /// What stands at each position, once anyone says that it is committed.
-    truth: BTreeMap<Position, Arc<Entry>>,
+    /// What stands at each position of each log, once anyone says that it is committed.
+    truth: BTreeMap<LogId, BTreeMap<Position, Arc<Entry>>>,
+    /// How often a log was begun without most of those that held the one before.
+    generation: u64,
     figures: Figures,
 }
 
@@ -163,6 +169,7 @@ impl World {
             wires_made: 0,
             is_rough: false,
             truth: BTreeMap::new(),
+            generation: 0,
             figures: Figures::default(),
         }
     }
@@ -205,7 +212,8 @@ impl World {
 
     fn is_quiet(&self) -> bool {
         let heard = self.nodes[0].member.heard();
-        let last = self.truth.keys().next_back().copied().unwrap_or(0);
+        let truth = heard.log.and_then(|log| self.truth.get(&log));
+        let last = truth.and_then(|truth| truth.keys().next_back().copied()).unwrap_or(0);
         self.nodes.iter().all(|node| node.member.waiting().len() == 0)
             && self.nodes.iter().all(|node| node.member.heard() == heard)
             && heard.position == last
@@ -324,7 +332,13 @@ impl World {
             let in_order = node.shown.windows(2).all(|pair| pair[0].0 < pair[1].0);
             assert!(in_order, "seed {seed}: {} shows lines twice", node.name());
         }
+        let truths = || self.truth.values().flatten();
         for node in &self.nodes {
+            for (position, author, number) in &node.shown_before {
+                let own = Some((*author, *number));
+                let is_there = truths().any(|(at, e)| at == position && author_of(e) == own);
+                assert!(is_there, "seed {seed}: {} has shown what is nowhere", node.name());
+            }
             let waiting = node.member.waiting().len();
             assert_eq!(waiting, 0, "seed {seed}: {} still waits; {figures}", node.name());
             let was_away = |at: Position| node.missed.iter().any(|(a, b)| *a < at && at <= *b);
@@ -339,7 +353,7 @@ impl World {
             assert_eq!(node.acknowledged.len(), node.written, "seed {seed}: {}", node.name());
             for number in &node.acknowledged {
                 let own = Some((node.id, *number));
-                let is_there = self.truth.values().any(|entry| author_of(entry) == own);
+                let is_there = truths().any(|(_, entry)| author_of(entry) == own);
                 assert!(is_there, "seed {seed}: {number} of {} is lost", node.name());
                 let shown = all.values().filter(|line| Some(**line) == own).count();
                 assert!(shown <= 1, "seed {seed}: {number} of {} counts twice", node.name());

@@ -25,6 +25,8 @@ pub(super) struct SimNode {
     outbox: Vec<Event>,
     /// Lines of the transcript: whose, and which.
     pub(super) shown: Vec<(Position, NodeId, u64)>,
+    /// Those of a log that it has left.
+    pub(super) shown_before: Vec<(Position, NodeId, u64)>,
     heard: Heard,
     /// Own messages that were acknowledged.
     pub(super) acknowledged: Vec<u64>,
@@ -37,7 +39,7 @@ pub(super) struct SimNode {
     pub(super) tears: Option<usize>,
     incarnations: u64,
     kept: Kept,
-    /// Whether it has a log of its own and has not heard of that of the others.
+    /// Whether it will come to another log than the one that it has heard of.
     pub(super) is_stray: bool,
     /// Where it was away for so long that nothing is kept: after the first
     /// position, up to the second.
@@ -62,6 +64,7 @@ impl SimNode {
             records: vec![Record::Begin { incarnation: 1 }],
             outbox: Vec::new(),
             shown: Vec::new(),
+            shown_before: Vec::new(),
             heard,
             acknowledged: Vec::new(),
             written: 0,
@@ -173,7 +176,7 @@ impl World {
             return;
         }
         // Who has only just begun hears first what the others have said.
-        let chatty = self.nodes[at].heard.log.is_some() && self.now_ms < 40_000;
+        let chatty = self.nodes[at].heard.log.is_some();
         if chatty && self.is_rough && self.rng.random_bool(0.1) {
             self.write(at);
         }
@@ -213,9 +216,8 @@ impl World {
                         node.missed.push((node.heard.position, attached.from));
                     }
                     Continuity::Revived { has_gap } => {
-                        assert!(attached.log.generation == 1 && !self.is_rough, "it is wiped");
-                        // Where next to nothing is kept, the others may have said more since.
-                        assert!(!has_gap || node.kept != Kept::default(), "all is taken over");
+                        let is_meant = attached.log.generation == self.generation;
+                        assert!(is_meant && !self.is_rough, "it is wiped");
                         if has_gap {
                             node.missed.push((node.heard.position, attached.from));
                         }
@@ -224,7 +226,8 @@ impl World {
                     Continuity::OtherLog => {
                         let is_stray = std::mem::take(&mut node.is_stray);
                         assert!(is_stray, "{} hears of another log", node.name());
-                        node.missed.push((0, attached.from));
+                        node.shown_before.append(&mut node.shown);
+                        node.missed = vec![(0, attached.from)];
                     }
                 }
                 node.hears_upto(attached.from);

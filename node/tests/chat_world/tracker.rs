@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_common::chat::entry::{Body, Entry, LogId, Position};
-use shoal_common::chat::log::Kept;
+use shoal_common::chat::log::{Base, Kept, Log};
 use shoal_common::chat::rooms::Outcome;
 use shoal_common::ident::NodeId;
+use shoal_common::protocol::chat::Attached;
+use shoal_tracker::chat::book::Posted;
 use shoal_tracker::chat::proposer::{Proposer, Settings, Stamp};
 
 use super::{Down, Up, World};
@@ -19,6 +21,17 @@ struct Session {
     after: Position,
     /// Of which log, and up to where it has been told, once it is attached.
     told: Option<(LogId, Position)>,
+}
+
+impl Session {
+    /// What a node is told that comes skips nothing that is kept, nor takes back what the
+    /// node has heard.
+    fn check(&self, said: &Attached, base: &Base) {
+        let Some(knows) = self.knows.filter(|_| said.continues) else { return };
+        let common = base.common_with(knows);
+        assert!(common >= Some(self.after), "{common:?} of {}: it is wiped", self.after);
+        assert_eq!(said.from, self.after.max(base.position), "all that is kept is told");
+    }
 }
 
 pub(super) struct SimTracker {
@@ -53,10 +66,10 @@ impl SimTracker {
         council.iter().map(|member| member.node).collect()
     }
 
-    /// Whether it writes a log that was begun without most of those that held it.
-    pub(super) fn is_revived(&self) -> bool {
+    /// Whether it writes a log of this generation.
+    pub(super) fn writes(&self, generation: u64) -> bool {
         let log = self.proposer.book().map(|book| book.log().id());
-        self.proposer.is_in_office() && log.is_some_and(|log| log.generation > 0)
+        self.proposer.is_in_office() && log.is_some_and(|log| log.generation == generation)
     }
 
     pub(super) fn hung_up(&mut self, node: NodeId, number: u64, now: Duration) {
@@ -67,14 +80,17 @@ impl SimTracker {
     }
 
     /// What the sessions are to be told.
-    fn news(&mut self, stamp: Stamp) -> (Vec<(u64, Down)>, Vec<u64>) {
+    fn news(&mut self) -> (Vec<(u64, Down)>, Vec<u64>) {
         let (mut news, mut ends) = (Vec::new(), Vec::new());
         let Some(log) = self.proposer.book().map(|book| book.log().id()) else {
             return (news, ends);
         };
         for (node, session) in &mut self.sessions {
             if session.told.is_none() {
-                let welcome = self.proposer.welcome(*node, session.knows, session.after, stamp);
+                let welcome = self.proposer.welcome(*node, session.knows, session.after);
+                if let (Some(said), Some(book)) = (welcome, self.proposer.book()) {
+                    session.check(&said, book.log().base());
+                }
                 session.told = welcome.map(|attached| (log, attached.from));
                 news.extend(welcome.map(|said| (session.number, Down::Attached(said))));
             }
@@ -141,11 +157,8 @@ impl World {
                 Some((tracker.sessions.get(&node)?.number, Down::Ask(message)))
             })
             .collect();
-        let posted = tracker.proposer.take_posted();
-        let (news, ends) = tracker.news(stamp);
-        for posted in posted {
-            self.witness(at, posted.position, posted.entry);
-        }
+        let (news, ends) = tracker.news();
+        self.witness(at);
         for (number, message) in messages.into_iter().chain(news) {
             self.send_down(number, message);
         }
@@ -153,19 +166,40 @@ impl World {
     }
 
     /// Whatever anyone ever holds to be committed is the same for all.
-    fn witness(&mut self, at: usize, position: Position, entry: Arc<Entry>) {
-        self.say(|| format!("tracker {at}: {position} is committed: {:?}", entry.body));
-        match self.truth.get(&position) {
-            Some(known) => assert_eq!(*known, entry, "two entries at {position}"),
-            None => {
-                match entry.body {
-                    Body::Reign { .. } => self.figures.reigns += 1,
-                    Body::Council { .. } => self.figures.councils += 1,
-                    Body::Event(_) => {}
+    fn witness(&mut self, at: usize) {
+        let posted = self.trackers[at].proposer.take_posted();
+        for Posted { position, entry, .. } in posted {
+            self.say(|| format!("tracker {at}: {position} is committed: {:?}", entry.body));
+            let log = self.trackers[at].proposer.book().unwrap().log();
+            let truth = self.truth.remove(&log.id());
+            let mut truth = truth.unwrap_or_else(|| self.truth_before(log));
+            match truth.get(&position) {
+                Some(known) => assert_eq!(*known, entry, "two entries at {position}"),
+                None => {
+                    match entry.body {
+                        Body::Reign { .. } => self.figures.reigns += 1,
+                        Body::Council { .. } => self.figures.councils += 1,
+                        Body::Event(_) => {}
+                    }
+                    truth.insert(position, entry);
                 }
-                self.truth.insert(position, entry);
             }
+            self.truth.insert(log.id(), truth);
         }
+    }
+
+    /// What stands in a log from the one of which it is the continuation. That which was
+    /// held of it is taken over, committed or not.
+    fn truth_before(&self, log: &Log) -> BTreeMap<Position, Arc<Entry>> {
+        let Some(before) = log.base().before.last() else { return BTreeMap::new() };
+        let known = self.truth.get(&before.log).into_iter();
+        let known = known.flat_map(|truth| truth.range(..=before.founded));
+        let mut truth: BTreeMap<_, _> = known.map(|(at, it)| (*at, Arc::clone(it))).collect();
+        for (at, entry) in log.after(0).take_while(|(at, _)| *at <= before.founded) {
+            let known = truth.entry(at).or_insert_with(|| Arc::clone(entry));
+            assert_eq!(known, entry, "another one at {at} is taken over");
+        }
+        truth
     }
 
     pub(super) fn tracker_hears(&mut self, number: u64, message: Up) {
@@ -187,6 +221,8 @@ impl World {
             }
             Up::Answer(answer) => tracker.proposer.hear(node, number, answer, stamp),
         }
+        // At once: it may turn to another log.
+        self.witness(at);
     }
 
     /// Whether one more disk may be lost: no log survives the loss of a majority

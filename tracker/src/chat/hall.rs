@@ -326,15 +326,16 @@ impl Chat {
     pub(super) fn welcome(
         &self,
         node: NodeId,
+        session: u64,
         knows: Option<LogId>,
         after: Position,
     ) -> Option<Attached> {
         let mut hall = self.hall();
-        let stamp = self.stamp();
-        let attached = hall.proposer.welcome(node, knows, after, stamp)?;
-        if let Some(seat) = hall.sessions.get_mut(&node) {
-            seat.hears = true;
-        }
+        let Hall { proposer, sessions, .. } = &mut *hall;
+        // It may have come on another connection since.
+        let seat = sessions.get_mut(&node).filter(|seat| seat.session == session)?;
+        let attached = proposer.welcome(node, knows, after)?;
+        seat.hears = true;
         Some(attached)
     }
 

@@ -123,12 +123,16 @@ async fn who_does_not_hear_yet_is_not_there() {
         who.iter().map(|one| one.person.id).collect::<Vec<_>>()
     };
     assert_eq!(there(), [], "they are connected, and not told from where on they hear");
-    assert!(chat.welcome(node(1), None, 0).is_some());
-    assert_eq!(there(), [node(1)]);
     let [fake, _] = &fakes;
+    let welcome = |fake: &Fake| chat.welcome(fake.node, fake.session, None, 0);
+    assert!(welcome(fake).is_some());
+    assert_eq!(there(), [node(1)]);
     chat.detach(fake.node, fake.session, None);
-    Fake::attach(&chat, 1);
+    let next = Fake::attach(&chat, 1);
     assert_eq!(there(), [], "a new connection is welcomed anew");
+    assert_eq!(welcome(fake), None, "the one before is not, whoever still serves it");
+    assert_eq!(there(), []);
+    assert!(welcome(&next).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,14 +191,15 @@ async fn who_comes_back_after_revivals_hears_what_was_said_since() {
         }
         assert_eq!(chat.standing().council, 2);
     }
-    Fake::attach(&chat, 3);
-    let attached = chat.welcome(fakes[2].node, before, heard).unwrap();
+    let third = Fake::attach(&chat, 3);
+    let welcome = |knows, after| chat.welcome(third.node, third.session, knows, after).unwrap();
+    let attached = welcome(before, heard);
     assert_eq!((Some(attached.log), attached.from, attached.continues), (log(), heard, true));
     // Whose log went further than what was taken over goes on where it was founded.
-    let attached = chat.welcome(fakes[2].node, before, heard + 100).unwrap();
+    let attached = welcome(before, heard + 100);
     assert!(attached.from >= heard && attached.from < heard + 5, "{attached:?}");
     // Of an unrelated network nothing goes on, whatever its generation.
     let strange = before.map(|log| LogId { nonce: log.nonce ^ 1, ..log });
-    let attached = chat.welcome(fakes[2].node, strange, heard).unwrap();
+    let attached = welcome(strange, heard);
     assert_eq!((attached.from, attached.continues), (attached.committed, false));
 }

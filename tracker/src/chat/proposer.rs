@@ -157,10 +157,15 @@ pub struct Proposer {
     now: Duration,
     /// When the present phase began or last got on.
     since: Duration,
-    /// When it was last looked in office whether an elder log has its majority.
+    /// When it was last looked in office whether an elder log has its majority, and
+    /// whether somebody waits for an entry.
     looked: Duration,
+    /// Whether somebody waits for an entry that is written from now on.
+    awaited: bool,
     /// When the first replica came, as long as there is one.
     first_seen: Option<Duration>,
+    /// Since when a log is sought: since that one came, or since it left office.
+    sought: Duration,
     links: BTreeMap<NodeId, Link>,
     book: Option<Book>,
     /// Last number of each author in the part that is not committed.
@@ -193,7 +198,9 @@ impl Proposer {
             now: Duration::ZERO,
             since: Duration::ZERO,
             looked: Duration::ZERO,
+            awaited: false,
             first_seen: None,
+            sought: Duration::ZERO,
             links: BTreeMap::new(),
             book: None,
             tail: BTreeMap::new(),
@@ -215,7 +222,9 @@ impl Proposer {
         let summary = credible(summary);
         let node = summary.replica.node;
         self.now = stamp.now;
-        self.first_seen.get_or_insert(stamp.now);
+        if self.first_seen.is_none() {
+            (self.first_seen, self.sought) = (Some(stamp.now), stamp.now);
+        }
         let knows = knows.or(summary.log);
         let link = Link {
             session,
@@ -236,8 +245,12 @@ impl Proposer {
         };
         self.links.insert(node, link);
         self.leaving.remove(&node);
+        let is_of_elder =
+            self.book.as_ref().zip(self.links.get(&node)).is_some_and(|(book, link)| {
+                link.is_of_elder(book.log().id(), || self.last_believed())
+            });
         match self.phase {
-            Phase::Office { .. } if !self.is_of_elder(node) => self.begin_sending(node),
+            Phase::Office { .. } if !is_of_elder => self.begin_sending(node),
             _ => self.prepare(node, self.revival.is_some(), stamp.now),
         }
     }
@@ -350,9 +363,10 @@ impl Proposer {
             Phase::Office { .. } => {
                 self.resend(stamp.now);
                 self.tend_council(stamp);
-                // There may be one that had to wait.
                 if stamp.now >= self.looked + RESEND {
                     self.looked = stamp.now;
+                    self.write_awaited(stamp);
+                    // There may be one that had to wait.
                     self.elect(stamp);
                 }
             }
@@ -398,19 +412,16 @@ impl Proposer {
         node: NodeId,
         knows: Option<LogId>,
         after: Position,
-        stamp: Stamp,
     ) -> Option<Attached> {
         let book = self.book.as_ref().filter(|_| self.is_in_office())?;
-        let came_at = self.links.get(&node)?.came_at;
-        let (committed, end, council) = (book.committed(), book.log().end(), book.log().council());
-        let is_early = self.hopes_for_elder(node, book.log().id());
+        let link = self.links.get(&node)?;
+        let (committed, end, came_at) = (book.committed(), book.log().end(), link.came_at);
+        if self.hopes_for_elder(link, book.log().id(), || self.last_believed()) {
+            return None;
+        }
         let after = if committed > came_at { after.min(committed) } else { after };
-        let Some(attached) = book.welcome(node, knows, after).filter(|_| !is_early) else {
-            if !is_early && end <= came_at && end - committed < MAX_TAIL {
-                // It may be long until somebody says something. This changes nothing.
-                let members = council.1.to_vec();
-                self.write(Body::Council { members }, stamp);
-            }
+        let Some(attached) = book.welcome(node, knows, after) else {
+            self.awaited |= end <= came_at;
             return None;
         };
         if let Some(link) = self.links.get_mut(&node) {
@@ -436,6 +447,17 @@ impl Proposer {
 
     // Steps -----------------------------------------------------------------
 
+    /// It may be long until somebody says something: an entry that changes nothing, for
+    /// all that wait for one.
+    fn write_awaited(&mut self, stamp: Stamp) {
+        let Some(book) = self.book.as_ref().filter(|_| self.awaited) else { return };
+        if book.log().end() == book.committed() {
+            self.awaited = false;
+            let members = book.log().council().1.to_vec();
+            self.write(Body::Council { members }, stamp);
+        }
+    }
+
     fn write(&mut self, body: Body, stamp: Stamp) {
         if let Some(book) = &mut self.book {
             let before = book.log().get(book.log().end()).map_or(0, |entry| entry.time_ms);
@@ -456,6 +478,8 @@ impl Proposer {
 fn credible(summary: Summary) -> Summary {
     let is_credible =
         summary.end.max(summary.committed) <= MAX_POSITION && summary.council.len() <= COUNCIL;
-    let log = summary.log.filter(|_| is_credible);
-    Summary { log, ..summary }
+    match is_credible {
+        true => summary,
+        false => Summary { log: None, council: Vec::new(), ..summary },
+    }
 }

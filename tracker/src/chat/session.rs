@@ -251,7 +251,7 @@ impl Session {
             self.connection.queue_encoded(&message)?;
         }
         if self.log.is_none()
-            && let Some(attached) = self.chat.welcome(self.node, self.knows, self.told)
+            && let Some(attached) = self.chat.welcome(self.node, self.number, self.knows, self.told)
         {
             (self.log, self.told) = (Some(attached.log), attached.from);
             self.connection.queue(&FromChat::Attached(attached), MAX_CHAT_FRAME)?;

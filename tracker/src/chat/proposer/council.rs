@@ -98,7 +98,7 @@ impl Proposer {
         Some(council.iter().copied().chain([newcomer]).collect())
     }
 
-    fn is_majority_here(&self, council: &[ReplicaId]) -> bool {
+    pub(super) fn is_majority_here(&self, council: &[ReplicaId]) -> bool {
         let here = council.iter().filter(|member| self.link_of(member).is_some()).count();
         here > council.len() / 2
     }

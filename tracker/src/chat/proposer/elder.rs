@@ -3,65 +3,135 @@
 //! The smaller one goes on. So whoever has heard of it is not to be led into a greater
 //! one: what is accepted there would be lost when the smaller one is back.
 
+use std::collections::BTreeMap;
+
 use shoal_common::chat::entry::{LogId, ReplicaId};
-use shoal_common::ident::NodeId;
 use shoal_common::limits::MAX_GENERATION_LEAP;
 
 use super::{AWAY, Link, Proposer};
 
+/// Most generations by which a log may be ahead of what others have heard of to be
+/// believed in, and a new one of the log before: people begin them, one at a time. So
+/// much less than replicas follow at once that many lies leave none of them behind.
+pub(super) const MOST_AHEAD: u64 = 1 << 16;
+
+/// What those that are connected have heard of.
+pub(super) struct Hearsay {
+    /// See [`Proposer::last_believed`].
+    pub(super) last_believed: u64,
+    /// How many of each log that is believed in.
+    pub(super) heard: BTreeMap<LogId, usize>,
+}
+
+impl Hearsay {
+    /// Whether more wait for elder logs than have heard of this one.
+    fn is_outnumbered(&self, log: LogId) -> bool {
+        let following = self.heard.get(&log).copied().unwrap_or(0);
+        let mut waiting = 0;
+        self.heard.range(..log).any(|(_, many)| {
+            waiting += many;
+            waiting > following
+        })
+    }
+}
+
+impl Link {
+    /// Whether its node has heard of an elder log than this one that is believed in. Its
+    /// replica, which may have been left behind with this one, has no vote for it, then.
+    /// What is believed is asked only where it matters: it takes a look at all.
+    fn has_heard_of_elder(&self, log: LogId, last_believed: impl FnOnce() -> u64) -> bool {
+        self.knows.is_some_and(|knows| knows < log && knows.generation <= last_believed())
+    }
+
+    /// Whether its replica is of an elder log than this one.
+    pub(super) fn is_of_elder(&self, log: LogId, last_believed: impl FnOnce() -> u64) -> bool {
+        let theirs = self.summary.log;
+        theirs.is_some_and(|theirs| theirs < log && theirs.generation <= last_believed())
+    }
+
+    /// The latest generation that its node has heard of.
+    fn generation(&self) -> Option<u64> {
+        let known = [self.knows, self.summary.log].into_iter().flatten();
+        known.map(|log| log.generation).max()
+    }
+}
+
 impl Proposer {
-    /// Whether a node's replica is of an elder log than the present one.
-    pub(super) fn is_of_elder(&self, node: NodeId) -> bool {
-        let ours = self.book.as_ref().map(|book| book.log().id());
-        let theirs = self.links.get(&node).and_then(|link| link.summary.log);
-        let is_elder = |theirs: LogId| ours.is_none_or(|ours| theirs < ours);
-        theirs.is_some_and(|theirs| is_elder(theirs) && self.is_believed(node, theirs))
-    }
-
-    /// Whether a node is believed that there is a log of that generation: not if it
-    /// alone is far ahead of everyone. Else one lie could use up all generations.
-    pub(super) fn is_believed(&self, node: NodeId, log: LogId) -> bool {
-        let is_near =
-            |generation: u64| log.generation <= generation.saturating_add(MAX_GENERATION_LEAP);
-        let known = |link: &Link| {
-            [link.knows, link.summary.log].into_iter().flatten().max_by_key(|log| log.generation)
-        };
-        let mut others = self.links.iter().filter(|(other, _)| **other != node);
-        is_near(self.book.as_ref().map_or(0, |book| book.log().id().generation))
-            || others.any(|(_, link)| known(link).is_some_and(|log| is_near(log.generation)))
-    }
-
-    /// Whether a node has heard of an elder log than this one. Its replica, which may
-    /// have been left behind with this one, has no vote for it, then.
-    pub(super) fn has_heard_of_elder(&self, node: NodeId, log: LogId) -> bool {
-        let knows = self.links.get(&node).and_then(|link| link.knows);
-        knows.is_some_and(|knows| knows < log && self.is_believed(node, knows))
+    /// The last generation that is believed in: not far behind the latest of which two
+    /// have heard, the tracker being one. Else one lie could use up all generations.
+    pub(super) fn last_believed(&self) -> u64 {
+        let ours = self.book.as_ref().map(|book| book.log().id().generation);
+        let (mut first, mut second) = (None, None);
+        for generation in self.links.values().filter_map(Link::generation).chain(ours) {
+            if first.is_none_or(|first| first < generation) {
+                second = first.replace(generation);
+            } else {
+                second = second.max(Some(generation));
+            }
+        }
+        // Where one alone has heard of any, there may be no other.
+        let alone = first.unwrap_or(0).min(MAX_GENERATION_LEAP);
+        second.unwrap_or(alone).saturating_add(MOST_AHEAD)
     }
 
     /// Whether a node has heard of an elder log than this one, and came so lately that
     /// those that hold that may come yet.
-    pub(super) fn hopes_for_elder(&self, node: NodeId, log: LogId) -> bool {
-        self.links.get(&node).is_some_and(|link| self.now < link.came + AWAY)
-            && self.has_heard_of_elder(node, log)
+    pub(super) fn hopes_for_elder(
+        &self,
+        link: &Link,
+        log: LogId,
+        last_believed: impl FnOnce() -> u64,
+    ) -> bool {
+        self.now < link.came + AWAY && link.has_heard_of_elder(log, last_believed)
     }
 
-    /// Whether a log that this tracker's own node alone holds, in which nothing is
-    /// accepted, gives way to a revival: a piece of an elder one is here, whose holder
-    /// takes no other.
-    pub(super) fn gives_way(&self, log: LogId, council: &[ReplicaId]) -> bool {
-        let is_elder = |(node, link): (&NodeId, &Link)| {
-            link.summary.log.is_some_and(|theirs| theirs < log && self.is_believed(*node, theirs))
+    /// Whether a log is not to be written yet, as those that hold an elder one may come:
+    /// for the sake of who came soon after the search began, else who comes again and
+    /// again would put it off for ever.
+    pub(super) fn is_early(&self, log: LogId) -> bool {
+        let last = self.last_believed();
+        let mut soon = self.links.values().filter(|link| link.came < self.sought + AWAY);
+        soon.any(|link| self.hopes_for_elder(link, log, || last))
+    }
+
+    /// What those that are here have heard of.
+    pub(super) fn hearsay(&self) -> Hearsay {
+        let last_believed = self.last_believed();
+        let mut heard = BTreeMap::new();
+        let knows = self.links.values().filter_map(|link| link.knows);
+        for log in knows.filter(|log| log.generation <= last_believed) {
+            *heard.entry(log).or_default() += 1;
+        }
+        Hearsay { last_believed, heard }
+    }
+
+    /// Whether a log has its majority: most of this council, of whom those vote that hold
+    /// the log, `count`, and have heard of no elder one. But not if more wait for an elder
+    /// one than have heard of this one. Nor, when people want to go on, if this tracker's
+    /// own node alone holds it, in which nothing is accepted, and a piece of an elder one
+    /// is here, whose holder takes no other.
+    pub(super) fn has_majority(
+        &self,
+        log: LogId,
+        council: &[ReplicaId],
+        hearsay: &Hearsay,
+        counts: impl Fn(&Link) -> bool,
+    ) -> bool {
+        let last = hearsay.last_believed;
+        let has_vote = |link: &&Link| {
+            link.summary.log == Some(log) && counts(link) && !link.has_heard_of_elder(log, || last)
         };
-        self.is_ours_alone(council) && self.links.iter().any(is_elder)
+        let votes = council.iter().filter_map(|member| self.link_of(member)).filter(has_vote);
+        let gives_way = || self.revival.is_some() && self.gives_way(log, council);
+        votes.count() > council.len() / 2 && !hearsay.is_outnumbered(log) && !gives_way()
     }
 
-    /// Whether a log is not to be written, or not yet, for the sake of those that have
-    /// heard of an elder one: while those that hold that may come, and as long as more
-    /// wait for that one than have heard of this one.
-    pub(super) fn is_put_off(&self, log: LogId) -> bool {
-        let waits = |node: &&NodeId| self.has_heard_of_elder(**node, log);
-        let waiting = self.links.keys().filter(waits).count();
-        let following = self.links.values().filter(|link| link.knows == Some(log)).count();
-        waiting > following || self.links.keys().any(|node| self.hopes_for_elder(*node, log))
+    /// Whether a log that this tracker's own node alone holds gives way to a revival.
+    pub(super) fn gives_way(&self, log: LogId, council: &[ReplicaId]) -> bool {
+        if !self.is_ours_alone(council) {
+            return false;
+        }
+        let last = self.last_believed();
+        self.links.values().any(|link| link.is_of_elder(log, || last))
     }
 }

@@ -1,6 +1,6 @@
 //! From seeking to being in office.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +30,16 @@ impl Proposer {
         }
     }
 
+    fn enter(&mut self, phase: Phase, now: Duration) {
+        if matches!(self.phase, Phase::Office { .. }) {
+            self.sought = now;
+        }
+        (self.phase, self.since) = (phase, now);
+    }
+
     /// Begins anew, under the present ballot.
     pub(super) fn seek(&mut self, now: Duration) {
-        (self.phase, self.since) = (Phase::Seeking, now);
+        self.enter(Phase::Seeking, now);
         self.rival = None;
         let nodes: Vec<_> = self.links.keys().copied().collect();
         let is_founding = self.is_founding(now);
@@ -147,8 +154,7 @@ impl Proposer {
         if let Some(link) = self.links.get_mut(&node) {
             summary.log = summary.log.filter(|_| !link.lied);
             link.knows = link.knows.or(summary.log);
-            link.summary = summary;
-            link.promised = true;
+            (link.summary, link.promised) = (summary, true);
         }
         self.elect(stamp);
     }
@@ -164,29 +170,25 @@ impl Proposer {
         let bound = present.filter(|_| self.revival.is_none());
         let electable = self.electable(|link| link.promised);
         let best = electable.filter(|best| bound.is_none_or(|bound| best.log < Some(bound)));
+        let best = best.filter(|best| best.log.is_some_and(|log| !self.is_early(log)));
         if let Some(best) = best.cloned() {
             self.revival = None;
             self.recover(&best, stamp);
         }
     }
 
-    /// The furthest piece of the eldest log that most of its council would vote for, of
-    /// those that count.
+    /// The furthest piece of the eldest log that has its majority, of those that count.
     pub(super) fn electable(&self, counts: impl Fn(&Link) -> bool) -> Option<&Summary> {
-        let counting = || self.links.values().filter(|link| counts(link)).map(|l| &l.summary);
-        let is_believed = |log: &LogId, by: &Summary| self.is_believed(by.replica.node, *log);
-        let logs = counting().filter_map(|by| by.log.filter(|log| is_believed(log, by)));
-        let logs: BTreeSet<LogId> = logs.collect();
-        logs.into_iter().find_map(|log| {
-            let of_log = || counting().filter(|summary| summary.log == Some(log));
-            let best = of_log().max_by_key(|summary| (summary.last, summary.end))?;
-            let votes = of_log().filter(|summary| {
-                best.council.contains(&summary.replica)
-                    && !self.has_heard_of_elder(summary.replica.node, log)
-            });
-            let is_elected = votes.count() > best.council.len() / 2;
-            let gives_way = self.revival.is_some() && self.gives_way(log, &best.council);
-            (is_elected && !gives_way && !self.is_put_off(log)).then_some(best)
+        let hearsay = self.hearsay();
+        let mut pieces = BTreeMap::<LogId, Vec<&Summary>>::new();
+        for summary in self.links.values().filter(|link| counts(link)).map(|link| &link.summary) {
+            if let Some(log) = summary.log.filter(|log| log.generation <= hearsay.last_believed) {
+                pieces.entry(log).or_default().push(summary);
+            }
+        }
+        pieces.into_iter().find_map(|(log, pieces)| {
+            let best = pieces.into_iter().max_by_key(|piece| (piece.last, piece.end))?;
+            self.has_majority(log, &best.council, &hearsay, &counts).then_some(best)
         })
     }
 
@@ -211,8 +213,7 @@ impl Proposer {
         });
         let source = best.replica.node;
         let (end, last, has_begun) = (best.end, best.last, false);
-        self.phase = Phase::Recovering { source, log, end, last, has_begun };
-        self.since = stamp.now;
+        self.enter(Phase::Recovering { source, log, end, last, has_begun }, stamp.now);
         self.out.push((source, ToReplica::Fetch { ballot: self.ballot, after }));
     }
 
@@ -315,15 +316,14 @@ impl Proposer {
         for link in self.links.values_mut() {
             link.came_at = end;
         }
-        self.phase = Phase::Office { started: end + 1 };
-        (self.since, self.rival) = (stamp.now, None);
+        self.enter(Phase::Office { started: end + 1 }, stamp.now);
+        self.rival = None;
         self.away.clear();
         self.write(Body::Reign { tracker: self.ballot.proposer }, stamp);
-        let nodes: Vec<_> = self.links.keys().copied().collect();
+        let last = self.last_believed();
+        let others = self.links.iter().filter(|(_, link)| !link.is_of_elder(log, || last));
+        let nodes: Vec<_> = others.map(|(node, _)| *node).collect();
         for node in nodes {
-            if self.is_of_elder(node) {
-                continue;
-            }
             self.begin_sending(node);
         }
     }

@@ -8,7 +8,7 @@ use shoal_common::ident::NodeId;
 use shoal_common::limits::{COUNCIL, PIECE_BYTES};
 use shoal_common::protocol::chat::{Summary, ToReplica};
 
-use super::{Phase, Proposer, RESEND, Stamp};
+use super::{Link, Phase, Proposer, RESEND, Stamp};
 use crate::chat::book::Book;
 
 /// Most entries that are on their way to one replica: what a slow one can make
@@ -38,7 +38,7 @@ impl Proposer {
         };
         // One that is further has promised another, and has to be asked to say so.
         link.next = next.min(log.end() + 1);
-        (link.held, link.told, link.flights, link.lacked) = (0, 0, 0, None);
+        (link.held, link.told, link.flights, link.tries, link.lacked) = (0, 0, 0, 0, None);
     }
 
     /// Sends to those that hold the log, and to those that may soon.
@@ -89,8 +89,10 @@ impl Proposer {
         let council = book.log().council().1;
         let members = council.iter().filter(|member| self.link_of(member).is_some());
         let mut receivers: Vec<_> = members.map(|member| member.node).collect();
-        let lacking = if self.is_in_office() { COUNCIL.saturating_sub(council.len()) } else { 0 };
-        receivers.extend(self.candidates().map(|replica| replica.node).take(lacking));
+        let lacking = COUNCIL.saturating_sub(council.len());
+        if self.is_in_office() && lacking > 0 {
+            receivers.extend(self.candidates().map(|replica| replica.node).take(lacking));
+        }
         receivers
     }
 
@@ -99,12 +101,14 @@ impl Proposer {
     pub(super) fn candidates(&self) -> impl Iterator<Item = ReplicaId> {
         let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
         let log = self.book.as_ref().map(|book| book.log().id());
-        let hopes = move |node| log.is_some_and(|log| self.hopes_for_elder(node, log));
-        let ids = self.links.iter();
-        let ids = ids.filter(move |(node, _)| !self.is_of_elder(**node) && !hopes(**node));
-        ids.filter(|(_, link)| link.tries < MOST_TRIES)
-            .map(|(_, link)| link.summary.replica)
-            .filter(move |id| !council.contains(id))
+        let last = self.last_believed();
+        let is_free = move |link: &&Link| {
+            let is_elder =
+                |log| link.is_of_elder(log, || last) || self.hopes_for_elder(link, log, || last);
+            link.tries < MOST_TRIES && log.is_some_and(|log| !is_elder(log))
+        };
+        let ids = self.links.values().filter(is_free).map(|link| link.summary.replica);
+        ids.filter(move |id| !council.contains(id))
     }
 
     pub(super) fn holds(&mut self, node: NodeId, end: Position, stamp: Stamp) {

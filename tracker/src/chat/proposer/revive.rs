@@ -5,13 +5,13 @@
 //! on where it ends, with the rooms and the last entries.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
-use shoal_common::chat::entry::{Ballot, Body, LogId, Position, ReplicaId};
+use shoal_common::chat::entry::{Ballot, Body, LogId, Position};
 use shoal_common::chat::log::Base;
 use shoal_common::limits::PIECE_BYTES;
 use shoal_common::protocol::chat::Summary;
 
+use super::elder::{Hearsay, MOST_AHEAD};
 use super::{AWAY, Link, Phase, Proposer, Stamp};
 use crate::chat::book::Book;
 
@@ -52,36 +52,52 @@ impl Proposer {
     /// promised.
     pub(super) fn revive_on(&mut self, stamp: Stamp) {
         let is_due = self.revival.is_some_and(|due| stamp.now >= due);
-        if self.phase != Phase::Seeking || !is_due || self.is_majority_of_log_here() {
+        if self.phase != Phase::Seeking || !is_due {
             return;
         }
-        let is_believed = |summary: &Summary| {
-            summary.log.is_none_or(|log| self.is_believed(summary.replica.node, log))
+        if self.is_majority_of_log_here() {
+            // A later loss of it needs another decision.
+            self.revival = None;
+            return;
+        }
+        let Hearsay { last_believed, heard } = self.hearsay();
+        let is_believed = |log: LogId| log.generation <= last_believed;
+        // It may be what liars have told, who are gone.
+        self.book.take_if(|book| !is_believed(book.log().id()));
+        // How much a piece of a log is preferred to go on with. Ballots say nothing across
+        // logs: first the latest generation, then that of which most have heard, then the
+        // elder; then the furthest piece.
+        let rank = |log: LogId, last: Ballot, end: Position| {
+            let many = heard.get(&log).copied().unwrap_or(0);
+            (log.generation, many, Reverse(log), last, end)
         };
-        let promised = || {
-            let promised = self.links.values().filter(|link| link.promised).map(|l| &l.summary);
-            promised.filter(|summary| is_believed(summary))
-        };
-        let Some(founder) = promised().next().map(|summary| summary.replica) else { return };
-        let rank = self.rank();
         let ours = self.book.as_ref().map(Book::log);
         let ours = ours.map(|log| rank(log.id(), log.last(), log.end()));
-        let theirs = |summary: &&Summary| Some(rank(summary.log?, summary.last, summary.end));
-        let best = promised().max_by_key(theirs).filter(|best| theirs(best) > ours).cloned();
+        let theirs = |summary: &&Summary| {
+            let log = summary.log.filter(|log| is_believed(*log))?;
+            Some(rank(log, summary.last, summary.end))
+        };
+        let promised = self.links.values().filter(|link| link.promised).map(|link| &link.summary);
+        let best = promised.max_by_key(theirs).filter(|best| theirs(best) > ours).cloned();
         match best {
             Some(best) => self.recover(&best, stamp),
-            None => self.found_on(founder, stamp),
+            None => self.found_on_book(stamp),
         }
     }
 
-    /// Founds a log on what is here.
-    fn found_on(&mut self, founder: ReplicaId, stamp: Stamp) {
+    /// Founds a log on what is here, with a founder whose replica takes it.
+    fn found_on_book(&mut self, stamp: Stamp) {
         let Some(known) = self.known() else { return };
+        let before = self.book.as_ref().map_or(0, |book| book.log().id().generation);
+        let most = before.saturating_add(MOST_AHEAD);
         let log = LogId {
-            generation: known.generation.saturating_add(1),
+            generation: known.generation.saturating_add(1).min(most),
             founded_ms: stamp.time_ms,
             nonce: self.ballot.instance,
         };
+        let takes = |summary: &&Summary| summary.log.is_none_or(|held| log.goes_before(&held));
+        let mut promised = self.links.values().filter(|link| link.promised).map(|it| &it.summary);
+        let Some(founder) = promised.find(takes).map(|summary| summary.replica) else { return };
         let book = match self.book.take() {
             Some(mut book) => {
                 book.begin_anew(log, TAKEN_OVER);
@@ -102,56 +118,29 @@ impl Proposer {
 
     /// The latest log that anyone here has heard of.
     fn known(&self) -> Option<LogId> {
+        let last = self.last_believed();
         let ours = self.book.as_ref().map(|book| book.log().id());
         let of_link = |link: &Link| [link.knows, link.summary.log].into_iter().flatten();
-        let known =
-            self.links.iter().flat_map(|(node, link)| of_link(link).map(|log| (*node, log)));
-        let known = known.filter(|(node, log)| self.is_believed(*node, *log)).map(|(_, log)| log);
+        let known = self.links.values().flat_map(of_link).filter(|log| log.generation <= last);
         known.chain(ours).min()
     }
 
-    /// Whether most of those that hold a log are connected, and would vote for it.
+    /// Whether most of those that hold a log are connected, and would vote for it; in
+    /// office, whether most of the council are.
     fn is_majority_of_log_here(&self) -> bool {
-        // In office it is not known any more how far the others are; and an elder log that
-        // has its majority is taken over.
-        let is_office = matches!(self.phase, Phase::Office { .. });
-        self.is_majority_of_ours_here() || !is_office && self.electable(|_| true).is_some()
-    }
-
-    /// The same of the log that is known here, as far as it is, if nobody has more.
-    fn is_majority_of_ours_here(&self) -> bool {
-        let Some(log) = self.book.as_ref().map(Book::log) else { return false };
-        let is_office = matches!(self.phase, Phase::Office { .. });
-        let is_of_ours = |link: &&Link| link.summary.log == Some(log.id());
-        let mut of_ours = self.links.values().filter(is_of_ours).map(|link| &link.summary);
-        if !is_office && of_ours.any(|theirs| (theirs.last, theirs.end) > (log.last(), log.end())) {
-            return false;
+        let log = self.book.as_ref().map(Book::log);
+        if let (Phase::Office { .. }, Some(log)) = (self.phase, log) {
+            let council = log.council().1;
+            return self.is_majority_here(council) && !self.gives_way(log.id(), council);
         }
-        let has_vote = |link: &Link| {
-            is_of_ours(&link) && !self.has_heard_of_elder(link.summary.replica.node, log.id())
-        };
-        // In office they are given it.
-        let holds = |member: &&ReplicaId| {
-            self.link_of(member).is_some_and(|link| is_office || has_vote(link))
-        };
-        let council = log.council().1;
-        let here = council.iter().filter(holds).count();
-        here > council.len() / 2 && !self.gives_way(log.id(), council)
-    }
-
-    /// How much a piece of a log is preferred to go on with. Ballots say nothing across
-    /// logs: first the latest generation, then that of which most have heard, then the
-    /// elder; then the furthest piece.
-    fn rank(&self) -> impl Fn(LogId, Ballot, Position) -> Rank + use<> {
-        let mut heard = BTreeMap::<LogId, usize>::new();
-        for log in self.links.values().filter_map(|link| link.knows) {
-            *heard.entry(log).or_default() += 1;
-        }
-        move |log, last, end| {
-            let many = heard.get(&log).copied().unwrap_or(0);
-            (log.generation, many, Reverse(log), last, end)
-        }
+        // Of the log that is known here, those that have not promised yet may say less
+        // than they hold.
+        let is_of_ours = log.is_some_and(|log| {
+            let theirs = self.links.values().map(|link| &link.summary);
+            let mut theirs = theirs.filter(|theirs| theirs.log == Some(log.id()));
+            !theirs.any(|theirs| (theirs.last, theirs.end) > (log.last(), log.end()))
+                && self.has_majority(log.id(), log.council().1, &self.hearsay(), |_| true)
+        });
+        is_of_ours || self.electable(|_| true).is_some()
     }
 }
-
-type Rank = (u64, usize, Reverse<LogId>, Ballot, Position);
