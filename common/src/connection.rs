@@ -350,6 +350,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         message
     }
 
+    /// As [`receive`](Self::receive), but the message begins within `patience` of `since`:
+    /// whoever waits for other things, too, and so receives anew again and again, waits
+    /// no longer.
+    ///
+    /// # Errors
+    /// As for `receive`.
+    pub async fn receive_since<M: DeserializeOwned>(
+        &mut self,
+        since: Instant,
+        bound: usize,
+        patience: Duration,
+    ) -> Result<M, ConnectionError> {
+        // What has come is read even if it is late.
+        let left = (since + patience).saturating_duration_since(Instant::now());
+        self.receive(bound, left).await.map_err(|error| match error {
+            ConnectionError::Silent(_) => ConnectionError::Silent(patience),
+            other => other,
+        })
+    }
+
     /// Ready when a message has begun to come in, or the stream has ended or broken:
     /// what [`receive`](Self::receive) says then comes at once, or within
     /// [`FRAME_DEADLINE`]. Safe to cancel. It needs no timer, so that one task can

@@ -69,6 +69,8 @@ pub(super) struct Session<'a> {
     /// What was said while the node was away, and how much it was.
     missed: (VecDeque<Line>, usize),
     beat_due: Instant,
+    /// When the tracker said something last.
+    heard_at: Instant,
     again_due: Instant,
 }
 
@@ -84,6 +86,7 @@ impl<'a> Session<'a> {
             asked: 0,
             missed: (VecDeque::new(), 0),
             beat_due: now + CHAT_BEAT,
+            heard_at: now,
             again_due: now + SEND_AGAIN,
         }
     }
@@ -109,8 +112,9 @@ impl<'a> Session<'a> {
             self.submit()?;
             self.connection.flush().await?;
             tokio::select! {
-                heard = self.connection.receive(MAX_CHAT_FRAME, 3 * CHAT_BEAT) => {
+                heard = self.connection.receive_since(self.heard_at, MAX_CHAT_FRAME, 3 * CHAT_BEAT) => {
                     let mut heard = vec![heard?];
+                    self.heard_at = Instant::now();
                     // What has come already is written down together.
                     while self.connection.has_message(MAX_CHAT_FRAME) && heard.len() < 64 {
                         let more = self.connection.receive(MAX_CHAT_FRAME, Duration::ZERO).await?;

@@ -53,6 +53,8 @@ struct Session {
     /// Whether it wants to leave and has not been told that it may.
     leaving: bool,
     beat_due: Instant,
+    /// When the node said something last.
+    heard_at: Instant,
 }
 
 /// Serves a node until one side hangs up.
@@ -114,6 +116,7 @@ async fn attach(guest: Guest, chat: Chat) -> Result<Option<Box<Attached>>, Conne
         submitted: VecDeque::new(),
         leaving: false,
         beat_due: Instant::now() + CHAT_BEAT,
+        heard_at: Instant::now(),
     };
     Ok(Some(Box::new(Attached { session, bell, alone })))
 }
@@ -147,7 +150,7 @@ impl Session {
             let is_asked = self.chat.fetches_from(self.node);
             let bound = if is_asked { MAX_CHAT_FRAME } else { MAX_REQUEST_FRAME };
             tokio::select! {
-                heard = self.connection.receive(bound, 3 * CHAT_BEAT) => {
+                heard = self.connection.receive_since(self.heard_at, bound, 3 * CHAT_BEAT) => {
                     if let Some(reason) = self.hear(heard?)? {
                         return close(&mut self.connection, reason).await;
                     }
@@ -193,6 +196,7 @@ impl Session {
 
     /// The node says something. The reason for which it is hung up, if it is.
     fn hear(&mut self, message: ToChat) -> Result<Option<&'static str>, ConnectionError> {
+        self.heard_at = Instant::now();
         match message {
             ToChat::Attach(_) => return Ok(Some("it is attached already")),
             ToChat::Submit { event, .. } if event.author != self.node => {

@@ -1,9 +1,10 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use shoal_common::chat::entry::Act;
+use shoal_common::chat::entry::{Act, Ballot, ReplicaId};
 use shoal_common::chat::words::RoomName;
 use shoal_common::party::Party;
+use shoal_common::protocol::chat::{Attachment, Summary};
 use shoal_common::task::Tasks;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -36,6 +37,7 @@ async fn session_of(chat: &Chat) -> (Session, Connection<TcpStream>) {
         submitted: VecDeque::new(),
         leaving: false,
         beat_due: Instant::now(),
+        heard_at: Instant::now(),
     };
     (session, far)
 }
@@ -83,4 +85,30 @@ async fn while_much_waits_to_be_sent_no_more_is_asked_for() {
         tokio::join!(session.flush(), far.receive::<FromChat>(MAX_CHAT_FRAME, HELLO_DEADLINE));
     assert_eq!((sent.is_ok(), read.unwrap()), (true, answer));
     assert!(session.hears_more(MAX_REQUEST_FRAME));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_gone_whatever_else_happens() {
+    let (chat, _tasks) = start(Arc::new(|_| None));
+    let (mut session, _far) = session_of(&chat).await;
+    let replica = ReplicaId { node: session.node, incarnation: 1 };
+    let (log, last, council) = (None, Ballot::NONE, Vec::new());
+    let summary = Summary { replica, log, last, end: 0, committed: 0, council };
+    let (number, alone) = chat.attach(Attachment { summary, knows: None, after: 0 });
+    session.number = number;
+    let began = Instant::now();
+    let (ring, mut rung) = watch::channel(());
+    let talk = session.talk(&mut rung, &alone);
+    let rings = async {
+        for _ in 0..100 {
+            tokio::time::sleep(CHAT_BEAT / 5).await;
+            ring.send_replace(());
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = talk => outcome,
+        () = rings => panic!("it is waited for without end"),
+    };
+    assert!(matches!(outcome, Err(ConnectionError::Silent(_))), "{outcome:?}");
+    assert!((3 * CHAT_BEAT..4 * CHAT_BEAT).contains(&began.elapsed()));
 }
