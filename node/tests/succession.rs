@@ -207,6 +207,27 @@ async fn one_after_the_other_they_take_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_networks_with_a_tracker_each_that_meet_one_tracker_is_left() {
+    let (one, other) = (Network::start().await, Network::start().await);
+    let mut nodes = nodes(&one, 2).await;
+    nodes.push(other.node("stranger", &[]).await);
+    let dir = tempfile::tempdir().unwrap();
+    let peers = vec![nodes[0].app().identity().search.to_string()];
+    let config = Config { peers, ..other.config("bridge", dir.path()) };
+    nodes.push(TestNode::new(Node::start(&config, Sharing::Folder).unwrap(), dir));
+    let all: Vec<&TestNode> = nodes.iter().collect();
+    eventually("all follow one of them", || agree(&all, 1)).await;
+    let chosen = (tracker(all[0]).id, tracker(all[0]).epoch);
+    // They looked at each other once a second until now. That nothing changes can't be seen
+    // sooner than by waiting.
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let follows = |node: &&TestNode| (tracker(node).id, tracker(node).epoch) == chosen;
+        assert!(all.iter().all(follows), "the office changes hands");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tracker_that_some_hear_is_not_succeeded_and_the_others_find_it_where_it_is_heard() {
     let network = Network::start().await;
     let link = Link::start(network.tracker(), Manner::default()).await;

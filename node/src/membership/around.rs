@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use shoal_common::ident::Peer;
 use shoal_tracker::office::Surroundings;
+use shoal_tracker::succession::Met;
 
 use super::handle::Membership;
 use crate::notice::Notices;
@@ -20,8 +21,11 @@ impl Surroundings for Around {
         peers
     }
 
-    fn some(&self, count: usize) -> Vec<SocketAddr> {
-        self.membership.some(count)
+    fn some(&self, whom: Met, count: usize) -> Vec<SocketAddr> {
+        match whom {
+            Met::Anyone => self.membership.some(count),
+            Met::Strangers => self.membership.strangers(count),
+        }
     }
 
     fn say(&self, line: &str) {

@@ -111,6 +111,14 @@ impl Membership {
         view.ring.peers().sample(&mut rand::rng(), count).map(|peer| peer.search).collect()
     }
 
+    /// Where some of those answer that are here by exchange and whom the tracker does not
+    /// list, drawn by chance.
+    pub(super) fn strangers(&self, count: usize) -> Vec<SocketAddr> {
+        let (roster, union) = (self.roster(), self.union());
+        let strangers: Vec<_> = union.unlisted(&roster).map(|found| found.peer.search).collect();
+        strangers.sample(&mut rand::rng(), count).copied().collect()
+    }
+
     /// A peer by its id.
     pub fn peer(&self, id: NodeId) -> Option<Peer> {
         self.view().ring.peer(id).cloned()

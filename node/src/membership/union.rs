@@ -143,6 +143,14 @@ impl Union {
         }
     }
 
+    /// Who is here by exchange alone.
+    pub(super) fn unlisted(&self, roster: &Roster) -> impl Iterator<Item = &Found> {
+        self.found.values().filter(move |found| {
+            let id = found.peer.id;
+            found.online && !self.is_left(id, found) && roster.peer(id).is_none()
+        })
+    }
+
     fn is_left(&self, id: NodeId, found: &Found) -> bool {
         self.left.get(&id).is_some_and(|left| found.proof <= *left)
     }
@@ -165,12 +173,7 @@ impl Union {
         let mut taken = Taken::default();
         peers.iter().map(|peer| &peer.name).chain(&name).for_each(|name| taken.take(name.clone()));
         let mut others: Vec<_> = self
-            .found
-            .values()
-            .filter(|found| {
-                let id = found.peer.id;
-                found.online && !self.is_left(id, found) && roster.peer(id).is_none()
-            })
+            .unlisted(roster)
             .map(|found| (age(found.born, found.peer.id), Some(&found.peer)))
             .chain((!us.named).then(|| (age(us.born, us.id), None)))
             .collect();

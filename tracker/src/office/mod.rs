@@ -26,7 +26,7 @@ pub(crate) use serve::{Gate, Watch};
 use crate::chat::proposer::Settings;
 use crate::hub::Hub;
 use crate::screen::Screen;
-use crate::succession::{Succession, Us};
+use crate::succession::{Met, Succession, Us};
 
 /// Most inquiries of this process that are under way at once, of those that count in a
 /// round of asking, and of others: a few rounds each. More count as not answered.
@@ -61,9 +61,8 @@ pub trait Surroundings: Send + Sync {
     /// The peers that the last tracker told of, this node among them.
     fn peers(&self) -> Vec<Peer>;
 
-    /// Where some of those that are here answer, at most so many, other ones each time;
-    /// whoever has told of them.
-    fn some(&self, count: usize) -> Vec<SocketAddr>;
+    /// Where some of these answer, at most so many, other ones each time.
+    fn some(&self, whom: Met, count: usize) -> Vec<SocketAddr>;
 
     /// One line for people.
     fn say(&self, line: &str);

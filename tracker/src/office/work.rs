@@ -59,11 +59,11 @@ impl Office {
         }
     }
 
-    /// Some nodes to ask whether they know a tracker, if that is due.
+    /// Some nodes to ask how they stand with a tracker, if that is due.
     fn met(&self) -> Vec<SocketAddr> {
-        let is_due = self.machine().is_to_probe(self.inner.hub.now());
-        let around = self.inner.surroundings.as_ref().filter(|_| is_due);
-        around.map(|around| around.some(PROBES)).unwrap_or_default()
+        let whom = self.machine().is_to_meet(self.inner.hub.now());
+        let around = whom.zip(self.inner.surroundings.as_ref());
+        around.map(|(whom, around)| around.some(whom, PROBES)).unwrap_or_default()
     }
 
     fn perform(&self, effect: Effect, tasks: &Tasks) {

@@ -290,6 +290,14 @@ impl Succession {
         agrees
     }
 
+    /// Whether its tracker is another home tracker than the one that claims, at another
+    /// address: one is enough, and they would take the office from each other for ever.
+    fn has_other_home(&self, claim: &Reign) -> bool {
+        self.known.is_some_and(|reign| {
+            reign.home && reign.tracker != claim.tracker && reign.address != claim.address
+        })
+    }
+
     /// Whether the present tracker stands in nobody's way: it is not heard, is
     /// the one that claims, or gives way to the home tracker.
     fn may_succeed(&self, claim: &Reign, now: Duration) -> bool {
@@ -297,7 +305,10 @@ impl Succession {
         let is_own = claim.tracker == self.us.id;
         match self.role {
             Role::Reigning => is_own || claim.home && !self.us.home,
-            Role::Following { heard } => claim.home || ours || now >= heard + 2 * self.heartbeat,
+            Role::Following { heard } => {
+                let is_silent = now >= heard + 2 * self.heartbeat;
+                claim.home && !self.has_other_home(claim) || ours || is_silent
+            }
             // Who is on its way to one deposes it as little as who hears it.
             Role::Outside | Role::Seeking => claim.home || ours || is_own || !self.attempt.found,
         }

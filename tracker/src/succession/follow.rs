@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use shoal_common::limits::RECONNECT_PAUSE;
-use shoal_common::protocol::succession::{Member, Reign};
+use shoal_common::protocol::succession::{Inquiry, Member, Reign};
 
 use super::line::is_sound;
-use super::{Effect, GRACE_LOST, MEET, PROBE, Role, SELDOM, STEP, Succession, Way, Why};
+use super::{Asked, Effect, GRACE_LOST, MEET, PROBE, Role, SELDOM, STEP, Succession, Way, Why};
 
 /// Tries to register, one at a time.
 #[derive(Debug, Default)]
@@ -40,6 +40,15 @@ const MAX_HOPS: usize = 4;
 /// Others that are asked at once whether they know a tracker: of those in line and the
 /// ways in, and of those that were met otherwise, so many each.
 pub const PROBES: usize = 2;
+
+/// Nodes that are here by whatever they are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Met {
+    /// Any.
+    Anyone,
+    /// Those that the tracker does not know: they may have another one.
+    Strangers,
+}
 
 impl Succession {
     /// A tracker has taken this node in, under that reign. Returns whether it is
@@ -196,7 +205,9 @@ impl Succession {
     pub(super) fn move_to(&mut self, reign: &Reign, now: Duration) {
         if let Some(before) = self.known.filter(|before| !before.is(reign)) {
             // That it hears of the better one, too.
-            self.ask(Way::At(before.address), Why::Look, None);
+            let told = Inquiry { reign: Some(*reign), council: Vec::new(), claim: None };
+            let asked = Asked { to: Way::At(before.address), why: Why::Look };
+            self.effects.push(Effect::Ask(asked, Box::new(told)));
         }
         self.seek(GRACE_LOST, now);
         self.join(reign);
@@ -257,12 +268,18 @@ impl Succession {
         self.look(&ways);
     }
 
-    /// Whether it asks others now whether they know a tracker.
-    pub fn is_to_probe(&self, now: Duration) -> bool {
-        matches!(self.role, Role::Outside | Role::Seeking) && now >= self.timers.probe
+    /// Whom it asks now how they stand with a tracker, beside those that it knows itself.
+    pub fn is_to_meet(&self, now: Duration) -> Option<Met> {
+        match self.role {
+            Role::Outside | Role::Seeking => (now >= self.timers.probe).then_some(Met::Anyone),
+            Role::Following { .. } => {
+                (now >= self.timers.look && self.is_in_council()).then_some(Met::Strangers)
+            }
+            Role::Reigning => None,
+        }
     }
 
-    /// Some nodes that are here, by whatever they are known.
+    /// Some nodes that are here, see [`Succession::is_to_meet`].
     pub fn set_met(&mut self, met: Vec<SocketAddr>) {
         self.met = met;
     }
@@ -281,15 +298,19 @@ impl Succession {
         ways.iter().cycle().skip(begin).take(count.min(ways.len())).copied().collect()
     }
 
-    /// A follower in the council looks whether the home tracker is back.
+    /// A follower in the council looks whether the home tracker is back, and whether
+    /// those that its tracker does not know have another one. Also where it follows a home
+    /// tracker: there may be two.
     pub(super) fn look_seldom(&mut self, now: Duration) {
         if now < self.timers.look {
             return;
         }
         self.timers.look = now + self.chance.about(MEET * SELDOM);
-        let follows_home = self.known.is_some_and(|reign| reign.home);
-        if self.us.knows_home && !follows_home && self.is_in_council() {
-            self.ask(Way::Home, Why::Look, None);
+        if self.is_in_council() {
+            let home = self.us.knows_home.then_some(Way::Home);
+            let met = mem::take(&mut self.met).into_iter().take(PROBES).map(Way::At);
+            let ways: Vec<Way> = home.into_iter().chain(met).collect();
+            self.look(&ways);
         }
     }
 }

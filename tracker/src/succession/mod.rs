@@ -49,7 +49,7 @@ use bounds::{
 use chance::Chance;
 use claim::{Round, Vote};
 use follow::Attempt;
-pub use follow::PROBES;
+pub use follow::{Met, PROBES};
 pub use reign::Welcome;
 pub use words::{Asked, Effect, Us, Way, Why};
 
@@ -103,7 +103,7 @@ pub struct Succession {
     council_epoch: u64,
     /// Others in line behind the council, at most [`LINE`].
     others: Vec<Member>,
-    /// Some that are here, known in another way, to be asked next.
+    /// Some that are here, known in another way, to be asked next: see [`Met`].
     met: Vec<SocketAddr>,
     /// Others that were in line and are not here, at most [`LINE`]: a tracker may
     /// be cut off from them.

@@ -282,6 +282,51 @@ fn a_stranger_does_not_change_the_council_nor_silence_the_home_tracker() {
 }
 
 #[test]
+fn of_two_home_trackers_the_one_that_is_heard_keeps_the_office() {
+    let other = Reign { tracker: id(201), address: at(201), ..home(4) };
+    let mut hears = node(1, 3);
+    assert!(!hears.asked(&claims(other), BEAT).agrees);
+    assert!(
+        hears.asked(&claims(Reign { tracker: id(200), ..other }), BEAT).agrees,
+        "it is its own"
+    );
+    let restarted = Reign { address: at(200), ..other };
+    assert!(node(1, 3).asked(&claims(restarted), BEAT).agrees, "it was restarted");
+    assert!(node(1, 3).asked(&claims(other), 2 * BEAT).agrees, "it is not heard any more");
+}
+
+#[test]
+fn the_council_looks_for_those_that_its_tracker_does_not_know() {
+    let mut member = node(1, 3);
+    let now = 2 * MEET * SELDOM;
+    assert!(member.told(None, None, now));
+    assert_eq!(member.is_to_meet(now), Some(Met::Strangers));
+    member.set_met(vec![at(50)]);
+    member.tick(now);
+    let look = Asked { to: Way::At(at(50)), why: Why::Look };
+    assert!(asked(&mut member).iter().any(|(asked, _)| *asked == look));
+    // That one has a better tracker: it is found, followed, and told of to the one before.
+    let better = Reign { tracker: id(201), address: at(201), ..home(9) };
+    let said = standing(Some(better), Sight::Hears, false, 50);
+    member.answered(look, Some((id(50), &said)), now);
+    let (check, _) = asked(&mut member)[0];
+    assert_eq!(check, Asked { to: Way::At(at(201)), why: Why::Check(better) });
+    let said = standing(Some(better), Sight::Reigns, false, 0);
+    member.answered(check, Some((id(201), &said)), now);
+    let effects = member.take_effects();
+    assert!(effects.contains(&Effect::Follow(Way::At(at(201)))), "{effects:?}");
+    let tells = |effect: &Effect| match effect {
+        Effect::Ask(asked, told) => asked.to == Way::At(at(200)) && told.reign == Some(better),
+        _ => false,
+    };
+    assert!(effects.iter().any(tells), "{effects:?}");
+    // Who is not in the council leaves it to those who are.
+    let mut beyond = node(9, 3);
+    assert!(beyond.told(None, None, now));
+    assert_eq!(beyond.is_to_meet(now), None);
+}
+
+#[test]
 fn who_resigns_serves_nobody_and_takes_no_office() {
     let mut tracker = node(1, 1);
     tracker.lost(false, BEAT);

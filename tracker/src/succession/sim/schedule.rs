@@ -321,7 +321,7 @@ impl Schedule {
                     let knows = self.knows(entity);
                     let is_led = |other: &Entity| trackers.iter().any(|one| follows(other, one));
                     let found = entities.iter().find(|other| knows(other) && is_led(other));
-                    let is_lost = found.is_none() && (world.liar.is_some() || !is_in(entity));
+                    let is_lost = found.is_none() && !is_in(entity);
                     assert!(is_lost, "{} follows nobody: {}", entity.index, self.picture());
                 }
             }

@@ -91,6 +91,7 @@ fn a_home_tracker_that_was_led_astray_comes_down_to_a_tracker_that_is_not() {
 #[test]
 fn who_has_agreed_to_a_great_leap_still_claims_and_is_agreed_with() {
     let mut led_on = node(1, 3);
+    led_on.lost(false, BEAT);
     let far = Reign { home: true, joined: 0, ..reign(9, 3 + MAX_LEAP) };
     assert!(led_on.asked(&claims(far), BEAT).agrees);
     // The next leap has to wait.
