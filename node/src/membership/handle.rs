@@ -319,12 +319,15 @@ impl Membership {
             us.peer = Some(peer);
             us.link = Link::Registered;
             us.named = true;
+            // Before those are woken that wait for it.
+            self.roster_changed();
         });
-        self.roster_changed();
     }
 
     pub(super) fn set_link(&self, link: Link) {
-        self.inner.us.send_modify(|us| us.link = link);
-        self.roster_changed();
+        self.inner.us.send_modify(|us| {
+            us.link = link;
+            self.roster_changed();
+        });
     }
 }

@@ -152,16 +152,13 @@ impl Session {
             }
         };
         match registered {
-            Ok((connection, registered)) => self.follow(connection, registered, goodbyes).await,
+            Ok((connection, pages)) => self.follow(connection, pages, goodbyes).await,
             Err(end) => end,
         }
     }
 
     /// Connects and registers.
-    async fn register(
-        &mut self,
-        order: &Order,
-    ) -> Result<(Connection<TcpStream>, Registered), End> {
+    async fn register(&mut self, order: &Order) -> Result<(Connection<TcpStream>, Pages), End> {
         let (mut connection, hello) =
             call(order.at.as_str(), &self.wish.us, Talk::Tracking).await?;
         let local = connection.stream().local_addr().map_err(ConnectionError::from)?.ip();
@@ -182,10 +179,10 @@ impl Session {
                     Some(charter) => seen_at(charter, far),
                     None => without_reign(hello.node, far),
                 };
-                self.registered(order, &registered, &charter, &registration)?;
+                let pages = self.registered(order, registered, &charter, &registration)?;
                 let Reign { epoch, tracker, .. } = charter.reign;
                 self.membership.set_tracker(TrackerAt { address: far, epoch, tracker });
-                Ok((connection, registered))
+                Ok((connection, pages))
             }
             FromTracker::Elsewhere { reign } => Err(End::Elsewhere(reign)),
             FromTracker::Refused { refusal } => {
@@ -201,10 +198,10 @@ impl Session {
     fn registered(
         &mut self,
         order: &Order,
-        registered: &Registered,
+        registered: Registered,
         charter: &Charter,
         registration: &Registration,
-    ) -> Result<(), End> {
+    ) -> Result<Pages, End> {
         self.heartbeat =
             Duration::from_millis(registered.heartbeat_ms).clamp(HEARTBEATS.0, HEARTBEATS.1);
         let Registration { search, download, .. } = *registration;
@@ -229,6 +226,11 @@ impl Session {
                 tracker_words(&self.membership, &registered.peers, &charter.reign, &order.at)
             ));
         }
+        // Who waits until this node is registered looks at once who else is here.
+        let now = Instant::now();
+        let pages = Pages::after(&registered, now);
+        let first = self.membership.roster().registered(registered, now, self.heartbeat * 2);
+        self.tell_events(first, false);
         // From now on this name is ours: asking for another one after a lost
         // connection would confuse everyone. But where two parts of a network
         // meet, one of two nodes with one name must take another.
@@ -238,14 +240,14 @@ impl Session {
         if let Some(first) = self.first.take() {
             first.send(Ok(())).ok();
         }
-        Ok(())
+        Ok(pages)
     }
 
     /// Listens to the tracker and sends heartbeats until one of the two ends.
     async fn follow(
         &mut self,
         mut connection: Connection<TcpStream>,
-        registered: Registered,
+        mut pages: Pages,
         goodbyes: &mut Goodbyes,
     ) -> End {
         let Ok(far) = connection.stream().peer_addr() else { return End::Nonsense };
@@ -253,9 +255,6 @@ impl Session {
         // it is gone although the connection stands.
         let patience = self.heartbeat * 2;
         let now = Instant::now();
-        let mut pages = Pages::after(&registered, now);
-        let first = self.membership.roster().registered(registered, now, patience);
-        self.tell_events(first, false);
         let mut beats = interval(self.heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut unconfirmed = Some(now + patience);
