@@ -67,6 +67,16 @@ fn agree(nodes: &[&TestNode], epoch: u64) -> bool {
     })
 }
 
+/// Waits until they [`agree`].
+async fn until_agreed(nodes: &[&TestNode], epoch: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    while !agree(nodes, epoch) {
+        let seen = nodes.iter().map(|node| (tracker(node), node.app().peers()));
+        assert!(Instant::now() < deadline, "never one tracker: {:#?}", seen.collect::<Vec<_>>());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 fn registration(name: &str) -> ToTracker {
     ToTracker::Register(Registration {
         name: name.parse().unwrap(),
@@ -109,7 +119,7 @@ async fn a_killed_tracker_is_succeeded_and_the_home_tracker_gets_its_office_back
     let network = Network::start().await;
     let nodes = nodes(&network, 5).await;
     let all: Vec<&TestNode> = nodes.iter().collect();
-    eventually("all follow the home tracker", || agree(&all, 1)).await;
+    until_agreed(&all, 1).await;
     let home = tracker(all[4]);
     assert_eq!((home.role, home.address), (Role::Home, network.tracker()));
     let line: Vec<u64> = home.line.iter().map(|heir| heir.joined).collect();
@@ -122,7 +132,7 @@ async fn a_killed_tracker_is_succeeded_and_the_home_tracker_gets_its_office_back
     let took = until_registered(&all).await;
     println!("a new tracker answered {took:?} after the other was killed");
     assert!(took < SUCCEEDED, "{took:?}");
-    eventually("all follow the eldest", || agree(&all, 2)).await;
+    until_agreed(&all, 2).await;
     let info = tracker(all[2]);
     assert_eq!((info.id, info.role), (all[0].app().identity().id, Role::Successor));
     assert_eq!(info.address, all[0].app().identity().search);
@@ -189,7 +199,7 @@ async fn one_after_the_other_they_take_over() {
     let mut epoch = 1;
     for _ in 0..2 {
         let all: Vec<&TestNode> = nodes.iter().collect();
-        eventually("all follow one of them", || agree(&all, epoch + 1)).await;
+        until_agreed(&all, epoch + 1).await;
         epoch = tracker(all[0]).epoch;
         // The eldest, unless the machine was busy when its turn came.
         let office = all.iter().position(|node| tracker(node).contact == Contact::Own).unwrap();
@@ -216,7 +226,7 @@ async fn of_two_networks_with_a_tracker_each_that_meet_one_tracker_is_left() {
     let config = Config { peers, ..other.config("bridge", dir.path()) };
     nodes.push(TestNode::new(Node::start(&config, Sharing::Folder).unwrap(), dir));
     let all: Vec<&TestNode> = nodes.iter().collect();
-    eventually("all follow one of them", || agree(&all, 1)).await;
+    until_agreed(&all, 1).await;
     let chosen = (tracker(all[0]).id, tracker(all[0]).epoch);
     // They looked at each other once a second until now. That nothing changes can't be seen
     // sooner than by waiting.
