@@ -456,6 +456,12 @@ pub const MAX_BALLOT_LEAP: u64 = 1 << 32;
 /// taken instead. People begin them, one at a time.
 pub const MAX_GENERATION_LEAP: u64 = 1 << 32;
 
+/// Most generations by which a log may be ahead of what others have heard of to be
+/// believed in by a tracker, and a new one of the log before: people begin them, one at
+/// a time. A replica that holds one further ahead goes back. So much less than what
+/// replicas follow at once that many lies leave none of them behind.
+pub const MOST_AHEAD: u64 = 1 << 16;
+
 /// Last time that numbers an event of the chat, in microseconds since 1970: in the
 /// year 2112. A clock beyond it counts on from there.
 pub const MAX_EVENT_TIME: u64 = 1 << 52;

@@ -6,14 +6,9 @@
 use std::collections::BTreeMap;
 
 use shoal_common::chat::entry::{LogId, ReplicaId};
-use shoal_common::limits::MAX_GENERATION_LEAP;
+use shoal_common::limits::{MAX_GENERATION_LEAP, MOST_AHEAD};
 
 use super::{AWAY, Link, Proposer};
-
-/// Most generations by which a log may be ahead of what others have heard of to be
-/// believed in, and a new one of the log before: people begin them, one at a time. So
-/// much less than replicas follow at once that many lies leave none of them behind.
-pub(super) const MOST_AHEAD: u64 = 1 << 16;
 
 /// What those that are connected have heard of.
 pub(super) struct Hearsay {
@@ -69,8 +64,9 @@ impl Proposer {
                 second = second.max(Some(generation));
             }
         }
-        // Where one alone has heard of any, there may be no other.
-        let alone = first.unwrap_or(0).min(MAX_GENERATION_LEAP);
+        // Where one alone has heard of any, there may be no other. But those of a network
+        // that hold none of a later generation are to follow, to a revival of it, too.
+        let alone = first.unwrap_or(0).min(MAX_GENERATION_LEAP - 2 * MOST_AHEAD);
         second.unwrap_or(alone).saturating_add(MOST_AHEAD)
     }
 
