@@ -33,15 +33,20 @@ impl Hearsay {
 impl Link {
     /// Whether its node has heard of an elder log than this one that is believed in. Its
     /// replica, which may have been left behind with this one, has no vote for it, then.
-    /// What is believed is asked only where it matters: it takes a look at all.
-    fn has_heard_of_elder(&self, log: LogId, last_believed: impl FnOnce() -> u64) -> bool {
-        self.knows.is_some_and(|knows| knows < log && knows.generation <= last_believed())
+    fn has_heard_of_elder(&self, log: LogId, last_believed: u64) -> bool {
+        self.knows.is_some_and(|knows| knows < log && knows.generation <= last_believed)
     }
 
-    /// Whether its replica is of an elder log than this one.
-    pub(super) fn is_of_elder(&self, log: LogId, last_believed: impl FnOnce() -> u64) -> bool {
+    /// Whether its replica is of an elder log than this one that is believed in.
+    pub(super) fn is_of_elder(&self, log: LogId, last_believed: u64) -> bool {
         let theirs = self.summary.log;
-        theirs.is_some_and(|theirs| theirs < log && theirs.generation <= last_believed())
+        theirs.is_some_and(|theirs| theirs < log && theirs.generation <= last_believed)
+    }
+
+    /// Whether it names an elder log than this one, believed in or not. Only then does it
+    /// matter what is believed, which takes a look at all.
+    pub(super) fn names_elder(&self, log: LogId) -> bool {
+        [self.knows, self.summary.log].into_iter().flatten().any(|theirs| theirs < log)
     }
 
     /// The latest generation that its node has heard of.
@@ -72,12 +77,7 @@ impl Proposer {
 
     /// Whether a node has heard of an elder log than this one, and came so lately that
     /// those that hold that may come yet.
-    pub(super) fn hopes_for_elder(
-        &self,
-        link: &Link,
-        log: LogId,
-        last_believed: impl FnOnce() -> u64,
-    ) -> bool {
+    pub(super) fn hopes_for_elder(&self, link: &Link, log: LogId, last_believed: u64) -> bool {
         self.now < link.came + AWAY && link.has_heard_of_elder(log, last_believed)
     }
 
@@ -86,8 +86,9 @@ impl Proposer {
     /// again would put it off for ever.
     pub(super) fn is_early(&self, log: LogId) -> bool {
         let last = self.last_believed();
-        let mut soon = self.links.values().filter(|link| link.came < self.sought + AWAY);
-        soon.any(|link| self.hopes_for_elder(link, log, || last))
+        // Who came so, and comes again, is not another one that would put it off.
+        let is_soon = |link: &&Link| link.came < self.sought + AWAY || self.now < self.put_off;
+        self.links.values().filter(is_soon).any(|link| self.hopes_for_elder(link, log, last))
     }
 
     /// What those that are here have heard of.
@@ -115,7 +116,7 @@ impl Proposer {
     ) -> bool {
         let last = hearsay.last_believed;
         let has_vote = |link: &&Link| {
-            link.summary.log == Some(log) && counts(link) && !link.has_heard_of_elder(log, || last)
+            link.summary.log == Some(log) && counts(link) && !link.has_heard_of_elder(log, last)
         };
         let votes = council.iter().filter_map(|member| self.link_of(member)).filter(has_vote);
         let gives_way = || self.revival.is_some() && self.gives_way(log, council);
@@ -128,6 +129,6 @@ impl Proposer {
             return false;
         }
         let last = self.last_believed();
-        self.links.values().any(|link| link.is_of_elder(log, || last))
+        self.links.values().any(|link| link.is_of_elder(log, last))
     }
 }
