@@ -400,6 +400,10 @@ pub const MAX_TOPIC: usize = 256;
 /// Longest name of a room, in bytes: short enough to be typed.
 pub const MAX_ROOM_NAME: usize = 32;
 
+/// Shortest beginning of a node's id by which people name it, in digits: that which is
+/// shown.
+pub const SHORTEST_ID: usize = 8;
+
 /// Most members of a room but for the lobby, and most that are invited or banned.
 /// Together with [`MAX_ROOMS`] it bounds what a tracker hands on to the next.
 pub const MAX_ROOM_MEMBERS: usize = 256;

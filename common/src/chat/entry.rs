@@ -288,6 +288,9 @@ pub enum Reason {
     /// Who it is about is not in the room.
     #[error("they are not in that room")]
     TheyAreNotInRoom,
+    /// Who it is about is not banned.
+    #[error("they are not banned from that room")]
+    TheyAreNotBanned,
     /// The author is in the room already.
     #[error("you are in that room already")]
     InRoom,

@@ -10,6 +10,9 @@ use shoal_node::chat::replica::{Record, Replica};
 
 use super::{Down, Up, World};
 
+/// Least bytes of a log that one more takes over when it is revived.
+const TAKEN_OVER: usize = 128 * 1024;
+
 pub(super) struct SimNode {
     pub(super) id: NodeId,
     pub(super) is_up: bool,
@@ -218,6 +221,11 @@ impl World {
                     Continuity::Revived { has_gap } => {
                         let is_meant = attached.log.generation == self.generation;
                         assert!(is_meant && !self.is_rough, "it is wiped");
+                        // Where little is kept, the others may have said more since.
+                        let log = node.replica.log();
+                        let is_all = node.kept == Kept::default()
+                            && log.is_some_and(|log| log.bytes() < TAKEN_OVER);
+                        assert!(!has_gap || !is_all, "all is taken over");
                         if has_gap {
                             node.missed.push((node.heard.position, attached.from));
                         }
