@@ -400,6 +400,10 @@ pub const MAX_TOPIC: usize = 256;
 /// Longest name of a room, in bytes: short enough to be typed.
 pub const MAX_ROOM_NAME: usize = 32;
 
+/// Shortest beginning of a node's id by which people name it, in digits: that which is
+/// shown.
+pub const SHORTEST_ID: usize = 8;
+
 /// Most members of a room but for the lobby, and most that are invited or banned.
 /// Together with [`MAX_ROOMS`] it bounds what a tracker hands on to the next.
 pub const MAX_ROOM_MEMBERS: usize = 256;
@@ -455,6 +459,12 @@ pub const MAX_BALLOT_LEAP: u64 = 1 << 32;
 /// Most generations by which a log may be ahead of the one that a replica holds to be
 /// taken instead. People begin them, one at a time.
 pub const MAX_GENERATION_LEAP: u64 = 1 << 32;
+
+/// Most generations by which a log may be ahead of what others have heard of to be
+/// believed in by a tracker, and a new one of the log before: people begin them, one at
+/// a time. A replica that holds one further ahead goes back. So much less than what
+/// replicas follow at once that many lies leave none of them behind.
+pub const MOST_AHEAD: u64 = 1 << 16;
 
 /// Last time that numbers an event of the chat, in microseconds since 1970: in the
 /// year 2112. A clock beyond it counts on from there.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::words::{RoomName, Text, Topic};
 use crate::ident::{NodeId, NodeName};
-use crate::limits::MAX_GENERATION_LEAP;
+use crate::limits::{MAX_GENERATION_LEAP, MOST_AHEAD};
 
 /// Place of an entry in the log, from 1. 0 stands before the first.
 pub type Position = u64;
@@ -45,12 +45,15 @@ impl PartialOrd for LogId {
 }
 
 impl LogId {
-    /// Whether a replica of the other gives that up for it: for a smaller one, but where
-    /// generations are further apart than people ever begin, for the lower. So no lie
-    /// takes a replica to where no log goes on.
+    /// Whether a replica of the other gives that up for it: for a smaller one, unless its
+    /// generation is further ahead than people ever get; and for one so far below that
+    /// trackers who write it do not believe in the other. So no lie takes a replica to
+    /// where no log goes on.
     pub fn goes_before(&self, other: &Self) -> bool {
-        let is_far = self.generation.abs_diff(other.generation) > MAX_GENERATION_LEAP;
-        (self < other) != is_far
+        match self.generation.checked_sub(other.generation) {
+            Some(ahead) => self < other && ahead <= MAX_GENERATION_LEAP,
+            None => other.generation - self.generation > MOST_AHEAD,
+        }
     }
 }
 
@@ -285,6 +288,9 @@ pub enum Reason {
     /// Who it is about is not in the room.
     #[error("they are not in that room")]
     TheyAreNotInRoom,
+    /// Who it is about is not banned.
+    #[error("they are not banned from that room")]
+    TheyAreNotBanned,
     /// The author is in the room already.
     #[error("you are in that room already")]
     InRoom,
@@ -328,6 +334,22 @@ pub mod shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_far_ahead_is_taken_and_left_again() {
+        let log = |generation| LogId { generation, founded_ms: 0, nonce: 0 };
+        let goes = |one, other| log(one).goes_before(&log(other));
+        for held in [0, 7, 1 << 40] {
+            assert!(!goes(held, held));
+            for ahead in [1, MOST_AHEAD, MOST_AHEAD + 1, MAX_GENERATION_LEAP] {
+                assert!(goes(held + ahead, held), "{held} + {ahead}");
+                assert_eq!(goes(held, held + ahead), ahead > MOST_AHEAD, "{held} + {ahead}");
+            }
+            assert!(!goes(held + MAX_GENERATION_LEAP + 1, held));
+            assert!(goes(held, held + MAX_GENERATION_LEAP + 1));
+        }
+        assert!(goes(0, u64::MAX) && !goes(u64::MAX, 0));
+    }
 
     #[test]
     fn the_name_of_a_log_is_read_as_it_is_written() {

@@ -299,8 +299,7 @@ impl Rooms {
             return Err(Reason::Yourself);
         }
         if !on {
-            room.banned.remove(&who.id);
-            return Ok(());
+            return room.banned.remove(&who.id).map(drop).ok_or(Reason::TheyAreNotBanned);
         }
         if room.banned.len() >= MAX_ROOM_MEMBERS && !room.banned.contains_key(&who.id) {
             return Err(Reason::ListFull);

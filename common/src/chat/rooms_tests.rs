@@ -83,6 +83,7 @@ fn bans_and_invitations_decide_who_comes_in() {
     assert_eq!(world.say(2, "pets"), refused(Reason::NotInRoom));
     assert_eq!(world.join(2, "pets"), refused(Reason::Banned));
     assert_eq!(world.act(1, ban(false)), Outcome::Done);
+    assert_eq!(world.act(1, ban(false)), refused(Reason::TheyAreNotBanned));
     assert_eq!(world.join(2, "pets"), Outcome::Done);
 
     assert_eq!(world.act(1, Act::Private { room: room("pets"), on: true }), Outcome::Done);

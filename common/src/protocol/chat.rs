@@ -18,7 +18,7 @@ use crate::chat::entry::{
 };
 use crate::chat::log::Base;
 use crate::chat::words::{RoomName, Topic};
-use crate::ident::{NodeId, NodeName};
+use crate::ident::NodeId;
 
 /// What the proposer says to a replica.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -328,8 +328,9 @@ pub enum Question {
     Person {
         /// Which room, if it is about one.
         room: Option<RoomName>,
-        /// The name.
-        name: NodeName,
+        /// The name; of one that is banned also the
+        /// [beginning of the id](crate::limits::SHORTEST_ID).
+        name: String,
     },
 }
 

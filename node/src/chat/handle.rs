@@ -7,7 +7,7 @@ use std::time::Duration;
 use shoal_common::chat::entry::{Act, Person, Reason};
 use shoal_common::chat::words::{RoomName, Text, Topic};
 use shoal_common::ident::NodeName;
-use shoal_common::limits::{MAX_HISTORY, REPLY_DEADLINE};
+use shoal_common::limits::{MAX_HISTORY, REPLY_DEADLINE, SHORTEST_ID};
 use shoal_common::protocol::chat::{Answer, Presence, Question, Standing};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -161,7 +161,12 @@ impl Chat {
                 self.act(Act::Kick { room, who }).await
             }
             Ask::Ban { name, on } => {
-                let who = self.person(&name, Some(&room)).await?;
+                // Another in the room may have the name of one that is banned.
+                let banned = if on { None } else { self.known(&name, Some(&room)).await };
+                let who = match banned {
+                    Some(who) => who,
+                    None => self.person(&name, Some(&room)).await?,
+                };
                 self.act(Act::Ban { room, who, on }).await
             }
             Ask::Revive => self.revive().await,
@@ -358,14 +363,21 @@ impl Chat {
         if let Some(listed) = listed {
             return Ok(listed);
         }
-        let question = Question::Person { room: room.cloned(), name: name.clone() };
-        if let Ok(Answer::Person(Some(person))) = self.question(question).await {
-            return Ok(person);
+        self.known(called, room).await.ok_or_else(|| {
+            format!(
+                "there is no node `{name}` in the network, nor in what is kept of the chat; \
+                 `peers` lists those that are here"
+            )
+        })
+    }
+
+    /// Who is called so of those that are banned from the room, or that the log knows.
+    async fn known(&self, called: &str, room: Option<&RoomName>) -> Option<Person> {
+        let question = Question::Person { room: room.cloned(), name: called.to_owned() };
+        match self.question(question).await {
+            Ok(Answer::Person(person)) => person,
+            _ => None,
         }
-        Err(format!(
-            "there is no node `{name}` in the network, nor in what is kept of the chat; `peers` \
-             lists those that are here"
-        ))
     }
 }
 
@@ -392,9 +404,6 @@ fn among(
         }
     }
 }
-
-/// Shortest beginning of an id that is taken for one, in digits: that which is shown.
-const SHORTEST_ID: usize = 8;
 
 fn text_of(text: String) -> Result<Text, Trouble> {
     Text::try_from(text).map_err(|error| error.to_string())

@@ -83,6 +83,47 @@ async fn the_lobby_is_not_left_though_nobody_is_there_to_refuse_it() {
     }
 }
 
+#[tokio::test]
+async fn a_ban_is_lifted_from_who_is_banned_though_another_is_called_so() {
+    let person =
+        |byte: u8| Person { id: NodeId::from_bytes([byte; 32]), name: "alice".parse().unwrap() };
+    let (to_task, mut commands) = mpsc::channel(8);
+    let membership =
+        Membership::new(NodeId::from_bytes([9; 32]), "a".parse().unwrap(), Clock::default());
+    #[expect(clippy::disallowed_methods, reason = "a test has no group of tasks")]
+    let acts = tokio::spawn(async move {
+        let mut acts = Vec::new();
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Act(act, done) => {
+                    done.send(Came::Entry(line(&act, None))).unwrap();
+                    acts.push(act);
+                }
+                Command::Ask(Question::Who { .. }, done) => {
+                    let alice = Presence { person: person(1), here: true, creator: false };
+                    done.send(Answer::Who(vec![alice])).unwrap();
+                }
+                Command::Ask(Question::Person { name, .. }, done) => {
+                    let banned = ["alice", "02020202"].contains(&&*name).then(|| person(2));
+                    done.send(Answer::Person(banned)).unwrap();
+                }
+                _ => {}
+            }
+        }
+        acts
+    });
+    let chat = Chat::new(to_task, membership, "pets".parse().unwrap());
+    for (name, on) in [("alice", true), ("alice", false), ("02020202", false), ("01010101", false)]
+    {
+        chat.ask(Ask::Ban { name: name.to_owned(), on }).await.unwrap();
+    }
+    let refused = chat.ask(Ask::Ban { name: "03030303".to_owned(), on: false }).await.unwrap_err();
+    assert!(refused.contains("03030303"), "{refused}");
+    drop(chat);
+    let bans = acts.await.unwrap().into_iter().map(|act| act.target().unwrap().id);
+    assert_eq!(bans.collect::<Vec<_>>(), [1, 2, 2, 1].map(|byte| person(byte).id));
+}
+
 #[test]
 fn of_two_with_one_name_it_is_the_one_that_is_listed_or_the_id_says_which() {
     let person = |byte: u8, name: &str| Person {

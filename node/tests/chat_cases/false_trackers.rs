@@ -94,6 +94,57 @@ fn a_replica_that_was_led_far_ahead_comes_back() {
 }
 
 #[test]
+fn a_member_that_was_led_ahead_does_not_stop_the_chat() {
+    for generation in [(1 << 16) + 1, 1 << 20, 1 << 32] {
+        let (mut lab, mut ruler) = Lab::founded(3);
+        lab.says(&mut ruler, 1, "a");
+        lab.settle(&mut ruler, &[1, 2, 3]);
+        lab.detach(&mut ruler, &[3]);
+        let answer = lab.replicas.get_mut(&3).unwrap().hear(install(generation), &mut Vec::new());
+        assert_eq!(answer, FromReplica::Holds { ballot: BALLOT, end: 0 }, "{generation}");
+        lab.attach(&mut ruler, &[3]);
+        lab.pass(&mut ruler, &[1, 2, 3], 3);
+        // Another is gone for ever; two are enough, and one of them was there.
+        lab.detach(&mut ruler, &[2]);
+        lab.pass(&mut ruler, &[1, 3], 15);
+        lab.says(&mut ruler, 1, "b");
+        lab.settle(&mut ruler, &[1, 3]);
+        assert_eq!(ruler.history(), ["a", "b"], "{generation}");
+        assert_eq!(ruler.proposer.quorum(), (2, 2), "{generation}");
+        assert!(ruler.proposer.is_in_office(), "{generation}");
+        assert_eq!(lab.replicas[&3].summary().end, ruler.committed(), "{generation}");
+        // So does a later tracker.
+        let mut next = Ruler::new(10);
+        lab.attach(&mut next, &[1, 3]);
+        lab.pass(&mut next, &[1, 3], 2);
+        assert_eq!(next.history(), ["a", "b"], "{generation}");
+    }
+}
+
+#[test]
+fn a_member_that_was_led_a_little_ahead_is_done_without() {
+    for generation in [1, 5, 1 << 16] {
+        let (mut lab, mut ruler) = Lab::founded(3);
+        lab.says(&mut ruler, 1, "a");
+        lab.settle(&mut ruler, &[1, 2, 3]);
+        lab.detach(&mut ruler, &[3]);
+        lab.replicas.get_mut(&3).unwrap().hear(install(generation), &mut Vec::new());
+        // It is believed, and takes the log no more.
+        lab.attach(&mut ruler, &[3]);
+        lab.pass(&mut ruler, &[1, 2, 3], 15);
+        assert_eq!(ruler.proposer.quorum(), (2, 2), "{generation}");
+        lab.detach(&mut ruler, &[2]);
+        lab.pass(&mut ruler, &[1, 3], 15);
+        lab.attach(&mut ruler, &[2]);
+        lab.pass(&mut ruler, &[1, 2, 3], 5);
+        lab.says(&mut ruler, 1, "b");
+        lab.settle(&mut ruler, &[1, 2, 3]);
+        assert_eq!(ruler.history(), ["a", "b"], "{generation}");
+        assert_eq!(ruler.proposer.quorum(), (2, 2), "{generation}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_costs_nothing() {
     let mut replica = Replica::new(id(1), 1, Kept::default());
     let mut records = Vec::new();

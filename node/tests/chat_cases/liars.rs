@@ -176,6 +176,55 @@ fn a_revival_begins_no_log_that_replicas_refuse() {
     }
 }
 
+/// A tracker to which a liar comes first, with a log that it alone holds.
+fn lies_first(lab: &mut Lab, generation: u64, replica: &Replica) -> Ruler {
+    let mut ruler = Ruler::new(2);
+    let mut liar = replica.clone();
+    let log = LogId { generation, ..endless(0).log.unwrap() };
+    let ballot = Ballot { round: 1, ..Ballot::NONE };
+    let base = Box::new(Base::found(log, liar.id()));
+    liar.hear(ToReplica::Install { ballot, base, entries: Vec::new() }, &mut Vec::new());
+    lab.replicas.insert(99, liar);
+    lab.attach(&mut ruler, &[99]);
+    lab.pass(&mut ruler, &[99], 3);
+    ruler
+}
+
+#[test]
+fn who_comes_first_leads_a_tracker_no_further_than_replicas_follow() {
+    const LAST: u64 = (1 << 32) - (1 << 16);
+    for generation in [LAST, LAST + 1, 1 << 32, (1 << 32) + 1, (1 << 32) + (1 << 16), 1 << 33] {
+        let (mut lab, mut ruler) = Lab::founded(3);
+        lab.says(&mut ruler, 1, "a");
+        lab.settle(&mut ruler, &[1, 2, 3]);
+        let liar = Replica::new(id(99), 1, Kept::default());
+        let mut ruler = lies_first(&mut lab, generation, &liar);
+        assert_eq!(ruler.proposer.is_in_office(), generation <= LAST, "{generation}");
+        lab.attach(&mut ruler, &[1, 2, 3]);
+        lab.pass(&mut ruler, &[1, 2, 3, 99], 12);
+        lab.detach(&mut ruler, &[99]);
+        lab.pass(&mut ruler, &[1, 2, 3], 12);
+        assert!(ruler.proposer.is_in_office(), "{generation}");
+        assert_eq!(ruler.proposer.quorum(), (3, 3), "{generation}");
+        lab.says(&mut ruler, 1, "b");
+        lab.settle(&mut ruler, &[1, 2, 3]);
+        // What was led there has another log, and goes on.
+        let said = if generation <= LAST { &["b"][..] } else { &["a", "b"] };
+        assert_eq!(ruler.history(), said, "{generation}");
+    }
+    // Who lies and is gone at once is gone without.
+    let (mut lab, mut ruler) = Lab::founded(3);
+    lab.says(&mut ruler, 1, "a");
+    lab.settle(&mut ruler, &[1, 2, 3]);
+    let mut ruler = lies_first(&mut lab, LAST, &Replica::new(id(99), 1, Kept::default()));
+    lab.detach(&mut ruler, &[99]);
+    lab.attach(&mut ruler, &[1, 2, 3]);
+    assert!(ruler.proposer.revive(lab.stamp()));
+    lab.pass(&mut ruler, &[1, 2, 3], 12);
+    assert!(ruler.proposer.is_in_office());
+    assert_eq!((ruler.history(), ruler.proposer.quorum()), (vec!["a".to_owned()], (3, 3)));
+}
+
 #[test]
 fn what_two_strangers_agreed_on_is_given_up_when_they_are_gone() {
     let (mut lab, mut ruler) = Lab::founded(3);

@@ -154,6 +154,24 @@ fn who_comes_again_and_again_does_not_put_off_every_election() {
 }
 
 #[test]
+fn who_came_soon_is_waited_for_though_its_connection_breaks() {
+    let (mut lab, elder, younger) = met();
+    let mut ruler = Ruler::new(9);
+    come(&lab, &mut ruler, STRAY, younger);
+    lab.pass(&mut ruler, &[], 9);
+    empty_handed(&mut lab, 10);
+    come(&lab, &mut ruler, 10, elder);
+    lab.pass(&mut ruler, &[10], 2);
+    lab.detach(&mut ruler, &[10]);
+    lab.pass(&mut ruler, &[10], 1);
+    come(&lab, &mut ruler, 10, elder);
+    lab.pass(&mut ruler, &[STRAY, 10], 6);
+    assert!(!ruler.proposer.is_in_office(), "ten seconds from when it came first");
+    lab.attach(&mut ruler, &[1, 2, 3, 4]);
+    goes_on(&mut lab, &mut ruler, elder, &[STRAY, 10, 1, 2, 3, 4]);
+}
+
+#[test]
 fn an_elder_log_is_found_while_a_younger_one_is_fetched() {
     let (mut lab, elder, younger) = met();
     let mut ruler = Ruler::new(9);

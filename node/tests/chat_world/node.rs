@@ -1,14 +1,19 @@
 //! A node of the simulated world: what it keeps on disk, and what it does.
 
+use std::collections::BTreeMap;
+
 use rand::RngExt;
 use shoal_common::chat::entry::{Act, Event, LogId, Position};
-use shoal_common::chat::log::Kept;
+use shoal_common::chat::log::{Kept, weight};
 use shoal_common::chat::words::{RoomName, Text};
 use shoal_common::ident::{NodeId, NodeName};
 use shoal_node::chat::member::{Continuity, Heard, Member};
 use shoal_node::chat::replica::{Record, Replica};
 
 use super::{Down, Up, World};
+
+/// Least bytes of a log that one more takes over when it is revived.
+const TAKEN_OVER: usize = 128 * 1024;
 
 pub(super) struct SimNode {
     pub(super) id: NodeId,
@@ -218,6 +223,12 @@ impl World {
                     Continuity::Revived { has_gap } => {
                         let is_meant = attached.log.generation == self.generation;
                         assert!(is_meant && !self.is_rough, "it is wiped");
+                        // Where little is kept, the others may have said more since.
+                        let truth = self.truth.get(&attached.log).into_iter();
+                        let bytes: usize =
+                            truth.flat_map(BTreeMap::values).map(|it| weight(it)).sum();
+                        let is_all = node.kept == Kept::default() && bytes < TAKEN_OVER;
+                        assert!(!has_gap || !is_all, "all is taken over");
                         if has_gap {
                             node.missed.push((node.heard.position, attached.from));
                         }

@@ -6,7 +6,7 @@ use shoal_common::chat::entry::{Person, Reason};
 use shoal_common::chat::rooms::{Outcome, Room, Rooms};
 use shoal_common::chat::words::{RoomName, Topic};
 use shoal_common::ident::{NodeId, NodeName};
-use shoal_common::limits::MAX_HISTORY;
+use shoal_common::limits::{MAX_HISTORY, SHORTEST_ID};
 use shoal_common::protocol::chat::{Answer, Presence, Question, RoomInfo};
 
 use super::book::Book;
@@ -29,15 +29,20 @@ pub(super) fn answer(question: &Question, by: NodeId, proposer: &Proposer, here:
         (Question::Person { room, name }, Some(book)) => {
             let rooms = &book.state().rooms;
             let banned = room.as_ref().and_then(|room| banned(rooms, room, name, by));
-            Answer::Person(banned.or_else(|| book.called(name, by)))
+            let called = || book.called(&name.parse().ok()?, by);
+            Answer::Person(banned.or_else(called))
         }
     }
 }
 
-/// One that is banned from a room, for those who are in it.
-fn banned(rooms: &Rooms, room: &RoomName, name: &NodeName, by: NodeId) -> Option<Person> {
+/// One that is banned from a room and was called so, or has an id that begins so, for
+/// those who are in it.
+fn banned(rooms: &Rooms, room: &RoomName, called: &str, by: NodeId) -> Option<Person> {
     let room = rooms.get(room).filter(|room| room.members().contains_key(&by))?;
-    let (id, name) = room.banned().iter().find(|(_, banned)| *banned == name)?;
+    let by_name = room.banned().iter().find(|(_, name)| name.as_str() == called);
+    let is_id = called.len() >= SHORTEST_ID;
+    let mut ids = room.banned().iter().filter(|_| is_id);
+    let (id, name) = by_name.or_else(|| ids.find(|(id, _)| id.to_string().starts_with(called)))?;
     Some(Person { id: *id, name: name.clone() })
 }
 
@@ -112,4 +117,34 @@ fn history(book: &Book, room: &RoomName, by: NodeId, lines: u64) -> Answer {
         past.filter_map(|(position, entry, _)| post(position, entry, Outcome::Done)).collect();
     posts.reverse();
     Answer::History(posts)
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_common::chat::entry::{Act, Event};
+
+    use super::*;
+
+    #[test]
+    fn who_is_banned_is_found_by_name_and_by_the_beginning_of_the_id() {
+        let person = |byte: u8, name: &str| Person {
+            id: NodeId::from_bytes([byte; 32]),
+            name: name.parse().unwrap(),
+        };
+        let (room, rival): (RoomName, _) = ("pets".parse().unwrap(), person(2, "alice"));
+        let mut rooms = Rooms::default();
+        let ban = Act::Ban { room: room.clone(), who: rival.clone(), on: true };
+        for (number, act) in (1..).zip([Act::Join { room: room.clone() }, ban]) {
+            let Person { id: author, name } = person(1, "bob");
+            assert_eq!(rooms.apply(number, &Event { author, number, name, act }), Outcome::Done);
+        }
+        let found = |called: &str, by| banned(&rooms, &room, called, NodeId::from_bytes([by; 32]));
+        for called in ["alice", "02020202", "020202020202"] {
+            assert_eq!(found(called, 1), Some(rival.clone()), "{called}");
+            assert_eq!(found(called, 2), None, "it is nobody else's to know");
+        }
+        for called in ["bob", "0202020", "03030303", ""] {
+            assert_eq!(found(called, 1), None, "{called}");
+        }
+    }
 }

@@ -166,6 +166,9 @@ pub struct Proposer {
     first_seen: Option<Duration>,
     /// Since when a log is sought: since that one came, or since it left office.
     sought: Duration,
+    /// Until when an election may be put off for the sake of who came soon after that and
+    /// has heard of a log, though its connection breaks meanwhile.
+    put_off: Duration,
     links: BTreeMap<NodeId, Link>,
     book: Option<Book>,
     /// Last number of each author in the part that is not committed.
@@ -201,6 +204,7 @@ impl Proposer {
             awaited: false,
             first_seen: None,
             sought: Duration::ZERO,
+            put_off: Duration::ZERO,
             links: BTreeMap::new(),
             book: None,
             tail: BTreeMap::new(),
@@ -226,6 +230,9 @@ impl Proposer {
             (self.first_seen, self.sought) = (Some(stamp.now), stamp.now);
         }
         let knows = knows.or(summary.log);
+        if knows.is_some() && stamp.now < self.sought + AWAY {
+            self.put_off = stamp.now + AWAY;
+        }
         let link = Link {
             session,
             came: stamp.now,
@@ -247,7 +254,8 @@ impl Proposer {
         self.leaving.remove(&node);
         let is_of_elder =
             self.book.as_ref().zip(self.links.get(&node)).is_some_and(|(book, link)| {
-                link.is_of_elder(book.log().id(), || self.last_believed())
+                let log = book.log().id();
+                link.names_elder(log) && link.is_of_elder(log, self.last_believed())
             });
         match self.phase {
             Phase::Office { .. } if !is_of_elder => self.begin_sending(node),
@@ -416,7 +424,8 @@ impl Proposer {
         let book = self.book.as_ref().filter(|_| self.is_in_office())?;
         let link = self.links.get(&node)?;
         let (committed, end, came_at) = (book.committed(), book.log().end(), link.came_at);
-        if self.hopes_for_elder(link, book.log().id(), || self.last_believed()) {
+        let log = book.log().id();
+        if link.names_elder(log) && self.hopes_for_elder(link, log, self.last_believed()) {
             return None;
         }
         let after = if committed > came_at { after.min(committed) } else { after };

@@ -62,7 +62,7 @@ impl Proposer {
     }
 
     fn note_absences(&mut self, council: &[ReplicaId], stamp: Stamp) {
-        let absent = council.iter().filter(|member| self.link_of(member).is_none());
+        let absent = council.iter().filter(|member| !self.is_here(member));
         let since = |member| self.away.get(member).copied().unwrap_or(stamp.now);
         self.away = absent.map(|member| (*member, since(member))).collect::<BTreeMap<_, _>>();
         // Whoever has left and is not needed any more is forgotten.
@@ -99,7 +99,15 @@ impl Proposer {
     }
 
     pub(super) fn is_majority_here(&self, council: &[ReplicaId]) -> bool {
-        let here = council.iter().filter(|member| self.link_of(member).is_some()).count();
-        here > council.len() / 2
+        council.iter().filter(|member| self.is_here(member)).count() > council.len() / 2
+    }
+
+    /// Whether a member of the council is here. Its node may be while its replica is of an
+    /// elder log, for which that gave this one up, and to which it answers no more.
+    fn is_here(&self, member: &ReplicaId) -> bool {
+        let log = self.book.as_ref().map(|book| book.log().id());
+        self.link_of(member).zip(log).is_some_and(|(link, log)| {
+            !link.names_elder(log) || !link.is_of_elder(log, self.last_believed())
+        })
     }
 }

@@ -6,14 +6,9 @@
 use std::collections::BTreeMap;
 
 use shoal_common::chat::entry::{LogId, ReplicaId};
-use shoal_common::limits::MAX_GENERATION_LEAP;
+use shoal_common::limits::{MAX_GENERATION_LEAP, MOST_AHEAD};
 
 use super::{AWAY, Link, Proposer};
-
-/// Most generations by which a log may be ahead of what others have heard of to be
-/// believed in, and a new one of the log before: people begin them, one at a time. So
-/// much less than replicas follow at once that many lies leave none of them behind.
-pub(super) const MOST_AHEAD: u64 = 1 << 16;
 
 /// What those that are connected have heard of.
 pub(super) struct Hearsay {
@@ -38,15 +33,20 @@ impl Hearsay {
 impl Link {
     /// Whether its node has heard of an elder log than this one that is believed in. Its
     /// replica, which may have been left behind with this one, has no vote for it, then.
-    /// What is believed is asked only where it matters: it takes a look at all.
-    fn has_heard_of_elder(&self, log: LogId, last_believed: impl FnOnce() -> u64) -> bool {
-        self.knows.is_some_and(|knows| knows < log && knows.generation <= last_believed())
+    fn has_heard_of_elder(&self, log: LogId, last_believed: u64) -> bool {
+        self.knows.is_some_and(|knows| knows < log && knows.generation <= last_believed)
     }
 
-    /// Whether its replica is of an elder log than this one.
-    pub(super) fn is_of_elder(&self, log: LogId, last_believed: impl FnOnce() -> u64) -> bool {
+    /// Whether its replica is of an elder log than this one that is believed in.
+    pub(super) fn is_of_elder(&self, log: LogId, last_believed: u64) -> bool {
         let theirs = self.summary.log;
-        theirs.is_some_and(|theirs| theirs < log && theirs.generation <= last_believed())
+        theirs.is_some_and(|theirs| theirs < log && theirs.generation <= last_believed)
+    }
+
+    /// Whether it names an elder log than this one, believed in or not. Only then does it
+    /// matter what is believed, which takes a look at all.
+    pub(super) fn names_elder(&self, log: LogId) -> bool {
+        [self.knows, self.summary.log].into_iter().flatten().any(|theirs| theirs < log)
     }
 
     /// The latest generation that its node has heard of.
@@ -69,19 +69,15 @@ impl Proposer {
                 second = second.max(Some(generation));
             }
         }
-        // Where one alone has heard of any, there may be no other.
-        let alone = first.unwrap_or(0).min(MAX_GENERATION_LEAP);
+        // Where one alone has heard of any, there may be no other. But those of a network
+        // that hold none of a later generation are to follow, to a revival of it, too.
+        let alone = first.unwrap_or(0).min(MAX_GENERATION_LEAP - 2 * MOST_AHEAD);
         second.unwrap_or(alone).saturating_add(MOST_AHEAD)
     }
 
     /// Whether a node has heard of an elder log than this one, and came so lately that
     /// those that hold that may come yet.
-    pub(super) fn hopes_for_elder(
-        &self,
-        link: &Link,
-        log: LogId,
-        last_believed: impl FnOnce() -> u64,
-    ) -> bool {
+    pub(super) fn hopes_for_elder(&self, link: &Link, log: LogId, last_believed: u64) -> bool {
         self.now < link.came + AWAY && link.has_heard_of_elder(log, last_believed)
     }
 
@@ -90,8 +86,9 @@ impl Proposer {
     /// again would put it off for ever.
     pub(super) fn is_early(&self, log: LogId) -> bool {
         let last = self.last_believed();
-        let mut soon = self.links.values().filter(|link| link.came < self.sought + AWAY);
-        soon.any(|link| self.hopes_for_elder(link, log, || last))
+        // Who came so, and comes again, is not another one that would put it off.
+        let is_soon = |link: &&Link| link.came < self.sought + AWAY || self.now < self.put_off;
+        self.links.values().filter(is_soon).any(|link| self.hopes_for_elder(link, log, last))
     }
 
     /// What those that are here have heard of.
@@ -119,7 +116,7 @@ impl Proposer {
     ) -> bool {
         let last = hearsay.last_believed;
         let has_vote = |link: &&Link| {
-            link.summary.log == Some(log) && counts(link) && !link.has_heard_of_elder(log, || last)
+            link.summary.log == Some(log) && counts(link) && !link.has_heard_of_elder(log, last)
         };
         let votes = council.iter().filter_map(|member| self.link_of(member)).filter(has_vote);
         let gives_way = || self.revival.is_some() && self.gives_way(log, council);
@@ -132,6 +129,6 @@ impl Proposer {
             return false;
         }
         let last = self.last_believed();
-        self.links.values().any(|link| link.is_of_elder(log, || last))
+        self.links.values().any(|link| link.is_of_elder(log, last))
     }
 }

@@ -156,7 +156,11 @@ impl Proposer {
             link.knows = link.knows.or(summary.log);
             (link.summary, link.promised) = (summary, true);
         }
-        self.elect(stamp);
+        // In a revival all are asked, and a piece is all that an election can need.
+        let has_piece = self.links.get(&node).is_some_and(|link| link.summary.log.is_some());
+        if has_piece {
+            self.elect(stamp);
+        }
     }
 
     /// Looks whether a log has its majority, the eldest first. Where one is written, or
@@ -321,7 +325,7 @@ impl Proposer {
         self.away.clear();
         self.write(Body::Reign { tracker: self.ballot.proposer }, stamp);
         let last = self.last_believed();
-        let others = self.links.iter().filter(|(_, link)| !link.is_of_elder(log, || last));
+        let others = self.links.iter().filter(|(_, link)| !link.is_of_elder(log, last));
         let nodes: Vec<_> = others.map(|(node, _)| *node).collect();
         for node in nodes {
             self.begin_sending(node);

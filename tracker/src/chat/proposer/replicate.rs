@@ -1,6 +1,7 @@
 //! In office: replicas get what they are to hold, and what enough hold is
 //! committed.
 
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use shoal_common::chat::entry::{Ballot, Position, ReplicaId};
@@ -101,10 +102,12 @@ impl Proposer {
     pub(super) fn candidates(&self) -> impl Iterator<Item = ReplicaId> {
         let council = self.book.as_ref().map_or(&[][..], |book| book.log().council().1);
         let log = self.book.as_ref().map(|book| book.log().id());
-        let last = self.last_believed();
+        let last = LazyCell::new(|| self.last_believed());
         let is_free = move |link: &&Link| {
-            let is_elder =
-                |log| link.is_of_elder(log, || last) || self.hopes_for_elder(link, log, || last);
+            let is_elder = |log| {
+                link.names_elder(log)
+                    && (link.is_of_elder(log, *last) || self.hopes_for_elder(link, log, *last))
+            };
             link.tries < MOST_TRIES && log.is_some_and(|log| !is_elder(log))
         };
         let ids = self.links.values().filter(is_free).map(|link| link.summary.replica);

@@ -8,10 +8,10 @@ use std::cmp::Reverse;
 
 use shoal_common::chat::entry::{Ballot, Body, LogId, Position};
 use shoal_common::chat::log::Base;
-use shoal_common::limits::PIECE_BYTES;
+use shoal_common::limits::{MOST_AHEAD, PIECE_BYTES};
 use shoal_common::protocol::chat::Summary;
 
-use super::elder::{Hearsay, MOST_AHEAD};
+use super::elder::Hearsay;
 use super::{AWAY, Link, Phase, Proposer, Stamp};
 use crate::chat::book::Book;
 
