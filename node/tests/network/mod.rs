@@ -30,10 +30,15 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// Polls until `holds`, or fails with `what` after [`PATIENCE`].
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub async fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    eventually_or(|| what.to_owned(), holds).await;
+}
+
+/// The same, where it is worth to say at the end how things stand.
+pub async fn eventually_or(what: impl Fn() -> String, mut holds: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !holds() {
-        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "never: {}", what());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -100,6 +100,7 @@ async fn who_says_nothing_is_gone_whatever_else_happens() {
     let (ring, mut rung) = watch::channel(());
     let talk = session.talk(&mut rung, &alone);
     let rings = async {
+        // The clock is paused: this takes no time, and no longer than the session lets it.
         for _ in 0..100 {
             tokio::time::sleep(CHAT_BEAT / 5).await;
             ring.send_replace(());

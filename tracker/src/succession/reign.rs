@@ -6,7 +6,7 @@ use std::time::Duration;
 use shoal_common::limits::LEAST_INHERITED_HEARTBEAT;
 use shoal_common::protocol::succession::{Reign, Sight};
 
-use super::follow::Attempt;
+use super::follow::{Attempt, PROBES};
 use super::{Effect, FRESH, GRACE_LOST, MEET, RENEW, Role, Succession, Way};
 
 /// What a node that wants to register is told.
@@ -130,7 +130,7 @@ impl Succession {
             if self.review(now) {
                 self.effects.push(Effect::Publish);
             }
-            let mut ways = self.next_of(&self.others(), 2);
+            let mut ways = self.next_of(&self.others(), PROBES);
             ways.extend(self.us.knows_home.then_some(Way::Home));
             self.look(&ways);
         }
